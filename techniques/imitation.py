@@ -1,0 +1,199 @@
+"""Imitation learning: analytic optimizers as teachers of a learned one.
+
+"Training Stronger Baselines for Learning to Optimize" (arXiv 2010.09089), section 3.2: in a share of
+the unrolls the learned optimizer is trained to reproduce the steps of an analytic optimizer, its
+teacher, along the teacher's own trajectory.
+
+A teacher is pure: `initial_state(params)` and `steps(grads, state)` -> (steps, new state) build
+tensors and hold none. Steps are what is *added* to the parameters. With the same constants each
+equals its namesake in `tf.train` step by step.
+"""
+import collections
+
+import tensorflow.compat.v1 as tf
+
+AdamState = collections.namedtuple('AdamState', ['beta1_power', 'beta2_power', 'm', 'v'])
+RMSPropState = collections.namedtuple('RMSPropState', ['mean_square'])
+MomentumState = collections.namedtuple('MomentumState', ['accumulator'])
+
+TeacherUnroll = collections.namedtuple('TeacherUnroll', ['steps', 'params', 'state'])
+TeacherUnroll.__doc__ = """A teacher's trajectory.
+
+steps: the labels, for each parameter [n] + its shape.
+params, state: parameters and teacher state after the last step.
+"""
+
+_Loop = collections.namedtuple('_Loop', ['index', 'params', 'state', 'steps'])
+
+
+class Adam:
+    """As `tf.train.AdamOptimizer`.
+
+    m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2; step = -rate_t m / (sqrt(v) + epsilon)
+    with rate_t = learning_rate sqrt(1 - b2^t) / (1 - b1^t).
+    """
+
+    def __init__(self, learning_rate=0.01, beta1=0.9, beta2=0.999, epsilon=1e-8):
+        self._learning_rate = learning_rate
+        self._beta1 = beta1
+        self._beta2 = beta2
+        self._epsilon = epsilon
+
+    def initial_state(self, params):
+        return AdamState(tf.constant(self._beta1), tf.constant(self._beta2),
+                         m=_zeros_like(params), v=_zeros_like(params))
+
+    def steps(self, grads, state):
+        b1, b2 = self._beta1, self._beta2
+        m = [b1 * m + (1 - b1) * g for m, g in zip(state.m, grads)]
+        v = [b2 * v + (1 - b2) * tf.square(g) for v, g in zip(state.v, grads)]
+        rate = self._learning_rate * tf.sqrt(1 - state.beta2_power) / (1 - state.beta1_power)
+        steps = [-rate * m_i / (tf.sqrt(v_i) + self._epsilon) for m_i, v_i in zip(m, v)]
+        return steps, AdamState(b1 * state.beta1_power, b2 * state.beta2_power, m, v)
+
+
+class RMSProp:
+    """As `tf.train.RMSPropOptimizer` without momentum.
+
+    s <- decay s + (1 - decay) g^2, from s = 1; step = -learning_rate g / sqrt(s + epsilon).
+    """
+
+    def __init__(self, learning_rate=0.01, decay=0.9, epsilon=1e-10):
+        self._learning_rate = learning_rate
+        self._decay = decay
+        self._epsilon = epsilon
+
+    def initial_state(self, params):
+        return RMSPropState([tf.ones_like(param) for param in params])
+
+    def steps(self, grads, state):
+        mean_square = [self._decay * s + (1 - self._decay) * tf.square(g)
+                       for s, g in zip(state.mean_square, grads)]
+        steps = [-self._learning_rate * g * tf.rsqrt(s + self._epsilon)
+                 for s, g in zip(mean_square, grads)]
+        return steps, RMSPropState(mean_square)
+
+
+class NesterovMomentum:
+    """As `tf.train.MomentumOptimizer` with use_nesterov.
+
+    a <- momentum a + g; step = -learning_rate (g + momentum a).
+    """
+
+    def __init__(self, learning_rate=0.01, momentum=0.9):
+        self._learning_rate = learning_rate
+        self._momentum = momentum
+
+    def initial_state(self, params):
+        return MomentumState(_zeros_like(params))
+
+    def steps(self, grads, state):
+        accumulator = [self._momentum * a + g for a, g in zip(state.accumulator, grads)]
+        steps = [-self._learning_rate * (g + self._momentum * a)
+                 for a, g in zip(accumulator, grads)]
+        return steps, MomentumState(accumulator)
+
+
+class SGD:
+    """As `tf.train.GradientDescentOptimizer`: step = -learning_rate g."""
+
+    def __init__(self, learning_rate=0.01):
+        self._learning_rate = learning_rate
+
+    def initial_state(self, params):
+        del params
+        return ()
+
+    def steps(self, grads, state):
+        return [-self._learning_rate * g for g in grads], state
+
+
+TEACHERS = {'adam': Adam, 'rmsprop': RMSProp, 'nag': NesterovMomentum, 'sgd': SGD}
+
+
+def make_teacher(name, learning_rate=0.01):
+    """The teacher of that name.
+
+    Raises:
+      ValueError: there is no such teacher.
+    """
+    if name not in TEACHERS:
+        raise ValueError(f"unknown teacher {name!r}: choose from {', '.join(TEACHERS)}")
+    return TEACHERS[name](learning_rate=learning_rate)
+
+
+def unroll_teacher(teacher, problem, params, state, batches, data=None, labels=None,
+                   steps_per_label=1):
+    """Lets a teacher optimize and records its steps, as labels for a learned optimizer.
+
+    Label i is the sum of the teacher's steps i * k ... i * k + k - 1, with k = steps_per_label:
+    where the teacher gets in k steps the student shall get in one (section 3.2's k). No gradient
+    flows through the result.
+
+    Args:
+      teacher: one of TEACHERS.
+      problem: has `objective(params, data, labels)` (a scalar) and
+        `gradients(objective, params)` (a list).
+      params: list of tensors, where the teacher starts.
+      state: the teacher's state there, `teacher.initial_state(params)` for a new one.
+      batches: int32 [n * k, batch], the rows of `data` that each teacher step sees.
+      data: [rows, ...], or None for a problem without data.
+      labels: [rows], or None.
+      steps_per_label: k.
+
+    Returns:
+      A TeacherUnroll.
+
+    Raises:
+      ValueError: steps_per_label is below 1.
+    """
+    if steps_per_label < 1:
+        raise ValueError(f'a label needs at least 1 teacher step, not {steps_per_label}')
+    batches = tf.convert_to_tensor(batches)
+    num_steps = tf.shape(batches)[0]
+
+    def body(*loop):
+        loop = _Loop(*loop)
+        rows = batches[loop.index]
+        objective = problem.objective(loop.params, _take(data, rows), _take(labels, rows))
+        grads = [tf.convert_to_tensor(g) for g in problem.gradients(objective, loop.params)]
+        steps, new_state = teacher.steps(grads, loop.state)
+        moved = [_like(param + step, param) for param, step in zip(loop.params, steps)]
+        written = [array.write(loop.index, step) for array, step in zip(loop.steps, steps)]
+        return _Loop(loop.index + 1, moved, new_state, written)
+
+    arrays = [tf.TensorArray(param.dtype, size=num_steps, element_shape=param.shape)
+              for param in params]
+    start = _Loop(tf.constant(0), [tf.identity(param) for param in params], state, arrays)
+    end = _Loop(*tf.while_loop(lambda index, *_: index < num_steps, body, start,
+                               back_prop=False))
+    labels_of = [_sum_groups(array.stack(), steps_per_label) for array in end.steps]
+    return tf.nest.map_structure(tf.stop_gradient,
+                                 TeacherUnroll(labels_of, end.params, end.state))
+
+
+def imitate_now(rng, ratio):
+    """Draws whether the next unroll imitates: with probability `ratio` (`rng`: a RandomState)."""
+    return bool(rng.uniform() < ratio)
+
+
+def _zeros_like(tensors):
+    return [tf.zeros_like(tensor) for tensor in tensors]
+
+
+def _take(values, rows):
+    return None if values is None else tf.gather(values, rows)
+
+
+def _like(tensor, other):
+    """`tensor` with the static shape of `other`."""
+    tensor.set_shape(other.shape)
+    return tensor
+
+
+def _sum_groups(steps, size):
+    """[n * size] + shape -> [n] + shape: sums of `size` consecutive ones."""
+    if size == 1:
+        return steps
+    shape = tf.concat([[-1, size], tf.shape(steps)[1:]], axis=0)
+    return tf.reduce_sum(tf.reshape(steps, shape), axis=1)

@@ -1,0 +1,316 @@
+"""Penalties on the curvature of the optimizee's objective, met along the learned optimizer's path.
+
+A learned optimizer that is trained in flat regions, or an optimizee that is held there, generalises
+better ("Learning to Generalize Provably in Learning to Optimize", AISTATS 2023). The Hessian is
+estimated by the means of PyHessian (arXiv 1912.07145, section 3): Hutchinson, power method, Lanczos.
+
+The curvature measures are estimated from Hessian-vector products in loops that no gradient crosses:
+each loop also gathers the measure's gradient with respect to the parameters, which is then
+attached to the value. So penalties differentiate once, exactly, on either version of control
+flow and in flat memory, also inside the unroll's own loop; their *second* derivatives are taken
+as zero (except those of `jacob`), which only `use_second_derivatives` with a penalty on the
+optimizee could see.
+"""
+import collections
+
+import tensorflow.compat.v1 as tf
+
+TIMES = ('prior', 'posterior', 'none', 'always')
+
+Spectrum = collections.namedtuple('Spectrum', ['eigenvalues', 'weights'])
+Spectrum.__doc__ = """An empirical spectral density: eigenvalues [m], and weights [m] that sum to 1."""
+
+Tridiagonal = collections.namedtuple('Tridiagonal', ['alphas', 'betas', 'basis'])
+Tridiagonal.__doc__ = """H in the Krylov basis, a symmetric tridiagonal matrix.
+
+alphas: [m], its diagonal. betas: [m - 1], beside the diagonal. basis: [m, P], orthonormal rows.
+"""
+
+_Lanczos = collections.namedtuple('_Lanczos', ['index', 'vector', 'alphas', 'betas', 'basis'])
+_Sum = collections.namedtuple('_Sum', ['index', 'value', 'gradient'])
+
+
+class Penalty:
+    """A curvature measure with its weights and its place in an episode.
+
+    `penalty(objective_fn, params)` -> scalar tensor, differentiable with respect to `params`.
+    """
+
+    def __init__(self, option='hessian', iterations=10, seed=None, alpha=5e-4, beta=1e-4,
+                 on_optimizer=False, on_optimizee=False, time='posterior', scale=0.5):
+        """
+        Args:
+          option: the measure, a key of MEASURES.
+          iterations: random draws (`hessian`), matrix products (`hessian-ev`) or Lanczos steps
+            (`hessian-esd`); `jacob` needs none.
+          seed: of the random vectors; None: the graph's.
+          alpha: weight in the meta-objective, where on_optimizer is True.
+          beta: weight in the optimizee's own objective, where on_optimizee is True.
+          time: when the penalty counts in an episode: `prior`: in the first share `scale` of
+            its unrolls; `posterior`: in the rest; `none`: never; `always`.
+          scale: that share, 0 to 1.
+
+        Raises:
+          ValueError: an argument is not among those above; the message says which are.
+        """
+        _check_choice('penalty', option, sorted(MEASURES))
+        _check_choice('time of regularization', time, TIMES)
+        if iterations < 1:
+            raise ValueError(f'a penalty needs at least 1 iteration, not {iterations}')
+        if not 0 <= scale <= 1:
+            raise ValueError(f'the share of regularized unrolls must be 0 to 1, not {scale}')
+        self.option = option
+        self.meta_weight = alpha if on_optimizer else 0.
+        self.inner_weight = beta if on_optimizee else 0.
+        self._iterations = iterations
+        self._seed = seed
+        self._time = time
+        self._scale = scale
+
+    @property
+    def ever_counts(self):
+        """Whether there is an unroll in which the penalty counts."""
+        shares = {'prior': self._scale > 0, 'posterior': self._scale < 1, 'always': True}
+        weighted = self.meta_weight != 0 or self.inner_weight != 0
+        return weighted and shares.get(self._time, False)
+
+    def counts(self, unroll_index, num_unrolls):
+        """Whether the penalty counts in unroll `unroll_index` (from 0) of `num_unrolls`."""
+        early = unroll_index < self._scale * num_unrolls
+        return self.ever_counts and {'prior': early, 'posterior': not early,
+                                     'always': True}[self._time]
+
+    def __call__(self, objective_fn, params, step=0):
+        """The penalty at `params`: a scalar tensor.
+
+        Args:
+          objective_fn: list of tensors -> scalar tensor; called inside loop bodies, so it must
+            build all that depends on its argument anew.
+          params: list of tensors of any shapes.
+          step: scalar int; the random vectors differ from run to run and from step to step.
+        """
+        measure = MEASURES[self.option]
+        key = _draw_key(self._seed) + tf.stack([0, tf.cast(step, tf.int32)])
+        return measure(flat_objective(objective_fn, params), flatten(params),
+                       self._iterations, key)
+
+
+# The measures: (objective of a flat vector, point [P], iterations, random key) -> scalar.
+
+
+def trace(objective, point, iterations, key):
+    """The Hessian's trace, by Hutchinson's estimator.
+
+    The mean of z^T H z over `iterations` random sign vectors z, whose derivative is exact.
+    """
+    size = tf.shape(point)
+
+    def body(*total):
+        total = _Sum(*total)
+        z = _like(2. * tf.round(tf.random.stateless_uniform(size, _subkey(key, total.index))) - 1.,
+                  point)
+        value, grad = _bilinear_form(objective, point, z, z)
+        return _Sum(total.index + 1, total.value + value, total.gradient + grad)
+
+    start = _Sum(tf.constant(0), tf.constant(0.), tf.zeros_like(point))
+    total = _Sum(*tf.while_loop(lambda index, *_: index < iterations, body, start,
+                                back_prop=False))
+    return _attach(total.value / iterations, total.gradient / iterations, point)
+
+
+def top_eigenvalue(objective, point, iterations, key):
+    """The Hessian's eigenvalue of largest modulus, with its sign, by the power method.
+
+    `iterations` times v <- H v / |H v|, then v^T H v. The derivative takes v for a constant, which
+    is exact for an eigenvector (Hellmann-Feynman).
+    """
+    hvp = _hessian_vector_product(objective, point)
+    _, vector = tf.while_loop(
+        lambda index, _: index < iterations,
+        lambda index, vector: (index + 1, _normalize(hvp(vector))),
+        (tf.constant(0), _random_direction(point, key)), back_prop=False)
+    return _attach(*_bilinear_form(objective, point, vector, vector), point=point)
+
+
+def mean_absolute_eigenvalue(objective, point, iterations, key):
+    """The mean of |lambda| under the spectral density, from `iterations` Lanczos steps.
+
+    With T = U diag(lambda) U^T the tridiagonal matrix, Q the basis and z = q_1 its random start,
+    this is sum_i U_1i^2 |lambda_i| = s^T H z, where s = Q sign(T) e_1 stands for sign(H) z. Its
+    derivative takes s and z for constants: exact where the eigenvalues share one sign, and in the
+    mean over z for any, since d tr|H| = tr(sign(H) dH). This costs one product, not one for each
+    eigenvalue.
+    """
+    start = _random_direction(point, key)
+    hvp = _hessian_vector_product(objective, point)
+    tridiagonal = lanczos(hvp, start, iterations)
+    values, vectors = _eigh(tridiagonal)
+    signs = tf.linalg.matvec(vectors, tf.sign(values) * vectors[0])
+    sign_of_h_z = tf.linalg.matvec(tridiagonal.basis, signs, transpose_a=True)
+    return _attach(*_bilinear_form(objective, point, sign_of_h_z, start), point=point)
+
+
+def squared_gradient_norm(objective, point, iterations, key):
+    """|g|^2, the squared norm of the (only) row of the objective's Jacobian."""
+    del iterations, key
+    return tf.reduce_sum(tf.square(_gradient(objective(point), point)))
+
+
+MEASURES = {
+    'hessian': trace,
+    'hessian-ev': top_eigenvalue,
+    'hessian-esd': mean_absolute_eigenvalue,
+    'jacob': squared_gradient_norm,
+}
+
+
+def spectral_density(objective_fn, params, iterations=10, seed=None):
+    """The empirical spectral density of the Hessian of `objective_fn` at `params`.
+
+    Stochastic Lanczos quadrature with one random start: the eigenvalues of the tridiagonal matrix,
+    each weighted by the square of its eigenvector's first entry. Once `iterations` reaches the
+    number of parameters the eigenvalues are the Hessian's own; steps beyond it, or beyond an
+    early breakdown, show as eigenvalues 0 of weight 0.
+
+    Args:
+      objective_fn: list of tensors -> scalar tensor.
+      params: list of tensors of any shapes.
+      iterations: m, the number of Lanczos steps.
+      seed: of the start vector; None: the graph's.
+
+    Returns:
+      A Spectrum of two [m] tensors.
+    """
+    point = flatten(params)
+    hvp = _hessian_vector_product(flat_objective(objective_fn, params), point)
+    start = _random_direction(point, _draw_key(seed))
+    values, vectors = _eigh(lanczos(hvp, start, iterations))
+    return Spectrum(values, tf.square(vectors[0]))
+
+
+def lanczos(hvp, start, iterations, tolerance=1e-5):
+    """Lanczos tridiagonalisation of a symmetric matrix, with full reorthogonalisation.
+
+    Where the Krylov space ends (beta below `tolerance` times the largest entry so far), the
+    remaining entries and basis vectors are zero.
+
+    Args:
+      hvp: [P] tensor -> [P] tensor, the product with the matrix; called inside a loop's body.
+      start: [P], of norm 1.
+      iterations: m.
+      tolerance: the relative size of a beta that is zero but for rounding.
+
+    Returns:
+      A Tridiagonal.
+    """
+    def body(*loop):
+        loop = _Lanczos(*loop)
+        row = tf.one_hot(loop.index, iterations)
+        basis = loop.basis + row[:, tf.newaxis] * loop.vector
+        product = hvp(loop.vector)
+        alphas = loop.alphas + row * _dot(loop.vector, product)
+        rest = _orthogonalize(_orthogonalize(product, basis), basis)
+        beta = tf.norm(rest)
+        largest = tf.reduce_max(tf.abs(tf.concat([alphas, loop.betas], axis=0)))
+        goes_on = tf.cast(beta > tolerance * largest, tf.float32)
+        following = _like(goes_on * _normalize(rest), start)
+        return _Lanczos(loop.index + 1, following, alphas, loop.betas + row * goes_on * beta, basis)
+
+    zeros = tf.zeros([iterations])
+    first = _Lanczos(tf.constant(0), start, zeros, zeros, zeros[:, tf.newaxis] * start)
+    last = _Lanczos(*tf.while_loop(lambda index, *_: index < iterations, body, first,
+                                   back_prop=False))
+    return Tridiagonal(last.alphas, last.betas[:-1], last.basis)
+
+
+def flatten(tensors):
+    """One vector [P] with the entries of all `tensors`."""
+    return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)
+
+
+def unflatten(vector, like):
+    """The inverse of `flatten`: a list of tensors with the shapes of those in `like`."""
+    sizes = tf.stack([tf.size(tensor) for tensor in like])
+    parts = tf.split(vector, sizes, num=len(like))
+    return [_like(tf.reshape(part, tf.shape(tensor)), tensor) for part, tensor in zip(parts, like)]
+
+
+def flat_objective(objective_fn, params):
+    """`objective_fn` as a function of the flat vector of all parameters."""
+    return lambda vector: objective_fn(unflatten(vector, params))
+
+
+def _hessian_vector_product(objective, point):
+    """v -> H v, for use inside a loop's body: the whole path is built anew at each call."""
+    def product(vector):
+        here = tf.identity(point)
+        grad = _gradient(objective(here), here)
+        return _gradient(_dot(grad, vector), here)
+    return product
+
+
+def _bilinear_form(objective, point, left, right):
+    """(u^T H v, its gradient with respect to the point) for constant vectors u and v."""
+    here = tf.identity(tf.stop_gradient(point))
+    left, right = tf.stop_gradient(left), tf.stop_gradient(right)
+    value = _dot(left, _hessian_vector_product(objective, here)(right))
+    return value, _gradient(value, here)
+
+
+def _attach(value, grad, point):
+    """`value`, with `grad` as its gradient with respect to `point`."""
+    change = point - tf.stop_gradient(point)
+    return tf.stop_gradient(value) + _dot(tf.stop_gradient(grad), change)
+
+
+def _gradient(objective, point):
+    grad = tf.gradients(objective, point, unconnected_gradients=tf.UnconnectedGradients.ZERO)[0]
+    return _like(tf.convert_to_tensor(grad), point)
+
+
+def _eigh(tridiagonal):
+    """Eigenvalues [m] and eigenvectors [m, m] (columns) of a Tridiagonal."""
+    above = tf.pad(tf.linalg.diag(tridiagonal.betas), [[0, 1], [1, 0]])
+    return tf.linalg.eigh(tf.linalg.diag(tridiagonal.alphas) + above + tf.transpose(above))
+
+
+def _orthogonalize(vector, basis):
+    overlaps = tf.linalg.matvec(basis, vector)
+    return vector - tf.linalg.matvec(basis, overlaps, transpose_a=True)
+
+
+def _normalize(vector):
+    """The vector with norm 1; a zero vector stays zero."""
+    return vector / tf.maximum(tf.norm(vector), 1e-30)
+
+
+def _random_direction(point, key):
+    return _normalize(_like(tf.random.stateless_normal(tf.shape(point), key), point))
+
+
+def _draw_key(seed):
+    """Two ints, drawn anew at each session run but once in it, outside of every loop.
+
+    Stateful random operations inside a loop would run in an order that differs from run to run.
+    """
+    with tf.init_scope():
+        return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32, seed=seed)
+
+
+def _subkey(key, index):
+    return key + tf.stack([index, 0])
+
+
+def _dot(left, right):
+    return tf.reduce_sum(left * right)
+
+
+def _like(tensor, other):
+    """`tensor` with the static shape of `other`."""
+    tensor.set_shape(other.shape)
+    return tensor
+
+
+def _check_choice(what, value, choices):
+    if value not in choices:
+        raise ValueError(f"unknown {what} {value!r}: choose from {', '.join(choices)}")
