@@ -2,7 +2,7 @@
 
 A learned optimizer that is trained in flat regions, or an optimizee that is held there, generalises
 better ("Learning to Generalize Provably in Learning to Optimize", AISTATS 2023). The Hessian is
-estimated by the means of PyHessian (arXiv 1912.07145, section 3): Hutchinson, power method, Lanczos.
+estimated by the means of PyHessian (arXiv 1912.07145): Hutchinson, power method, Lanczos.
 
 The curvature measures are estimated from Hessian-vector products in loops that no gradient crosses:
 each loop also gathers the measure's gradient with respect to the parameters, which is then
@@ -18,7 +18,7 @@ import tensorflow.compat.v1 as tf
 TIMES = ('prior', 'posterior', 'none', 'always')
 
 Spectrum = collections.namedtuple('Spectrum', ['eigenvalues', 'weights'])
-Spectrum.__doc__ = """An empirical spectral density: eigenvalues [m], and weights [m] that sum to 1."""
+Spectrum.__doc__ = """A spectral density: eigenvalues [m], and weights [m] that sum to 1."""
 
 Tridiagonal = collections.namedtuple('Tridiagonal', ['alphas', 'betas', 'basis'])
 Tridiagonal.__doc__ = """H in the Krylov basis, a symmetric tridiagonal matrix.
