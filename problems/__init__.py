@@ -1,0 +1,1 @@
+"""What is optimized: problems, their data sets, and the named sets that group them."""

@@ -1,0 +1,148 @@
+"""Classification problems: softmax regressions and multi-layer perceptrons.
+
+Labels are integer class ids. The objective is the mean cross-entropy, differentiable any number
+of times on every TensorFlow version: sparse_softmax_cross_entropy_with_logits is not.
+"""
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from problems.problem import Problem
+
+
+def cross_entropy(logits, labels, n_classes):
+    """Returns the mean cross-entropy, a scalar.
+
+    For two classes the sigmoid cross-entropy of each class against the rest, averaged over both;
+    for more the softmax cross-entropy.
+
+    Args:
+        logits: [batch, n_classes].
+        labels: integer class ids, [batch].
+    """
+    class_ids = tf.cast(tf.reshape(labels, [-1]), tf.int32)
+    targets = tf.one_hot(class_ids, n_classes)
+    if n_classes == 2:
+        return tf.reduce_mean(
+            tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits))
+    return -tf.reduce_mean(tf.reduce_sum(targets * tf.nn.log_softmax(logits), 1))
+
+
+class SoftmaxClassifier(Problem):
+    """Base of the classification problems; a subclass defines `inference`."""
+
+    needs_data = True
+
+    def __init__(self, param_shapes, n_classes, random_seed=None, noise_stdev=0.0):
+        super().__init__(param_shapes, random_seed, noise_stdev)
+        self.n_classes = n_classes
+
+    def init_tensors(self, seed=None):
+        """Returns N(0, 1.44 / n) values, n being the first dimension of the tensor."""
+        values = super().init_tensors(seed)
+        return [value * (1.2 / np.sqrt(shape[0]))
+                for value, shape in zip(values, self.param_shapes)]
+
+    def inference(self, parameters, data):
+        """Returns the logits, [batch, n_classes], for a batch of data."""
+        raise NotImplementedError
+
+    def accuracy(self, parameters, data, labels):
+        """Returns the fraction of the batch whose largest logit is that of its label."""
+        predictions = tf.argmax(self.inference(parameters, data), 1, output_type=tf.int32)
+        class_ids = tf.cast(tf.reshape(labels, [-1]), tf.int32)
+        return tf.reduce_mean(tf.cast(tf.equal(predictions, class_ids), tf.float32))
+
+    def _objective(self, parameters, data, labels):
+        if labels is None:
+            raise ValueError(f'{type(self).__name__} needs labels')
+        return cross_entropy(self.inference(parameters, data), labels, self.n_classes)
+
+
+class SoftmaxRegression(SoftmaxClassifier):
+    """Logits activation(data W + b); W [n_features, n_classes], b [n_classes]."""
+
+    def __init__(self, n_features, n_classes, activation=tf.identity, noise_stdev=0.0):
+        shapes = [(n_features, n_classes), (n_classes,)]
+        super().__init__(shapes, n_classes, noise_stdev=noise_stdev)
+        self.n_features = n_features
+        self.activation = activation
+
+    def inference(self, parameters, data):
+        weights, bias = parameters
+        features = tf.reshape(data, [-1, self.n_features])
+        return self.activation(tf.matmul(features, weights) + bias)
+
+
+class SparseSoftmaxRegression(SoftmaxClassifier):
+    """Softmax regression on the sum of embeddings, whose gradient is sparse (IndexedSlices).
+
+    Data are ids in 0 .. n_classes - 1, [batch, n_ids]. Parameters: embeddings
+    [n_classes, n_features], W [n_features, n_classes], b [n_classes].
+    """
+
+    def __init__(self, n_features, n_classes, activation=tf.identity, noise_stdev=0.0):
+        shapes = [(n_classes, n_features), (n_features, n_classes), (n_classes,)]
+        super().__init__(shapes, n_classes, noise_stdev=noise_stdev)
+        self.n_features = n_features
+        self.activation = activation
+
+    def inference(self, parameters, data):
+        embeddings, weights, bias = parameters
+        features = self._embed(embeddings, tf.cast(data, tf.int32))
+        features = tf.reshape(features, [-1, self.n_features])
+        return self.activation(tf.matmul(features, weights) + bias)
+
+    def _embed(self, embeddings, ids):
+        """The sum of the embeddings of each example's ids, [batch, n_features]."""
+        return tf.reduce_sum(tf.nn.embedding_lookup(embeddings, ids), 1)
+
+
+class OneHotSparseSoftmaxRegression(SparseSoftmaxRegression):
+    """As `SparseSoftmaxRegression`, through one-hot vectors: the gradient is dense."""
+
+    def _embed(self, embeddings, ids):
+        counts = tf.reduce_sum(tf.one_hot(ids, self.n_classes), 1)
+        return tf.matmul(tf.reshape(counts, [-1, self.n_classes]), embeddings)
+
+
+class FullyConnected(SoftmaxClassifier):
+    """Multi-layer perceptron: layers of activation(features W + b), the last without activation.
+
+    Parameters: W [inputs, units] and b [units] of each layer in turn, all starting at
+    N(0, 0.01^2).
+    """
+
+    def __init__(self, n_features, n_classes, hidden_sizes=(32, 64), activation=tf.nn.sigmoid,
+                 random_seed=None, noise_stdev=0.0):
+        sizes = (n_features,) + tuple(hidden_sizes) + (n_classes,)
+        super().__init__(
+            dense_shapes(sizes), n_classes, random_seed, noise_stdev)
+        self.n_features = n_features
+        self.activation = activation
+
+    def init_tensors(self, seed=None):
+        return small_normal_tensors(self, seed)
+
+    def inference(self, parameters, data):
+        features = tf.reshape(data, [-1, self.n_features])
+        return dense_layers(features, parameters, self.activation)
+
+
+def dense_shapes(sizes):
+    """Shapes of the weights and biases of dense layers between consecutive `sizes`."""
+    return [shape for inputs, units in zip(sizes[:-1], sizes[1:])
+            for shape in ((inputs, units), (units,))]
+
+
+def dense_layers(features, parameters, activation):
+    """Applies weights, biases [W, b, W, b, ...] in turn, with an activation between layers."""
+    weights, biases = parameters[0::2], parameters[1::2]
+    for weight, bias in zip(weights[:-1], biases[:-1]):
+        features = activation(tf.matmul(features, weight) + bias)
+    return tf.matmul(features, weights[-1]) + biases[-1]
+
+
+def small_normal_tensors(problem, seed):
+    """Returns initial values N(0, 0.01^2) for every parameter of `problem`."""
+    return [0.01 * value for value in Problem.init_tensors(problem, seed)]

@@ -1,0 +1,141 @@
+"""The data that classification problems, and a few others, are optimized on.
+
+Synthetic sets are drawn from `RandomState(random_seed)`; numpy's global generator is not touched.
+Real ones come from files, from a download, or (digits) from inside scikit-learn, see `DataSource`.
+"""
+
+import collections
+
+import numpy as np
+
+from problems import image_files
+from problems.image_files import DataError, DataSource  # noqa: F401
+
+
+class Dataset(collections.namedtuple('Dataset', 'data labels source')):
+    """Examples and their class ids.
+
+    Attributes:
+        data: float32 [size, ...].
+        labels: int32 [size]; zeros where the problem uses none.
+        source: where the data come from, in words.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, data, labels, source=''):
+        return super().__new__(cls, data, labels, source)
+
+    @property
+    def size(self):
+        """The number of examples."""
+        return len(self.data)
+
+    def batch_indices(self, num_batches, batch_size, rng=None):
+        """Returns the examples of each batch: int32 [num_batches, min(batch_size, size)].
+
+        Goes through the data in shuffled passes. Every pass is cut into whole batches; what is
+        left over, less than a batch, is left out of that pass, so no batch holds an example
+        twice.
+
+        Args:
+            rng: a `RandomState`; numpy's global generator if None.
+        """
+        batch_size = min(batch_size, self.size)
+        if not batch_size or not num_batches:
+            return np.zeros([num_batches, batch_size], 'int32')
+        rng = np.random if rng is None else rng
+        batches_per_pass = self.size // batch_size
+        passes = -(-num_batches // batches_per_pass)
+        orders = [rng.permutation(self.size)[:batches_per_pass * batch_size]
+                  for _ in range(passes)]
+        return np.concatenate(orders).reshape(-1, batch_size)[:num_batches].astype('int32')
+
+
+EMPTY_DATASET = Dataset(np.zeros([0], 'float32'), np.zeros([0], 'int32'))
+
+
+def describe(dataset):
+    """Returns a line about a `Dataset`: how many examples, their shape, where they are from."""
+    shape = ' x '.join(str(length) for length in dataset.data.shape[1:]) or 'scalars'
+    return f'{dataset.size} examples of {shape} from {dataset.source or "an unnamed source"}'
+
+
+def _synthetic(data, labels=None):
+    """A `Dataset` of generated values, with labels 0 where there are none."""
+    labels = np.zeros(len(data)) if labels is None else labels
+    return Dataset(data.astype('float32'), labels.astype('int32'), 'synthetic')
+
+
+def random(n_features, n_samples, n_classes=2, sep=1.0, random_seed=None):
+    """Returns normal clusters around the corners of a hypercube with sides of length 2 `sep`.
+
+    Made by scikit-learn's `make_classification`, all features informative.
+    """
+    from sklearn.datasets import make_classification
+
+    return _synthetic(*make_classification(
+        n_samples=n_samples, n_features=n_features, n_informative=n_features, n_redundant=0,
+        n_classes=n_classes, class_sep=sep, random_state=random_seed))
+
+
+def random_binary(n_features, n_samples, random_seed=None):
+    """Returns vectors of independent fair bits, [n_samples, n_features]."""
+    rng = np.random.RandomState(random_seed)
+    return _synthetic(rng.randint(2, size=(n_samples, n_features)))
+
+
+def random_symmetric(n_features, n_samples, random_seed=None):
+    """Returns N(0, 1) vectors and their negatives: n_samples (rounded down to even) in all."""
+    half = np.random.RandomState(random_seed).randn(n_samples // 2, n_features)
+    return _synthetic(np.concatenate([half, -half]))
+
+
+def random_mlp(n_features, n_samples, random_seed=None, n_layers=6, width=20):
+    """Returns N(0, 1) vectors, labelled by whether a random relu network answers above 0."""
+    rng = np.random.RandomState(random_seed)
+    data = rng.randn(n_samples, n_features)
+    scale = np.sqrt(2.0 / n_features)
+    activations = data
+    for _ in range(n_layers):
+        weights = rng.randn(activations.shape[1], width) * scale
+        activations = np.maximum(activations.dot(weights), 0)
+    return _synthetic(data, activations[:, 0] > 0)
+
+
+def noisy_parity_class(n_samples, n_classes=2, n_context_ids=5, noise_prob=0.25,
+                       random_seed=None):
+    """Returns ids in 0 .. n_classes - 1, [n_samples, n_context_ids], labelled by their sum.
+
+    The label is the sum modulo n_classes, raised by one with probability `noise_prob`.
+    """
+    rng = np.random.RandomState(random_seed)
+    ids = rng.randint(0, n_classes, [n_samples, n_context_ids])
+    noise = rng.binomial(1, noise_prob, [n_samples])
+    return _synthetic(ids, (ids.sum(1) + noise) % n_classes)
+
+
+def mnist(train=True, source=None):
+    """Returns handwritten digits, float32 [n, 28, 28, 1] in [0, 1], classes 0-9.
+
+    Args:
+        train: the training part, or else the test part.
+        source: where to look, a `DataSource`.
+
+    Raises:
+        DataError: the source asked for is not to be had, or a file is damaged.
+    """
+    return Dataset(*image_files.load_mnist(train, source or DataSource()))
+
+
+def cifar10(train=True, source=None):
+    """Returns the CIFAR-10 images, float32 [n, 32, 32, 3] in [0, 1], classes 0-9.
+
+    Args:
+        train: the training part, or else the test part.
+        source: where to look, a `DataSource`.
+
+    Raises:
+        DataError: the data are not to be had, or a file is damaged.
+    """
+    return Dataset(*image_files.load_cifar10(train, source or DataSource()))

@@ -1,0 +1,252 @@
+"""Where real images come from: files, a download, or the digits inside scikit-learn."""
+
+import collections
+import functools
+import http.client
+import io
+import os
+import pickle
+import threading
+import urllib.request
+import zipfile
+import zlib
+
+import numpy as np
+from absl import logging
+
+_TEST_DIGITS = 297
+_PROBE_SECONDS = 3
+_MNIST_URL = 'https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz'
+_CIFAR_URL = 'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz'
+_CIFAR_FOLDER = 'cifar-10-batches-py'
+_TRAIN_BATCHES = ('data_batch_1', 'data_batch_2', 'data_batch_3', 'data_batch_4', 'data_batch_5')
+_SOURCES = ('auto', 'mnist', 'digits')
+# What reading a damaged archive or pickle can raise.
+_DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError,
+           RuntimeError, TypeError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile,
+           zlib.error)
+
+
+class DataError(ValueError):
+    """Data that are missing or damaged; the message is one line that says what to do."""
+
+
+class DataSource(collections.namedtuple('DataSource', 'mnist_source data_dir')):
+    """Where to look for real data.
+
+    Files in `data_dir` come first (`mnist.npz`, `cifar-10-batches-py/`), then those in the
+    folder where Keras keeps its own, then a download through Keras where the network allows.
+
+    Attributes:
+        mnist_source: 'mnist'; 'digits', the 1797 digits that come with scikit-learn, enlarged;
+            or 'auto': MNIST where it is to be had, else the digits.
+        data_dir: folder with the files, or None.
+
+    Raises:
+        ValueError: unknown `mnist_source`.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, mnist_source='auto', data_dir=None):
+        if mnist_source not in _SOURCES:
+            raise ValueError(f'mnist_source must be one of {_SOURCES}, not {mnist_source!r}')
+        return super().__new__(cls, mnist_source, data_dir)
+
+
+# A part of a data set: images, float32 in [0, 1]; labels, int32; source, in words.
+_Images = collections.namedtuple('_Images', 'data labels source')
+
+
+def load_mnist(train, source):
+    """Returns (data [n, 28, 28, 1], labels [n], where they are from)."""
+    if source.mnist_source == 'digits':
+        return _digits(train)
+    path = _find('mnist.npz', source.data_dir)
+    if path is not None:
+        return _images(*_read_npz(path, train), source=path)
+    downloaded = _download('mnist', _MNIST_URL, train)
+    if downloaded is not None:
+        return downloaded
+    if source.mnist_source == 'mnist':
+        raise DataError('MNIST is not to be had: put mnist.npz into '
+                        + _places(source.data_dir))
+    return _announced(_digits(train))
+
+
+def load_cifar10(train, source):
+    """Returns (data [n, 32, 32, 3], labels [n], where they are from)."""
+    folder = (_find(_CIFAR_FOLDER, source.data_dir)
+              or _find(os.path.join(_CIFAR_FOLDER + '-target', _CIFAR_FOLDER), None))
+    if folder is not None:
+        names = _TRAIN_BATCHES if train else ('test_batch',)
+        batches = [_read_cifar_batch(os.path.join(folder, name)) for name in names]
+        return _images(*map(np.concatenate, zip(*batches)), source=folder)
+    downloaded = _download('cifar10', _CIFAR_URL, train)
+    if downloaded is not None:
+        return downloaded
+    raise DataError(f'CIFAR-10 is not to be had: put the unpacked folder {_CIFAR_FOLDER} '
+                    f'(data_batch_1 ... data_batch_5, test_batch) into ' + _places(source.data_dir))
+
+
+def _images(pixels, labels, source):
+    """Scales bytes to [0, 1]; images without a channel dimension get one."""
+    data = np.asarray(pixels, 'float32') / 255
+    return _Images(data.reshape(data.shape[:3] + (-1,)),
+                   np.asarray(labels, 'int32').reshape(-1), source)
+
+
+def _announced(images):
+    logging.info('MNIST is not to be had, using %s', images.source)
+    return images
+
+
+def _digits(train):
+    """The scikit-learn digits: 8 x 8 pixels 0-16, each repeated 3 x 3, padded to 28 x 28."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise DataError('the embedded digits need scikit-learn: install it') from None
+    digits = load_digits()
+    chosen = slice(None, -_TEST_DIGITS) if train else slice(-_TEST_DIGITS, None)
+    pixels = digits.images[chosen].astype('float32') / 16
+    enlarged = pixels.repeat(3, axis=1).repeat(3, axis=2)
+    data = np.pad(enlarged, [(0, 0), (2, 2), (2, 2)], 'constant')[..., np.newaxis]
+    part = 'training' if train else 'test'
+    return _Images(data, digits.target[chosen].astype('int32'),
+                   f'digits (scikit-learn, {len(data)} {part} images)')
+
+
+def _keras_folder():
+    home = os.environ.get('KERAS_HOME', os.path.join(os.path.expanduser('~'), '.keras'))
+    return os.path.join(home, 'datasets')
+
+
+def _find(name, data_dir):
+    """The path of a file or folder in `data_dir` or else where Keras keeps its files, or None."""
+    for folder in (data_dir, _keras_folder()):
+        if folder and os.path.exists(os.path.join(folder, name)):
+            return os.path.join(folder, name)
+    return None
+
+
+def _places(data_dir):
+    """Folders where files may be put, for messages."""
+    return ' or '.join([data_dir or 'a folder given as data_dir', _keras_folder()])
+
+
+def _read_npz(path, train):
+    """The images and labels of one part of mnist.npz."""
+    keys = ('x_train', 'y_train') if train else ('x_test', 'y_test')
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            pixels, labels = (arrays[key] for key in keys)
+        if pixels.shape[1:] != (28, 28) or labels.shape != pixels.shape[:1]:
+            raise ValueError(f'shapes {pixels.shape} and {labels.shape}')
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
+    return pixels, labels
+
+
+def _read_cifar_batch(path):
+    """The images [n, 32, 32, 3] and labels of one pickled batch."""
+    try:
+        with open(path, 'rb') as file:
+            batch = _BatchUnpickler(io.BytesIO(file.read()), encoding='bytes').load()
+        pixels, labels = batch[b'data'].array.reshape(-1, 3, 32, 32), np.array(batch[b'labels'])
+        if labels.shape != pixels.shape[:1]:
+            raise ValueError(f'{len(pixels)} images but {len(labels)} labels')
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
+    return pixels.transpose(0, 2, 3, 1), labels
+
+
+def _damaged(path, error):
+    if isinstance(error, FileNotFoundError):
+        return DataError(f'{path} is missing')
+    reason = ' '.join(str(error).split()) or type(error).__name__
+    return DataError(f'{path} is damaged: {reason[:200]}')
+
+
+class _PickledArray:
+    """Takes the place of a numpy array of bytes while a pickle is read."""
+
+    def __init__(self, *unused_type_shape_and_dtype):
+        self.array = None
+
+    def __setstate__(self, state):
+        _, shape, dtype, fortran_order, values = state
+        if dtype.name not in (b'u1', 'u1'):
+            raise pickle.UnpicklingError('an array that is not of bytes')
+        flat = np.frombuffer(values, 'uint8')
+        self.array = flat.reshape(shape, order='F' if fortran_order else 'C')
+
+
+class _PickledDtype:
+    """Takes the place of a numpy dtype while a pickle is read."""
+
+    def __init__(self, name, *unused_flags):
+        self.name = name
+
+    def __setstate__(self, state):
+        """The rest of a dtype is of no importance for bytes."""
+
+
+def _latin1_bytes(text, unused_encoding):
+    """How Python 3 writes bytes into pickles that Python 2 can read."""
+    return text.encode('latin1')
+
+
+# The functions that CIFAR batches name, and what is called in place of each.
+_STAND_INS = {
+    ('numpy.core.multiarray', '_reconstruct'): _PickledArray,
+    ('numpy._core.multiarray', '_reconstruct'): _PickledArray,
+    ('numpy', 'ndarray'): _PickledArray,
+    ('numpy', 'dtype'): _PickledDtype,
+    ('_codecs', 'encode'): _latin1_bytes,
+}
+
+
+class _BatchUnpickler(pickle.Unpickler):
+    """Reads numbers, strings, lists, dicts and arrays of bytes, and calls nothing else.
+
+    A pickle may name any function to be called; all but those with a stand-in are refused.
+    """
+
+    def find_class(self, module, name):
+        if (module, name) not in _STAND_INS:
+            raise pickle.UnpicklingError(f'it names {module}.{name}, which is not allowed')
+        return _STAND_INS[module, name]
+
+
+def _download(name, url, train):
+    """The images and labels that Keras downloads, or None where its server is out of reach."""
+    if not _reachable(url):
+        return None
+    import tensorflow.compat.v1 as tf
+
+    try:
+        parts = getattr(tf.keras.datasets, name).load_data()
+    except Exception as error:  # noqa: BLE001 - Keras raises bare exceptions
+        logging.warning('the download of %s failed: %s', name, error)
+        return None
+    return _images(*parts[0 if train else 1], source=f'{name} ({url})')
+
+
+@functools.lru_cache(maxsize=None)
+def _reachable(url):
+    """Whether `url` answers in time; a thread, as looking up a name can take any time."""
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(_answers(url)), daemon=True)
+    thread.start()
+    thread.join(_PROBE_SECONDS)
+    return answers == [True]
+
+
+def _answers(url):
+    try:
+        request = urllib.request.Request(url, method='HEAD')
+        with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
+            return True
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
