@@ -1,0 +1,66 @@
+# `make help` lists the targets. PYTHON=/path/to/python chooses the interpreter of the first set-up.
+
+VENV := .venv
+VENV_TF1 := .venv-tf1
+PIP := -m pip install -qq --disable-pip-version-check
+PYTEST := -m pytest -q -n 2
+# TensorFlow's start-up chatter.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-tf1 lint bazel clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/ready  ## meta-train a HierarchicalRNN, evaluate it, draw its learning curves into demo/
+	$(VENV)/bin/python metarun.py --train_dir=demo/train --regularize_time=none --alpha=1e-4 \
+	  --reg_optimizer=True --reg_option=hessian-esd --include_mnist_mlp_problems \
+	  --num_problems=1 --num_meta_iterations=5 --fix_unroll=True --fix_unroll_length=20 \
+	  --evaluation_period=1 --evaluation_epochs=5 --use_second_derivatives=False \
+	  --if_cl=True --if_mt=True --mt_ratio=0.1 --mt_k=1
+	$(VENV)/bin/python metatest.py --train_dir=demo/train --save_dir=demo/eval \
+	  --include_mnist_mlp_relu_problems --model_name=mnist-relu \
+	  --restore_model_name=model.ckpt-0 --num_testing_itrs=200
+
+test: $(VENV)/ready  ## the fast tests
+	$(VENV)/bin/python $(PYTEST) -m 'not slow'
+
+test-slow: $(VENV)/ready  ## the slow tests
+	$(VENV)/bin/python $(PYTEST) -m slow || [ $$? -eq 5 ]
+
+test-tf1:  ## the fast tests on TensorFlow 1.15, where there is a Python 3.7
+	@if [ -e $(VENV_TF1)/ready ] || tools/find_python.sh 3.7 >/dev/null; then \
+	  $(MAKE) --no-print-directory run-tf1; \
+	else \
+	  echo 'SKIPPED: the tests on TensorFlow 1.15 did NOT run: there is no Python 3.7 here'; \
+	fi
+
+.PHONY: run-tf1
+run-tf1: $(VENV_TF1)/ready
+	$(VENV_TF1)/bin/python $(PYTEST) -m 'not slow'
+
+lint: $(VENV)/ready  ## ruff, and whether the BUILD files agree with the sources
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/python tools/check_build.py
+
+bazel: $(VENV)/ready  ## build and test with Bazel, offline
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/bazel_test.sh
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) $(VENV_TF1) demo .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/ready: requirements/tf2.txt
+	@python='$(PYTHON)'; python=$${python:-$$(tools/find_python.sh 3.11+)} || \
+	  { echo 'Python 3.11 or newer is needed: install it, or say PYTHON=/path/to/it' >&2; exit 1; }; \
+	echo "Setting up $(VENV) with $$python (minutes, the first time)"; \
+	"$$python" -m venv $(VENV)
+	@$(VENV)/bin/python $(PIP) -r $<
+	@touch $@
+
+$(VENV_TF1)/ready: requirements/tf1.txt
+	@echo 'Setting up $(VENV_TF1) (minutes, the first time)'
+	@"$$(tools/find_python.sh 3.7)" -m venv $(VENV_TF1)
+	@$(VENV_TF1)/bin/python $(PIP) -r $<
+	@touch $@

@@ -1,0 +1,93 @@
+"""Checks that the BUILD files say what the sources import: run by `make lint`, needs no Bazel.
+
+Every Python file of the rooms must be the source of one target, whose deps must be exactly the
+project's modules that the file imports, anywhere in it.
+"""
+import ast
+import os
+import sys
+
+ROOMS = ('', 'optimizer', 'problems', 'techniques', 'tests')
+RUNNER = 'tests/run_pytest.py'
+CONFTEST = '//tests:conftest'  # every test needs it, though none imports it
+RULES = ('py_library', 'py_binary', 'py_test')
+
+
+class Package:
+    """The Python targets of one BUILD file, which is run as the Python that it nearly is."""
+
+    def __init__(self, folder):
+        self.folder, self.targets = folder, {}
+        names = dict.fromkeys(('load', 'package', 'exports_files', 'filegroup', 'glob'),
+                              lambda *args, **kwargs: [])
+        names.update(dict.fromkeys(RULES, self._add))
+        with open(os.path.join(folder, 'BUILD'), encoding='utf-8') as build:
+            exec(compile(build.read(), build.name, 'exec'), names)
+
+    def _add(self, name, srcs, deps=(), **_):
+        sources = [os.path.join(self.folder, source) for source in srcs]
+        self.targets[f'//{self.folder}:{name}'] = (
+            [source for source in sources if source != RUNNER],
+            {self._absolute(dep) for dep in deps} - {CONFTEST})
+
+    def _absolute(self, label):
+        if label.startswith(':'):
+            return f'//{self.folder}{label}'
+        return label if ':' in label else f'{label}:{os.path.basename(label)}'
+
+
+def imported_files(path):
+    """The project's files that a file imports."""
+    with open(path, encoding='utf-8') as source:
+        tree = ast.parse(source.read())
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            below = {f'{node.module}.{alias.name}' for alias in node.names}
+            submodules = {module for module in below if module_file(module)}
+            modules.update(submodules)
+            if submodules != below:
+                modules.add(node.module)
+    return {module_file(module) for module in modules} - {None, path}
+
+
+def module_file(module):
+    """The project's file that holds a module, or None."""
+    base = module.replace('.', '/')
+    for path in (base + '.py', base + '/__init__.py'):
+        if os.path.exists(path) and (os.path.getsize(path) or not path.endswith('__init__.py')):
+            return path
+    return None
+
+
+def complaints():
+    """A line for each difference between BUILD files and sources."""
+    targets = {}
+    for room in ROOMS:
+        targets.update(Package(room).targets)
+    owners = {source: label for label, (sources, _) in targets.items() for source in sources}
+    for room in ROOMS:
+        for name in sorted(os.listdir(room or '.')):
+            path = os.path.join(room, name)
+            if name.endswith('.py') and path != RUNNER and os.path.getsize(path):
+                if path not in owners:
+                    yield f'{path} is in no target of {os.path.join(room, "BUILD")}'
+    for label, (sources, declared) in targets.items():
+        files = set().union(*[imported_files(source) for source in sources])
+        needed = {owners[file] for file in files if file in owners} - {label}
+        for dep in sorted(needed - declared):
+            yield f'{label} lacks {dep}'
+        for dep in sorted(declared - needed):
+            yield f'{label} does not need {dep}'
+
+
+def main():
+    found = list(complaints())
+    print('\n'.join(found) or 'The BUILD files agree with the sources.')
+    return 1 if found else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
