@@ -56,7 +56,11 @@ class ModelAdapter(Problem):
         remaining = iter(parameters)
         replacements = [next(remaining) if is_parameter else variable
                         for variable, is_parameter in zip(model.variables, model.is_parameter)]
-        return _build(model.make_loss, _Replacer(replacements))
+        replacer = _Replacer(replacements)
+        scope = tf.variable_scope(tf.get_variable_scope(), custom_getter=replacer.get,
+                                  auxiliary_name_scope=False)
+        with scope, tf.variable_creator_scope(replacer.create):
+            return model.make_loss()
 
     def _parameters(self):
         model = self._model()
@@ -65,30 +69,27 @@ class ModelAdapter(Problem):
 
     def _model(self):
         """The model in the current graph; built at the first call, outside of any loop."""
-        graph = tf.get_default_graph()
-        if graph not in self._models:
-            with tf.init_scope():
+        with tf.init_scope():
+            graph = tf.get_default_graph()
+            if graph not in self._models:
                 self._models[graph] = _first_build(*self._make_loss_and_init_fn())
-        return self._models[graph]
+            return self._models[graph]
 
 
 def _first_build(make_loss, make_init_fn):
-    """Builds the loss with new variables."""
+    """Builds the loss with new variables, in a scope of their own."""
     recorder = _Recorder()
-    _build(make_loss, recorder)
-    variables = recorder.variables
-    if make_init_fn is None:
-        operation = tf.variables_initializer(variables)
-        return _Model(make_loss, variables, recorder.is_parameter,
-                      lambda session: session.run(operation))
-    return _Model(make_loss, variables, recorder.is_parameter, make_init_fn(variables))
+    scope = tf.variable_scope(None, default_name='adapted_model')
+    with scope, tf.variable_creator_scope(recorder.create):
+        make_loss()
+    make_init_fn = make_init_fn or _make_init_fn
+    return _Model(make_loss, recorder.variables, recorder.is_parameter,
+                  make_init_fn(recorder.variables))
 
 
-def _build(make_loss, provider):
-    """Calls `make_loss`, with `provider` asked for each variable."""
-    with tf.variable_scope(tf.get_variable_scope(), custom_getter=provider.get), \
-            tf.variable_creator_scope(provider.create):
-        return make_loss()
+def _make_init_fn(variables):
+    operation = tf.variables_initializer(variables)
+    return lambda session: session.run(operation)
 
 
 class _Recorder:
@@ -102,10 +103,6 @@ class _Recorder:
     def __init__(self):
         self.variables = []
         self.is_parameter = []
-
-    def get(self, getter, name, **kwargs):
-        """Called for `tf.get_variable`, which calls `create` if there is no such variable."""
-        return getter(name, **kwargs)
 
     def create(self, next_creator, **kwargs):
         """Called for each new variable."""
@@ -127,14 +124,16 @@ class _Replacer:
         self._remaining = iter(replacements)
         self._by_name = {}
 
-    def get(self, unused_getter, name, **unused_kwargs):
+    def get(self, getter, name, **kwargs):
         """Called for `tf.get_variable`: the same replacement for the same name."""
+        del getter, kwargs
         if name not in self._by_name:
             self._by_name[name] = self._next()
         return self._by_name[name]
 
-    def create(self, unused_next_creator, **unused_kwargs):
+    def create(self, next_creator, **kwargs):
         """Called for `tf.Variable`."""
+        del next_creator, kwargs
         return self._next()
 
     def _next(self):

@@ -23,6 +23,7 @@ from problems.classifiers import (  # noqa: F401
 )
 from problems.convnets import VGG, ConvNet, ConvNetOrig  # noqa: F401
 from problems.problem import Problem
+from problems.problem_spec import build
 
 EPSILON = 1e-6
 _TINY = 1e-12
@@ -234,7 +235,7 @@ class _Wrapper(Problem):
     """Base of the problems that change one other problem, given as a `Spec`."""
 
     def __init__(self, problem_spec, noise_stdev=0.0):
-        self.problem = problem_spec.build()
+        self.problem = build(problem_spec)
         self.needs_data = self.problem.needs_data
         super().__init__(self.problem.param_shapes, noise_stdev=noise_stdev)
 
@@ -298,7 +299,7 @@ class SumTask(Problem):
     """
 
     def __init__(self, problem_specs, noise_stdev=0.0):
-        self.problems = [spec.build() for spec in problem_specs]
+        self.problems = [build(spec) for spec in problem_specs]
         self.needs_data = any(problem.needs_data for problem in self.problems)
         shapes = [shape for problem in self.problems for shape in problem.param_shapes]
         super().__init__(shapes, noise_stdev=noise_stdev)

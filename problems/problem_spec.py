@@ -17,3 +17,8 @@ class Spec(collections.namedtuple('Spec', 'callable args kwargs')):
     def build(self):
         """Returns a new problem: `callable(*args, **kwargs)`."""
         return self.callable(*self.args, **self.kwargs)
+
+
+def build(problem):
+    """The problem that a `Spec` describes; a problem itself is returned as it is."""
+    return problem.build() if isinstance(problem, Spec) else problem

@@ -1,0 +1,253 @@
+"""Data sets: shapes, batches, sources, damaged and malicious files."""
+
+import pickle
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from problems import datasets, image_files
+from problems.datasets import DataError, Dataset, DataSource
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """No network, and an empty Keras folder, which is returned."""
+    monkeypatch.setattr(image_files, '_reachable', lambda url: False)
+    monkeypatch.setenv('KERAS_HOME', str(tmp_path / 'keras'))
+    folder = tmp_path / 'keras' / 'datasets'
+    folder.mkdir(parents=True)
+    return folder
+
+
+def numbered(size):
+    return Dataset(np.arange(size), np.arange(size))
+
+
+@given(size=st.integers(0, 40), num_batches=st.integers(0, 20), batch_size=st.integers(1, 50),
+       seed=st.integers(0, 99))
+def test_batches_are_shuffled_passes(size, num_batches, batch_size, seed):
+    batches = numbered(size).batch_indices(num_batches, batch_size, np.random.RandomState(seed))
+    assert batches.shape == (num_batches, min(batch_size, size))
+    assert batches.dtype == np.int32
+    per_pass = size // batches.shape[1] if batches.shape[1] else 1
+    for start in range(0, num_batches, per_pass):
+        one_pass = batches[start:start + per_pass].ravel()
+        assert len(set(one_pass)) == len(one_pass)
+        assert not one_pass.size or 0 <= one_pass.min() <= one_pass.max() < size
+
+
+def test_batches_repeat_with_the_same_generator():
+    first, second = (numbered(100).batch_indices(9, 30, np.random.RandomState(1))
+                     for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first[0], first[3])
+
+
+def test_empty_dataset():
+    assert datasets.EMPTY_DATASET.size == 0
+    assert datasets.EMPTY_DATASET.batch_indices(5, 10).shape == (5, 0)
+
+
+@pytest.mark.parametrize('make, shape, classes', [
+    (lambda seed: datasets.random(10, 50, random_seed=seed), (50, 10), {0, 1}),
+    (lambda seed: datasets.random(6, 50, n_classes=3, random_seed=seed), (50, 6), {0, 1, 2}),
+    (lambda seed: datasets.random_binary(7, 30, random_seed=seed), (30, 7), {0}),
+    (lambda seed: datasets.random_symmetric(7, 30, random_seed=seed), (30, 7), {0}),
+    (lambda seed: datasets.random_mlp(8, 99, random_seed=seed), (99, 8), {0, 1}),
+    (lambda seed: datasets.noisy_parity_class(60, 3, 4, random_seed=seed), (60, 4), {0, 1, 2}),
+])
+def test_synthetic_data(make, shape, classes):
+    state = np.random.get_state()[1].copy()
+    first, again, other = make(1), make(1), make(2)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    np.testing.assert_array_equal(first.data, again.data)
+    assert not np.array_equal(first.data, other.data)
+    assert (first.data.shape, first.data.dtype) == (shape, np.float32)
+    assert (first.labels.shape, first.labels.dtype) == (shape[:1], np.int32)
+    assert set(first.labels) == classes
+    assert first.source == 'synthetic'
+
+
+def test_properties_of_synthetic_data():
+    assert set(datasets.random_binary(5, 50).data.ravel()) == {0.0, 1.0}
+    np.testing.assert_allclose(datasets.random_symmetric(5, 50).data.sum(0), 0, atol=1e-5)
+    parity = datasets.noisy_parity_class(5000, noise_prob=0.25, random_seed=3)
+    noise = np.mean(parity.data.sum(1) % 2 != parity.labels)
+    assert 0.22 < noise < 0.28
+
+
+def test_digits_take_the_place_of_mnist(offline):
+    train, test = datasets.mnist(), datasets.mnist(train=False)
+    assert (train.data.shape, test.data.shape) == ((1500, 28, 28, 1), (297, 28, 28, 1))
+    assert train.data.dtype == np.float32 and train.labels.dtype == np.int32
+    assert (train.data.min(), train.data.max()) == (0.0, 1.0)
+    assert not train.data[:, :2].any() and not train.data[:, :, -2:].any()
+    np.testing.assert_array_equal(train.data[:, 2::3][:, :8], train.data[:, 4::3][:, :8])
+    assert train.source == 'digits (scikit-learn, 1500 training images)'
+    assert datasets.describe(test) == (
+        '297 examples of 28 x 28 x 1 from digits (scikit-learn, 297 test images)')
+
+
+def save_mnist(path):
+    pixels = np.arange(3 * 28 * 28).reshape(3, 28, 28).astype('uint8')
+    labels = np.array([7, 8, 9], 'uint8')
+    np.savez(path, x_train=pixels, y_train=labels, x_test=pixels[:2], y_test=labels[:2])
+
+
+def test_mnist_file(offline, tmp_path):
+    save_mnist(tmp_path / 'mnist.npz')
+    source = DataSource('auto', str(tmp_path))
+    train, test = (datasets.mnist(part, source) for part in (True, False))
+    assert train.source == str(tmp_path / 'mnist.npz')
+    assert (train.data.shape, test.data.shape) == ((3, 28, 28, 1), (2, 28, 28, 1))
+    assert train.data.max() == 1.0 and train.data.dtype == np.float32
+    np.testing.assert_array_equal(train.labels, [7, 8, 9])
+    digits = datasets.mnist(source=DataSource('digits', str(tmp_path)))
+    assert digits.size == 1500
+
+
+def test_mnist_in_the_keras_folder(offline):
+    save_mnist(offline / 'mnist.npz')
+    assert datasets.mnist(source=DataSource('mnist')).size == 3
+
+
+def cifar_batch(size, seed):
+    pixels = np.random.RandomState(seed).randint(0, 256, [size, 3072]).astype('uint8')
+    return {b'data': pixels, b'labels': list(range(size)), b'batch_label': b'training batch'}
+
+
+def save_cifar(folder):
+    folder.mkdir()
+    for seed, name in enumerate(image_files._TRAIN_BATCHES + ('test_batch',)):
+        (folder / name).write_bytes(pickle.dumps(cifar_batch(4, seed), protocol=2))
+
+
+def test_cifar10_files(offline, tmp_path):
+    save_cifar(tmp_path / 'cifar-10-batches-py')
+    source = DataSource(data_dir=str(tmp_path))
+    train, test = datasets.cifar10(True, source), datasets.cifar10(False, source)
+    assert (train.data.shape, test.data.shape) == ((20, 32, 32, 3), (4, 32, 32, 3))
+    assert train.data.dtype == np.float32 and train.labels.dtype == np.int32
+    blue = cifar_batch(4, 1)[b'data'][2, 2048:].reshape(32, 32)
+    np.testing.assert_allclose(train.data[6, :, :, 2], blue / 255, rtol=1e-6)
+    np.testing.assert_array_equal(test.labels, [0, 1, 2, 3])
+
+
+def python_2_batch():
+    """A batch of one image as Python 2 writes it, with strings that are bytes."""
+    pixels = b'\xff' + bytes(3071)
+    return (b'\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n'
+            b'K\x00\x85U\x01b\x87R(K\x01K\x01M\x00\x0c\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R'
+            b'(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T\x00\x0c\x00\x00'
+            + pixels + b'tbU\x06labels](K\x06eu.')
+
+
+def test_cifar10_as_python_2_wrote_it(offline, tmp_path):
+    folder = tmp_path / 'cifar-10-batches-py'
+    folder.mkdir()
+    (folder / 'test_batch').write_bytes(python_2_batch())
+    assert b'data' in pickle.loads(python_2_batch(), encoding='bytes')
+    images = datasets.cifar10(False, DataSource(data_dir=str(tmp_path)))
+    assert images.data[0, 0, 0, 0] == images.data.sum() == 1.0
+    assert images.labels.tolist() == [6]
+
+
+def error_line(load, *args):
+    with pytest.raises(DataError) as caught:
+        load(*args)
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def test_missing_data(offline, tmp_path):
+    line = error_line(datasets.mnist, True, DataSource('mnist', str(tmp_path)))
+    assert 'mnist.npz' in line and str(tmp_path) in line
+    line = error_line(datasets.cifar10)
+    assert 'cifar-10-batches-py' in line and str(offline) in line
+    (tmp_path / 'cifar-10-batches-py').mkdir()
+    line = error_line(datasets.cifar10, False, DataSource(data_dir=str(tmp_path)))
+    assert line.endswith('test_batch is missing')
+    with pytest.raises(ValueError, match='mnist_source must be one of'):
+        DataSource('fashion')
+
+
+@pytest.mark.parametrize('content', [b'', b'not an archive', b'PK\x03\x04 cut short'])
+def test_damaged_mnist(offline, tmp_path, content):
+    (tmp_path / 'mnist.npz').write_bytes(content)
+    line = error_line(datasets.mnist, True, DataSource(data_dir=str(tmp_path)))
+    assert f'{tmp_path}/mnist.npz is damaged' in line
+
+
+def test_mnist_with_missing_or_wrong_arrays(offline, tmp_path):
+    np.savez(tmp_path / 'mnist.npz', x_train=np.zeros([2, 28, 28]))
+    assert 'is damaged' in error_line(datasets.mnist, True, DataSource(data_dir=str(tmp_path)))
+    np.savez(tmp_path / 'mnist.npz', x_train=np.zeros([2, 9]), y_train=np.zeros([2]))
+    assert 'is damaged' in error_line(datasets.mnist, True, DataSource(data_dir=str(tmp_path)))
+
+
+class Malicious:
+    """Pickled, it makes a folder when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, (self.path,)
+
+
+def damaged_batches(tmp_path):
+    whole = pickle.dumps(cifar_batch(4, 0), protocol=2)
+    yield from (b'', b'nonsense', whole[:-3000], whole[:20], whole[:200] + whole[300:])
+    yield pickle.dumps({b'data': cifar_batch(4, 0)[b'data']}, protocol=2)
+    yield pickle.dumps([1, 2, 3], protocol=2)
+    yield pickle.dumps(dict(cifar_batch(4, 0), labels=3), protocol=2)[:-1]
+    yield pickle.dumps({b'data': np.zeros([4, 3072]), b'labels': [0] * 4}, protocol=2)
+    yield pickle.dumps({b'data': np.zeros([3, 3072], 'uint8'), b'labels': [0] * 4}, protocol=2)
+    yield pickle.dumps(Malicious(str(tmp_path / 'made')), protocol=2)
+    yield pickle.dumps({b'data': Malicious(str(tmp_path / 'made'))}, protocol=4)
+
+
+def test_damaged_and_malicious_cifar10(offline, tmp_path):
+    folder = tmp_path / 'cifar-10-batches-py'
+    folder.mkdir()
+    for content in damaged_batches(tmp_path):
+        (folder / 'test_batch').write_bytes(content)
+        line = error_line(datasets.cifar10, False, DataSource(data_dir=str(tmp_path)))
+        assert f'{folder}/test_batch is damaged' in line
+    assert not (tmp_path / 'made').exists()
+
+
+def test_downloads(monkeypatch, offline):
+    """A reachable server is asked through Keras; one that fails is as good as none."""
+    import tensorflow.compat.v1 as tf
+
+    part = (np.full([2, 28, 28], 255, 'uint8'), np.array([1, 2], 'uint8'))
+    monkeypatch.setattr(image_files, '_reachable', lambda url: True)
+    monkeypatch.setattr(tf.keras.datasets.mnist, 'load_data', lambda: (part, part))
+    downloaded = datasets.mnist()
+    assert downloaded.data.shape == (2, 28, 28, 1) and downloaded.data.min() == 1.0
+    assert downloaded.source.startswith('mnist (https://')
+
+    def fail():
+        raise EOFError('cut off')
+
+    monkeypatch.setattr(tf.keras.datasets.mnist, 'load_data', fail)
+    assert datasets.mnist().size == 1500
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr(image_files, '_PROBE_SECONDS', 0.2)
+    monkeypatch.setattr(image_files, '_answers', lambda url: time.sleep(5))
+    started = time.time()
+    assert not image_files._reachable('https://silent.invalid/')
+    assert time.time() - started < 2
+
+
+def test_addresses_that_cannot_be_asked():
+    assert not image_files._answers('http://127.0.0.1:9/')
+    assert not image_files._answers('nonsense')
