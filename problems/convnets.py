@@ -139,7 +139,8 @@ class ConvNet(_ConvClassifier):
                  random_seed=None, noise_stdev=0.0, affine_size=None):
         lengths = set(map(len, filter_list))
         if lengths not in ({3}, {4}):
-            raise ValueError(f'filters must all be triples, or all have a stride, not {filter_list}')
+            raise ValueError('filters must all be triples, or all have a stride, not '
+                             f'{filter_list}')
         self.activates_logits = lengths == {4}
         make_layer = _pooled_layer if self.activates_logits else _plain_layer
         layers = [make_layer(*conv_filter) for conv_filter in filter_list]
