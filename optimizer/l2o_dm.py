@@ -1,0 +1,89 @@
+"""L2O-DM, "Learning to learn by gradient descent by gradient descent" (arXiv 1606.04474)."""
+
+import tensorflow.compat.v1 as tf
+
+from optimizer import rnn_cells
+from optimizer import trainable_optimizer
+
+PREPROCESS_P = 5.0  # appendix A of the paper: gradients below exp(-p) count linearly
+FLOAT32_EPSILON = 1.1920929e-07
+
+
+class LSTMOptimizer(trainable_optimizer.CoordinatewiseOptimizer):
+    """What L2O-DM and RNNProp share: two LSTM layers for each parameter and a linear read-out."""
+
+    def __init__(self, name, num_inputs, units, **kwargs):
+        super().__init__(name, **kwargs)
+        seed, self.scope = self.random_seed, name
+        self._cell = rnn_cells.MultiRNNCell(
+            [rnn_cells.LSTMCell(units, ('w_gates', 'b_gates'), seed) for _ in range(2)])
+        self._cell.build(self.create_meta_parameter, [name + '/lstm_1', name + '/lstm_2'],
+                         num_inputs)
+        self._linear = self.create_projection('linear', units, 1)
+
+    def create_projection(self, layer, num_inputs, num_outputs):
+        """Meta-parameters `<layer>/w [inputs, outputs]` and `<layer>/b [outputs]`."""
+        initializer = rnn_cells.normal_initializer(1.0, num_inputs, self.random_seed)
+        return (self.create_meta_parameter('%s/%s/w' % (self.scope, layer),
+                                           (num_inputs, num_outputs), initializer),
+                self.create_meta_parameter('%s/%s/b' % (self.scope, layer), (num_outputs,),
+                                           tf.zeros_initializer()))
+
+    def initial_lstm_rows(self, size):
+        return tf.zeros([self._cell.state_size, size])
+
+    def prepare_network(self):
+        """The function (inputs `[inputs, size]`, state) -> output `[1, size]`, new state."""
+        cell_step, read_out = self._cell.prepare(), prepare_projection(*self._linear)
+
+        def network(inputs, state):
+            output, state = cell_step(inputs, state)
+            return read_out(output), state
+
+        return network
+
+
+def prepare_projection(weights, bias):
+    """The function `[inputs, size]` -> `weights^T x + bias`, `[outputs, size]`."""
+    weights, bias = tf.transpose(weights), bias[:, tf.newaxis]
+    return lambda rows: tf.matmul(weights, rows) + bias
+
+
+class L2ODM(LSTMOptimizer):
+    """The coordinatewise LSTM optimizer.
+
+    Each gradient enters as logarithm and sign (appendix A of the paper),
+
+        max(log(|g| + eps) / p, -1),  clip(g e^p, -1, 1),  p = 5, eps the float32 epsilon,
+
+    and the step is `output_scale` times the network's output.
+
+    Args:
+      units: of both LSTM layers.
+      output_scale: of the step.
+      **kwargs: see `TrainableOptimizer`.
+    """
+
+    def __init__(self, units=20, output_scale=0.01, name='L2ODM', **kwargs):
+        super().__init__(name, num_inputs=2, units=units, **kwargs)
+        self.output_scale = output_scale
+
+    def initial_rows(self, size, read):
+        return self.initial_lstm_rows(size)
+
+    def row_rule(self):
+        network = self.prepare_network()
+
+        def rule(gradient, state, steps_done):
+            del steps_done
+            output, state = network(log_and_sign(gradient), state)
+            return self.output_scale * output, state
+
+        return rule
+
+
+def log_and_sign(gradient):
+    """`[1, size]` -> the two inputs of L2O-DM, `[2, size]`."""
+    logs = tf.log(tf.abs(gradient) + FLOAT32_EPSILON) / PREPROCESS_P
+    signs = tf.clip_by_value(gradient * tf.exp(PREPROCESS_P), -1.0, 1.0)
+    return tf.concat([tf.maximum(logs, -1.0), signs], 0)

@@ -1,0 +1,38 @@
+"""A learning rate for each of the first steps, all of them trained."""
+
+import tensorflow.compat.v1 as tf
+
+from optimizer import trainable_optimizer
+
+
+class LearningRateSchedule(trainable_optimizer.CoordinatewiseOptimizer):
+    """Gradient descent `x - rates[t] * g`; after the last rate of the schedule it stays in use.
+
+    Args:
+      initial_rate: all rates before meta-training.
+      n_steps: length of the schedule.
+      **kwargs: see `TrainableOptimizer`.
+
+    Raises:
+      ValueError: `n_steps` is not positive.
+    """
+
+    def __init__(self, initial_rate=0.0, n_steps=1000, name='LearningRateSchedule', **kwargs):
+        super().__init__(name, **kwargs)
+        if n_steps < 1:
+            raise ValueError('n_steps must be positive: %s.' % n_steps)
+        self._last = n_steps - 1
+        self._rates = self.create_meta_parameter('learning_rates', (n_steps,),
+                                                 tf.constant_initializer(initial_rate))
+
+    def initial_rows(self, size, read):
+        return []
+
+    def row_rule(self):
+        rates = tf.identity(self._rates)
+
+        def rule(gradient, rows, steps_done):
+            rate = rates[tf.minimum(tf.cast(steps_done, tf.int32), self._last)]
+            return -rate * gradient, rows
+
+        return rule

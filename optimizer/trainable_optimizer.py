@@ -1,0 +1,282 @@
+"""The base of all learned optimizers: meta-parameters, state variables, `apply_gradients`."""
+
+import collections
+
+import tensorflow.compat.v1 as tf
+
+from optimizer import unroll
+from optimizer import utils
+
+#: Every meta-parameter's published name starts with this.
+OPTIMIZER_SCOPE = 'LOL'
+
+#: What one step of an optimizer gives: for each chunk of the layout a row `[1, size]` to add to the
+#: true parameters, with attention a row from the old true parameters to the point at which the next
+#: gradient is taken (else None), and the new state.
+Update = collections.namedtuple('Update', 'steps attention state')
+
+#: The variables that `apply_gradients` keeps for one list of model variables.
+Slots = collections.namedtuple('Slots', 'layout state true_params')
+
+
+class TrainableOptimizer(tf.train.Optimizer):
+    """A `tf.train.Optimizer` whose update rule has meta-parameters that can be trained.
+
+    A subclass creates its meta-parameters in its constructor with `create_meta_parameter` and
+    defines
+
+    * `initial_state(layout, read)`: a nest (namedtuples and lists) of float32 tensors, the state
+      before the first step; `read(variable)` gives the value of a meta-parameter.
+    * `update_rule(layout)`: reads the meta-parameters and returns the function
+      `rule(gradients, state) -> Update`, where `gradients` has a row `[1, size]` for each chunk of
+      `layout`. The rule may be called inside of a loop.
+
+    Args:
+      name: name of the optimizer's operations.
+      use_attention: take gradients at a point that the optimizer chooses, beside the parameters.
+      use_log_objective: the meta-objective is the mean log of the relative objective; else the
+        weighted sum of the objectives divided by the initial one.
+      obj_train_max_multiplier: an unroll ends early where the objective exceeds the initial one by
+        this factor; -1: never.
+      use_second_derivatives: let the meta-gradient flow through the gradients of the problem.
+      use_numerator_epsilon: `log((objective + 1e-6) / (initial objective + 1e-6))` in place of
+        `log(objective / initial objective + 1e-6)`.
+      random_seed: of the initial meta-parameters and of random states.
+    """
+
+    def __init__(self, name, use_attention=False, use_log_objective=True,
+                 obj_train_max_multiplier=-1, use_second_derivatives=True,
+                 use_numerator_epsilon=False, random_seed=None):
+        super().__init__(use_locking=False, name=name)
+        self.use_attention = use_attention
+        self.use_log_objective = use_log_objective
+        self.obj_train_max_multiplier = obj_train_max_multiplier
+        self.use_second_derivatives = use_second_derivatives
+        self.use_numerator_epsilon = use_numerator_epsilon
+        self.random_seed = random_seed
+        self._meta_parameters = collections.OrderedDict()
+        self._slots_by_variables = collections.OrderedDict()
+
+    # Meta-parameters.
+
+    def create_meta_parameter(self, name, shape, initializer):
+        """Creates the float32 variable `LOL/<name>`, outside of TRAINABLE_VARIABLES.
+
+        Where a graph holds several optimizers TensorFlow numbers the later variables' names; in
+        `named_meta_parameters`, and so in checkpoints, they keep the published ones.
+        """
+        with tf.name_scope(OPTIMIZER_SCOPE + '/'):
+            variable = tf.Variable(initializer(shape, dtype=tf.float32), trainable=False,
+                                   dtype=tf.float32, name=name)
+        self._meta_parameters['%s/%s' % (OPTIMIZER_SCOPE, name)] = variable
+        return variable
+
+    @property
+    def named_meta_parameters(self):
+        """OrderedDict from published names to variables: what a Saver of meta-parameters takes."""
+        return collections.OrderedDict(self._meta_parameters)
+
+    @property
+    def meta_parameters(self):
+        """The list of the variables that meta-training trains."""
+        return list(self._meta_parameters.values())
+
+    def init_from_checkpoint(self, path):
+        """Makes a checkpoint's values the *initial* values of the meta-parameters.
+
+        Args:
+          path: a checkpoint, or a directory that holds one.
+
+        Raises:
+          ValueError: there is no readable checkpoint, or meta-parameters are missing from it or have
+            other shapes there (the message lists them), or state variables exist already.
+        """
+        if self._slots_by_variables:
+            raise ValueError('init_from_checkpoint must come before the first apply_gradients.')
+        found = _checkpoint_shapes(path)
+        wrong = ['%s %s (%s)' % (name, variable.shape.as_list(), found.get(name, 'missing'))
+                 for name, variable in self._meta_parameters.items()
+                 if found.get(name) != variable.shape.as_list()]
+        if wrong:
+            raise ValueError('The checkpoint %s does not hold the meta-parameters of %s. Expected '
+                             '(found): %s.' % (path, self.get_name(), ', '.join(wrong)))
+        tf.train.init_from_checkpoint(path, self._meta_parameters)
+
+    # Use as a tf.train.Optimizer.
+
+    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+        """Applies one step of the learned update rule.
+
+        Everything is computed from the values that variables have before the step. Computation is
+        in float32 whatever the variables' type. IndexedSlices count as dense gradients (a tensor's
+        mean enters the rule, so that rows without a gradient move too).
+
+        Args:
+          grads_and_vars: pairs as from `compute_gradients`; those without a gradient are skipped.
+          global_step: optional variable to increment by one.
+          name: name of the returned operation.
+
+        Returns:
+          one operation.
+
+        Raises:
+          ValueError: no gradient at all, or a variable without a fully defined shape.
+        """
+        pairs = [(grad, var) for grad, var in grads_and_vars if grad is not None]
+        if not pairs:
+            raise ValueError('No gradients provided for any variable.')
+        gradients, variables = zip(*pairs)
+        slots = self._slots_for(variables)
+        with tf.name_scope(name, self.get_name()) as scope:
+            rule = self.update_rule(slots.layout)
+            rows = slots.layout.to_chunks([tf.convert_to_tensor(grad) for grad in gradients])
+            update = rule(rows, tf.nest.map_structure(_value, slots.state))
+            assignments = self._assignments(variables, slots, update)
+            return _assign_all(assignments, global_step, scope)
+
+    def _assignments(self, variables, slots, update):
+        """Pairs (variable, new value) of one step."""
+        states = zip(tf.nest.flatten(slots.state), tf.nest.flatten(update.state))
+        if not self.use_attention:
+            steps = slots.layout.to_tensors(update.steps)
+            return list(states) + [(var, _value(var) + tf.cast(step, var.dtype.base_dtype))
+                                   for var, step in zip(variables, steps)]
+        true_params = [_value(row) for row in slots.true_params]
+        moved = [row + step for row, step in zip(true_params, update.steps)]
+        attended = slots.layout.to_tensors(
+            [row + step for row, step in zip(true_params, update.attention)])
+        return list(states) + list(zip(slots.true_params, moved)) + [
+            (var, tf.cast(value, var.dtype.base_dtype)) for var, value in zip(variables, attended)]
+
+    def _slots_for(self, variables):
+        key = tuple(variable.name for variable in variables)
+        if key not in self._slots_by_variables:
+            with tf.name_scope(None), tf.name_scope(self.get_name() + '_state'):
+                self._slots_by_variables[key] = self._create_slots(variables)
+        return self._slots_by_variables[key]
+
+    def _create_slots(self, variables):
+        layout = self.layout(utils.static_shapes(variables))
+        state = self.initial_state(layout, initialized_value)
+        true_params = []
+        if self.use_attention:
+            true_params = layout.to_chunks([initialized_value(var) for var in variables])
+        return Slots(layout, variables_like(state, 'state'),
+                     variables_like(true_params, 'true_params'))
+
+    def variables(self):
+        """The state variables that `apply_gradients` has created."""
+        return [variable for slots in self._slots_by_variables.values()
+                for variable in tf.nest.flatten(slots[1:])]
+
+    def true_params(self, var_list):
+        """The parameters beside which attention takes its gradients, a tensor for each variable.
+
+        Without attention these are the variables themselves.
+
+        Raises:
+          ValueError: a variable is unknown to `apply_gradients`.
+        """
+        if not self.use_attention:
+            return [_value(var) for var in var_list]
+        known = {}
+        for names, slots in self._slots_by_variables.items():
+            tensors = slots.layout.to_tensors([_value(row) for row in slots.true_params])
+            known.update(zip(names, tensors))
+        unknown = [var.name for var in var_list if var.name not in known]
+        if unknown:
+            raise ValueError('apply_gradients has not seen: %s.' % ', '.join(unknown))
+        return [tf.cast(known[var.name], var.dtype.base_dtype) for var in var_list]
+
+    # Meta-training.
+
+    def train(self, problem, dataset=None, penalty=None):
+        """The graph of one differentiable unroll on `problem`; see `unroll.build_unroll`."""
+        return unroll.build_unroll(self, problem, dataset, penalty)
+
+    def layout(self, shapes):
+        """How parameters of these shapes lie in memory; see `utils.Layout`."""
+        return utils.Layout(shapes)
+
+    @staticmethod
+    def local_variables_like(structure):
+        """Local variables for a nest of tensors, their initial values."""
+        return variables_like(structure, 'state', (tf.GraphKeys.LOCAL_VARIABLES,))
+
+    # For subclasses.
+
+    def initial_state(self, layout, read):
+        raise NotImplementedError
+
+    def update_rule(self, layout):
+        raise NotImplementedError
+
+
+class CoordinatewiseOptimizer(TrainableOptimizer):
+    """A learned optimizer that treats every parameter by itself.
+
+    A subclass defines `initial_rows(size, read)`, the state of `size` parameters, a nest of tensors
+    `[features, size]`; and `row_rule()`, which returns `rule(gradient, state, steps_done)` ->
+    (step `[1, size]`, new state). `steps_done` is a float32 scalar, 0 at the first step.
+    """
+
+    State = collections.namedtuple('State', 'chunks steps_done')
+
+    def initial_state(self, layout, read):
+        return self.State([self.initial_rows(chunk.size, read) for chunk in layout.chunks],
+                          tf.zeros([]))
+
+    def update_rule(self, layout):
+        row_rule = self.row_rule()
+
+        def rule(gradients, state):
+            steps, chunks = zip(*[row_rule(gradient, rows, state.steps_done)
+                                  for gradient, rows in zip(gradients, state.chunks)])
+            return Update(list(steps), None, self.State(list(chunks), state.steps_done + 1.0))
+
+        return rule
+
+    def initial_rows(self, size, read):
+        raise NotImplementedError
+
+    def row_rule(self):
+        raise NotImplementedError
+
+
+def initialized_value(variable):
+    """A variable's value, or where it has none yet, the value it will be initialised with."""
+    return tf.cond(tf.is_variable_initialized(variable), variable.read_value,
+                   lambda: variable.initial_value)
+
+
+def variables_like(structure, name, collections=(tf.GraphKeys.GLOBAL_VARIABLES,)):
+    """Variables with the tensors of a nest as initial values, named by their place in it."""
+    if isinstance(structure, tuple):
+        return type(structure)(*[variables_like(value, '%s/%s' % (name, field), collections)
+                                 for field, value in structure._asdict().items()])
+    if isinstance(structure, list):
+        return [variables_like(value, '%s/%d' % (name, index), collections)
+                for index, value in enumerate(structure)]
+    return tf.Variable(structure, trainable=False, collections=list(collections), name=name)
+
+
+def _value(variable):
+    return tf.convert_to_tensor(variable)
+
+
+def _assign_all(assignments, global_step, name):
+    """One operation that assigns only when every new value has been computed."""
+    with tf.control_dependencies([value for _, value in assignments]):
+        done = [variable.assign(value).op for variable, value in assignments]
+        if global_step is None:
+            return tf.group(*done, name=name)
+    with tf.control_dependencies(done):
+        return tf.group(tf.assign_add(global_step, tf.ones([], global_step.dtype.base_dtype)),
+                        name=name)
+
+
+def _checkpoint_shapes(path):
+    try:
+        return tf.train.load_checkpoint(path).get_variable_to_shape_map()
+    except (ValueError, tf.errors.OpError) as error:
+        raise ValueError('No readable checkpoint at %s: %s' % (path, str(error).split('\n')[0]))

@@ -1,0 +1,243 @@
+"""The differentiable unrolled loop: what meta-training differentiates through.
+
+One unroll runs an optimizer for n steps on a problem and gives the meta-objective as a
+differentiable function of the meta-parameters (truncated backpropagation through time). Parameters
+and optimizer state are carried to the next unroll by the very run that was trained on.
+"""
+
+import collections
+
+import tensorflow.compat.v1 as tf
+
+EPSILON = 1e-6  # inside the logarithm of the meta-objective
+
+#: What can be fed. `objective_weights [n]` and `batches [n, batch]` (indices into `data`) set the
+#: number of steps; all others have defaults. `first_unroll`: begin a new optimizee at
+#: `initial_params`, with a new initial objective; else go on from `state`. `reset_state`: with fresh
+#: optimizer state (default: as `first_unroll`). `imitate`: let the parameters follow
+#: `teacher_steps`, which are subtracted. `regularize`: let the penalty count. `labels` are integer class ids.
+Inputs = collections.namedtuple(
+    'Inputs', 'objective_weights batches first_unroll reset_state imitate regularize data labels '
+    'initial_params teacher_steps')
+
+#: What unrolls hand on: parameters, the points at which attention takes gradients (empty without),
+#: the optimizer's state, and the objective with which the optimizee began.
+Carried = collections.namedtuple('Carried', 'params attended optimizer initial_objective')
+
+#: The graph of an unroll: objectives, `Inputs`, the mean penalty, the number of steps taken (fewer
+#: than n where the objective exploded), the variables `state`, the loop's results `next_state`
+#: (both `Carried`), and `carry`, the operation that assigns the latter to the former.
+Unroll = collections.namedtuple(
+    'Unroll', ('meta_objective', 'imitation_objective', 'problem_objectives', 'initial_objective')
+    + Inputs._fields + ('penalty', 'steps_taken', 'state', 'next_state', 'carry'))
+
+#: The loop's variables.
+Loop = collections.namedtuple(
+    'Loop', 'step params attended optimizer objectives objective imitation penalty')
+
+
+def build_unroll(optimizer, problem, dataset=None, penalty=None):
+    """Builds the graph of one unroll.
+
+    Args:
+      optimizer: a `TrainableOptimizer`.
+      problem: has `param_shapes`, `init_tensors`, `objective(parameters, data, labels)` and
+        `gradients(objective, parameters)`.
+      dataset: has arrays `data` and `labels`, defaults of the placeholders; None: no data.
+      penalty: None or a callable `(objective_fn, parameters) -> scalar` with attributes
+        `meta_weight` (of its mean over the steps in the meta-objective; 1 if it has none) and
+        `inner_weight` (in the objective that is optimized; 0 if it has none).
+
+    Returns:
+      an `Unroll`.
+    """
+    layout = optimizer.layout([tuple(shape) for shape in problem.param_shapes])
+    with tf.name_scope('unroll'):
+        inputs = _inputs(problem, dataset)
+        with tf.name_scope('state'):
+            state = _state_variables(optimizer, problem, layout)
+        with tf.name_scope('start'):
+            start = _start(optimizer, problem, layout, inputs, state)
+        with tf.name_scope('loop'):
+            end = _run(optimizer, problem, layout, inputs, start, penalty)
+        with tf.name_scope('objectives'):
+            objectives = tf.concat([[start.initial_objective],
+                                    end.objectives.gather(tf.range(end.step))], 0)
+            meta_objective = _meta_objective(optimizer, objectives, inputs, end.step)
+            mean_penalty = end.penalty / tf.cast(tf.maximum(end.step, 1), tf.float32)
+            if penalty is not None:
+                meta_objective += getattr(penalty, 'meta_weight', 1.0) * mean_penalty
+        next_state = Carried(end.params, end.attended, end.optimizer, start.initial_objective)
+        carry = _assign(state, next_state, [meta_objective, end.imitation])
+    return Unroll(meta_objective, end.imitation, objectives, start.initial_objective,
+                  *inputs, penalty=mean_penalty, steps_taken=end.step, state=state,
+                  next_state=next_state, carry=carry)
+
+
+def _inputs(problem, dataset):
+    initial_params = [tf.placeholder_with_default(tensor, tensor.shape)
+                      for tensor in problem.init_tensors()]
+    shapes = [tensor.shape.as_list() for tensor in initial_params]
+    first_unroll = tf.placeholder_with_default(True, [], name='first_unroll')
+    data, labels = dataset_placeholders(dataset)
+    return Inputs(
+        objective_weights=tf.placeholder(tf.float32, [None], name='objective_weights'),
+        batches=tf.placeholder(tf.int32, [None, None], name='batches'),
+        first_unroll=first_unroll,
+        reset_state=tf.placeholder_with_default(first_unroll, [], name='reset_state'),
+        imitate=tf.placeholder_with_default(False, [], name='imitate'),
+        regularize=tf.placeholder_with_default(False, [], name='regularize'),
+        data=data, labels=labels, initial_params=initial_params,
+        teacher_steps=[tf.placeholder_with_default(tf.zeros([1] + shape), [None] + shape)
+                       for shape in shapes])
+
+
+def dataset_placeholders(dataset):
+    """Placeholders for data and labels whose defaults are the data set, held once in memory."""
+    if dataset is None or dataset.size == 0:
+        return (tf.placeholder_with_default(tf.zeros([0]), None, name='data'),
+                tf.placeholder_with_default(tf.zeros([0], tf.int32), None, name='labels'))
+    return tuple(_array_placeholder(*named) for named in (('data', dataset.data),
+                                                          ('labels', dataset.labels)))
+
+
+def _array_placeholder(name, array):
+    dtype = tf.as_dtype(array.dtype)
+    with tf.name_scope('dataset'):
+        value = tf.numpy_function(lambda: array, [], dtype)  # keeps the array out of the GraphDef
+        value.set_shape(array.shape)
+        variable = tf.Variable(value, trainable=False, name=name, use_resource=True,
+                               collections=[tf.GraphKeys.LOCAL_VARIABLES])
+    return tf.placeholder_with_default(variable, [None] + list(array.shape[1:]), name=name)
+
+
+def _state_variables(optimizer, problem, layout):
+    zeros = [tf.zeros(shape) for shape in layout.shapes]
+    state = optimizer.initial_state(layout, lambda variable: tf.zeros(variable.shape))
+    carried = Carried(zeros, zeros if optimizer.use_attention else [],
+                      tf.nest.map_structure(tf.zeros_like, state), tf.zeros([]))
+    return optimizer.local_variables_like(carried)
+
+
+def _start(optimizer, problem, layout, inputs, state):
+    """The values that the loop begins with."""
+    params, attended = tf.cond(
+        inputs.first_unroll,
+        lambda: (_copy(inputs.initial_params), _copy(inputs.initial_params[:len(state.attended)])),
+        lambda: (_copy(state.params), _copy(state.attended)), strict=True)
+    optimizer_state = tf.cond(inputs.reset_state,
+                              lambda: _copy(optimizer.initial_state(layout, tf.identity)),
+                              lambda: _copy(state.optimizer), strict=True)
+    initial_objective = tf.cond(
+        inputs.first_unroll,
+        lambda: problem.objective(params, inputs.data, inputs.labels),
+        lambda: tf.identity(state.initial_objective))
+    return Carried(params, attended, optimizer_state, tf.stop_gradient(initial_objective))
+
+
+def _copy(structure):
+    return tf.nest.map_structure(tf.identity, structure)
+
+
+def _run(optimizer, problem, layout, inputs, start, penalty):
+    num_steps = tf.size(inputs.objective_weights)
+    rule = optimizer.update_rule(layout)
+    loop = Loop(step=tf.constant(0), params=start.params, attended=start.attended,
+                optimizer=start.optimizer,
+                objectives=tf.TensorArray(tf.float32, num_steps, element_shape=[]),
+                objective=start.initial_objective, imitation=tf.zeros([]), penalty=tf.zeros([]))
+
+    def body(*variables):
+        return _step(optimizer, problem, layout, rule, inputs, penalty, Loop(*variables))
+
+    return Loop(*tf.while_loop(_condition(optimizer, num_steps, start.initial_objective), body,
+                               loop))
+
+
+def _condition(optimizer, num_steps, initial_objective):
+    multiplier = optimizer.obj_train_max_multiplier
+    if multiplier <= 0:
+        return lambda step, *_: step < num_steps
+    bound = initial_objective + (multiplier - 1.0) * tf.abs(initial_objective)
+    return lambda *loop: tf.logical_and(loop[0] < num_steps, Loop(*loop).objective <= bound)
+
+
+def _step(optimizer, problem, layout, rule, inputs, penalty, loop):
+    with tf.name_scope('objective'):
+        objective = problem.objective(loop.params, inputs.data, inputs.labels)
+    with tf.name_scope('penalty'):
+        penalty_value = _penalty(problem, inputs, penalty, loop.params)
+    with tf.name_scope('gradients'):
+        points = loop.attended or loop.params
+        gradients = _gradients(optimizer, problem, inputs, penalty, loop.step, points)
+    with tf.name_scope('update'):
+        update = rule(layout.to_chunks(gradients), loop.optimizer)
+        steps = layout.to_tensors(update.steps)
+    with tf.name_scope('imitation'):
+        teacher_steps = [-step[tf.minimum(loop.step, tf.shape(step)[0] - 1)]
+                         for step in inputs.teacher_steps]
+        distance = inputs.objective_weights[loop.step] * _distance(steps, teacher_steps)
+        steps = tf.cond(inputs.imitate, lambda: _copy(teacher_steps), lambda: _copy(steps),
+                        strict=True)
+    attended = []
+    if optimizer.use_attention:
+        attended = [param + step
+                    for param, step in zip(loop.params, layout.to_tensors(update.attention))]
+    return Loop(step=loop.step + 1,
+                params=[param + step for param, step in zip(loop.params, steps)],
+                attended=attended, optimizer=update.state,
+                objectives=loop.objectives.write(loop.step, objective), objective=objective,
+                imitation=loop.imitation + distance, penalty=loop.penalty + penalty_value)
+
+
+def _gradients(optimizer, problem, inputs, penalty, step, params):
+    """The gradients of the mini-batch objective of this step."""
+    data = tf.gather(inputs.data, inputs.batches[step])
+    labels = tf.gather(inputs.labels, inputs.batches[step])
+    objective = problem.objective(params, data, labels)
+    weight = getattr(penalty, 'inner_weight', 0.0)
+    if weight:
+        objective += weight * tf.cond(
+            inputs.regularize,
+            lambda: penalty(lambda at: problem.objective(at, data, labels), params),
+            lambda: tf.zeros([]))
+    gradients = problem.gradients(objective, params)
+    if optimizer.use_second_derivatives:
+        return gradients
+    return [tf.stop_gradient(gradient) for gradient in gradients]
+
+
+def _penalty(problem, inputs, penalty, params):
+    """The penalty at the parameters, on all data; zero where it doesn't count."""
+    if penalty is None or not getattr(penalty, 'meta_weight', 1.0):
+        return tf.zeros([])
+    return tf.cond(
+        inputs.regularize,
+        lambda: penalty(lambda at: problem.objective(at, inputs.data, inputs.labels), params),
+        lambda: tf.zeros([]))
+
+
+def _distance(steps, teacher_steps):
+    """The imitation objective of one step: half the mean squared difference over all parameters."""
+    squares = [tf.reduce_sum(tf.square(step - teacher))
+               for step, teacher in zip(steps, teacher_steps)]
+    return 0.5 * tf.add_n(squares) / float(sum(step.shape.num_elements() for step in steps))
+
+
+def _meta_objective(optimizer, objectives, inputs, steps_taken):
+    """Of `objectives [steps_taken + 1]`, the first being the initial one."""
+    initial = objectives[0]
+    if not optimizer.use_log_objective:
+        weights = inputs.objective_weights[:steps_taken]
+        return tf.reduce_sum(weights * objectives[1:]) / initial
+    if optimizer.use_numerator_epsilon:
+        return tf.reduce_mean(tf.log((objectives + EPSILON) / (initial + EPSILON)))
+    return tf.reduce_mean(tf.log(objectives / initial + EPSILON))
+
+
+def _assign(state, values, after):
+    """One operation that assigns a nest of values when they and `after` have been computed."""
+    flat = tf.nest.flatten(values)
+    with tf.control_dependencies(flat + after):
+        return tf.group(*[variable.assign(value).op
+                          for variable, value in zip(tf.nest.flatten(state), flat)])

@@ -1,0 +1,161 @@
+"""The layout in which the learned optimizers compute, and the small formulas they share.
+
+All parameters of a model are handled together, as rows of length N (the number of parameters),
+features along the first axis: `[features, N]`. Rows are contiguous in memory, every operation is
+one batched kernel, and a large model is cut into chunks of columns so that what one chunk needs
+stays in the processor's cache.
+"""
+
+import collections
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+RMS_EPSILON = 1e-16  # added to a mean square before its root or logarithm
+MEAN_SQUARE_EPSILON = 1e-12  # added to a squared gradient before it is averaged
+
+#: Columns [start, start + size) of tensor number `tensor`.
+Piece = collections.namedtuple('Piece', 'tensor start size')
+
+
+class Chunk:
+    """A run of adjacent columns of the `[features, N]` layout: one or several pieces of tensors."""
+
+    def __init__(self, pieces, first_piece):
+        self.pieces = pieces
+        self.first_piece = first_piece
+        self.sizes = [piece.size for piece in pieces]
+        self.size = sum(self.sizes)
+
+    def take(self, piece_columns):
+        """This chunk's columns of a `[features, all pieces]` tensor: `[features, pieces here]`."""
+        return piece_columns[:, self.first_piece:self.first_piece + len(self.pieces)]
+
+    def spread(self, columns):
+        """`[features, pieces here]` -> a tensor that broadcasts against `[features, size]`."""
+        return columns if len(self.pieces) == 1 else tf.matmul(columns, self.membership())
+
+    def sums(self, rows):
+        """`[features, size]` -> `[features, pieces here]`, summed over the columns of each piece."""
+        if len(self.pieces) == 1:
+            return tf.reduce_sum(rows, axis=1, keepdims=True)
+        return tf.matmul(rows, self.membership(), transpose_b=True)
+
+    def membership(self):
+        """`[pieces here, size]`: 1 where the column belongs to the piece, else 0.
+
+        As extra input rows of a matrix product these add a bias of its own to every piece.
+        """
+        owners = np.repeat(np.arange(len(self.pieces), dtype=np.int32), self.sizes)
+        return tf.one_hot(tf.constant(owners), len(self.pieces), axis=0, dtype=tf.float32)
+
+
+class Layout:
+    """How a list of tensors lies in the `[features, N]` layout.
+
+    Args:
+      shapes: static shapes of the tensors, in order.
+      max_chunk: columns in one chunk, at most.
+      max_pieces: tensors (or parts of them) in one chunk, at most.
+    """
+
+    def __init__(self, shapes, max_chunk=16384, max_pieces=8):
+        self.shapes = [tuple(shape) for shape in shapes]
+        self.sizes = [int(np.prod(shape, dtype=np.int64)) for shape in self.shapes]
+        self.num_tensors = len(self.shapes)
+        self.chunks = self._cut(max_chunk, max_pieces)
+        self.pieces = [piece for chunk in self.chunks for piece in chunk.pieces]
+
+    def _cut(self, max_chunk, max_pieces):
+        chunks, pending, first = [], [], 0
+        for piece in self._small_pieces(max_chunk):
+            filled = sum(p.size for p in pending) + piece.size
+            if pending and (filled > max_chunk or len(pending) == max_pieces):
+                chunks.append(Chunk(pending, first))
+                first, pending = first + len(pending), []
+            pending.append(piece)
+        return chunks + ([Chunk(pending, first)] if pending else [])
+
+    def _small_pieces(self, max_chunk):
+        for tensor, size in enumerate(self.sizes):
+            parts = max(1, -(-size // max_chunk))
+            bounds = [size * part // parts for part in range(parts + 1)]
+            for start, end in zip(bounds, bounds[1:]):
+                yield Piece(tensor, start, end - start)
+
+    def to_chunks(self, tensors):
+        """A list of tensors -> a list with one `[1, chunk size]` float32 row for each chunk."""
+        flat = [tf.reshape(tf.cast(tensor, tf.float32), [1, -1]) for tensor in tensors]
+        return [_join([_slice(flat[p.tensor], p, self.sizes[p.tensor]) for p in chunk.pieces])
+                for chunk in self.chunks]
+
+    def to_tensors(self, rows):
+        """The inverse of `to_chunks`: one row for each chunk -> a list of shaped tensors."""
+        parts = [[] for _ in self.shapes]
+        for chunk, row in zip(self.chunks, rows):
+            split = [row] if len(chunk.pieces) == 1 else tf.split(row, chunk.sizes, axis=1)
+            for piece, part in zip(chunk.pieces, split):
+                parts[piece.tensor].append(part)
+        return [tf.reshape(_join(part), shape) for part, shape in zip(parts, self.shapes)]
+
+    def per_piece(self, columns):
+        """`[features, tensors]` -> `[features, pieces]`: each piece gets its tensor's column."""
+        if len(self.pieces) == self.num_tensors:
+            return columns
+        return tf.gather(columns, [piece.tensor for piece in self.pieces], axis=1)
+
+    def tensor_means(self, chunk_sums):
+        """Sums over pieces, `[features, pieces of the chunk]` for each chunk, -> the means over
+        whole tensors, `[features, tensors]`."""
+        sums = _join(chunk_sums)
+        if len(self.pieces) == self.num_tensors:
+            return sums / tf.constant(self.sizes, tf.float32)
+        average = np.zeros([len(self.pieces), self.num_tensors], np.float32)
+        for row, piece in enumerate(self.pieces):
+            average[row, piece.tensor] = 1.0 / max(1, self.sizes[piece.tensor])
+        return tf.matmul(sums, tf.constant(average))
+
+
+def _slice(row, piece, size):
+    return row if piece.size == size else row[:, piece.start:piece.start + piece.size]
+
+
+def _join(parts):
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
+
+
+def static_shapes(tensors):
+    """The static shapes of `tensors`; ValueError names the first that isn't fully known."""
+    for tensor in tensors:
+        if not tensor.shape.is_fully_defined():
+            raise ValueError('A learned optimizer needs a fully defined shape for every variable; '
+                             '%s has shape %s.' % (tensor.name, tensor.shape))
+    return [tensor.shape.as_list() for tensor in tensors]
+
+
+def mean_square(gradient, decay, previous):
+    """The decayed mean of the squared gradient, all `[rows, N]`.
+
+    `decay * previous + (1 - decay) * (gradient^2 + 1e-12)`; where `previous` is still zero (the first
+    step, and only then) simply `gradient^2 + 1e-12`.
+    """
+    decay *= tf.cast(tf.not_equal(previous[:1, :1], 0.0), tf.float32)
+    return (1.0 - decay) * (tf.square(gradient) + MEAN_SQUARE_EPSILON) + decay * previous
+
+
+def rms_scale(gradient, mean_squared):
+    """`asinh(gradient / sqrt(mean_squared + 1e-16))`: the gradient in units of its RMS, squashed."""
+    return tf.asinh(gradient * tf.rsqrt(mean_squared + RMS_EPSILON))
+
+
+def initial_log_rates(shape, lr_range, seed=None):
+    """Log learning rates for the parameters of one tensor, drawn log-uniformly from `lr_range`.
+
+    Half of the spread is common to the tensor, so that tensors differ among each other too. With
+    equal bounds every rate is that bound.
+    """
+    low, high = np.log(lr_range[0]), np.log(lr_range[1])
+    if low == high:
+        return tf.fill(shape, np.float32(low))
+    own, common = (tf.random_uniform(size, low / 2.0, high / 2.0, seed=seed) for size in (shape, []))
+    return own + common
