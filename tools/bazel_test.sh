@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds and tests everything with Bazel, offline: `bazel build //...` and `bazel test //...`
-# without the tests tagged slow. `python3` on PATH must have the project's dependencies
-# (`make bazel` sees to it). Where there is no Bazel, installs Debian's; says so where it can't.
+# bazel_test.sh [BAZEL TEST OPTION...]: builds and tests with Bazel, offline: `bazel build //...` and
+# `bazel test //...` without the tests tagged slow (`--test_tag_filters=` runs them too).
+# `python3` on PATH must have the project's dependencies: `make bazel` sees to it.
+# Where there is no Bazel, installs Debian's; says so where it can't.
 #
 # Debian's Bazel (4.2) ships without the rule repositories that its own tools refer to. Stubs of
 # them that forward to the native rules are made on the fly; newer Bazel does not need them.
@@ -59,4 +60,4 @@ esac
 
 bazel_run build
 bazel_run test --test_tag_filters=-slow --build_tests_only --test_output=errors \
-  --test_env=PYTHONSAFEPATH=1 --test_env=TF_CPP_MIN_LOG_LEVEL=2
+  --test_env=PYTHONSAFEPATH=1 --test_env=TF_CPP_MIN_LOG_LEVEL=2 "$@"

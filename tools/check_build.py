@@ -9,7 +9,6 @@ import sys
 
 ROOMS = ('', 'optimizer', 'problems', 'techniques', 'tests')
 RUNNER = 'tests/run_pytest.py'
-CONFTEST = '//tests:conftest'  # every test needs it, though none imports it
 RULES = ('py_library', 'py_binary', 'py_test')
 
 
@@ -18,8 +17,10 @@ class Package:
 
     def __init__(self, folder):
         self.folder, self.targets = folder, {}
-        names = dict.fromkeys(('load', 'package', 'exports_files', 'filegroup', 'glob'),
-                              lambda *args, **kwargs: [])
+        names = dict.fromkeys(('load', 'package', 'exports_files', 'filegroup'),
+                              lambda *args, **kwargs: None)
+        names['glob'] = lambda patterns, **_: [
+            name for name in os.listdir(folder or '.') if name in patterns]
         names.update(dict.fromkeys(RULES, self._add))
         with open(os.path.join(folder, 'BUILD'), encoding='utf-8') as build:
             exec(compile(build.read(), build.name, 'exec'), names)
@@ -28,7 +29,7 @@ class Package:
         sources = [os.path.join(self.folder, source) for source in srcs]
         self.targets[f'//{self.folder}:{name}'] = (
             [source for source in sources if source != RUNNER],
-            {self._absolute(dep) for dep in deps} - {CONFTEST})
+            {self._absolute(dep) for dep in deps})
 
     def _absolute(self, label):
         if label.startswith(':'):
