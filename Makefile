@@ -42,7 +42,7 @@ run-tf1: $(VENV_TF1)/ready
 
 lint: $(VENV)/ready  ## ruff, and whether the BUILD files agree with the sources
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/python tools/check_build.py
+	$(VENV)/bin/python tools/build_files.py
 
 bazel: $(VENV)/ready  ## build and test with Bazel, offline
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/bazel_test.sh

@@ -1,10 +1,12 @@
-"""Checks that the BUILD files say what the sources import: run by `make lint`, needs no Bazel.
+"""Checks that the BUILD files say what the sources import: part of `make lint`, needs no Bazel.
 
-Every Python file of the rooms must be the source of one target, whose deps must be exactly the
-project's modules that the file imports, anywhere in it.
+Every Python file of the rooms must be the source of a target, whose deps must be exactly the
+project's modules that its sources import, anywhere in them. `build_files.py --write` rewrites the
+tables of modules and tests (MODULES, TESTS) so that they are.
 """
 import ast
 import os
+import re
 import sys
 
 ROOMS = ('', 'optimizer', 'problems', 'techniques', 'tests')
@@ -84,11 +86,46 @@ def complaints():
             yield f'{label} does not need {dep}'
 
 
-def main():
+def write():
+    """Rewrites the table of each BUILD file from the imports."""
+    for room in ROOMS:
+        files = [name for name in sorted(os.listdir(room or '.')) if name.endswith('.py')]
+        modules = [name for name in files if name not in ('__init__.py', 'conftest.py')
+                   and os.path.join(room, name) != RUNNER]
+        implied = [os.path.join(room, name) for name in files if name == 'conftest.py']
+        rows = [_row(room, name, implied) for name in modules]
+        with open(os.path.join(room, 'BUILD'), encoding='utf-8') as build:
+            text = build.read()
+        table = re.compile(r'^(MODULES|TESTS) = \{.*?^\}', re.DOTALL | re.MULTILINE)
+        with open(os.path.join(room, 'BUILD'), 'w', encoding='utf-8') as build:
+            build.write(table.sub(r'\1 = {\n' + ''.join(rows) + '}', text))
+
+
+def _row(room, name, implied):
+    files = set().union(*[imported_files(path) for path in [os.path.join(room, name)] + implied])
+    labels = sorted(f'"{_label(file, room)}"' for file in files)
+    row = f'    "{name[:-3]}": [{", ".join(labels)}],\n'
+    if len(row) > 100:
+        lines = ''.join(f'        {label},\n' for label in labels)
+        row = f'    "{name[:-3]}": [\n{lines}    ],\n'
+    return row
+
+
+def _label(file, room):
+    folder, name = os.path.split(file)
+    target = os.path.basename(folder) if name == '__init__.py' else name[:-3]
+    if folder == room:
+        return f':{target}'
+    return f'//{folder}' if target == folder else f'//{folder}:{target}'
+
+
+def main(arguments):
+    if arguments == ['--write']:
+        write()
     found = list(complaints())
     print('\n'.join(found) or 'The BUILD files agree with the sources.')
     return 1 if found else 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
