@@ -100,7 +100,6 @@ class LSTMCell:
 
     def build(self, create, scope, num_inputs):
         rows, columns = num_inputs + self.num_units, 4 * self.num_units
-        self._split = num_inputs
         self._weights = create('%s/%s' % (scope, self._names[0]), (rows, columns),
                                normal_initializer(1.0, rows, self._seed))
         self._bias = create('%s/%s' % (scope, self._names[1]), (columns,), tf.zeros_initializer())
@@ -108,7 +107,7 @@ class LSTMCell:
     def prepare(self):
         """Returns `step`: `[inputs, N]`, `[2 units, N]` -> output `[units, N]`, new state."""
         units = self.num_units
-        project = _split_projection(self._weights, self._bias, self._split)
+        project = _projection(self._weights, self._bias)
 
         def step(inputs, state):
             gates = project(inputs, state[units:])
@@ -132,7 +131,6 @@ class GRUCell:
 
     def build(self, create, scope, num_inputs):
         rows, units = num_inputs + self.num_units, self.num_units
-        self._split = num_inputs
         weights = normal_initializer(1.0, rows, self._seed)
         self._gates = (create(scope + '/gates/kernel', (rows, 2 * units), weights),
                        create(scope + '/gates/bias', (2 * units,), tf.ones_initializer()))
@@ -141,8 +139,8 @@ class GRUCell:
 
     def prepare(self):
         """Returns `step`: `[inputs, N]`, `[units, N]` -> output and new state, both `[units, N]`."""
-        project_gates = _split_projection(*self._gates, split=self._split)
-        project_candidate = _split_projection(*self._candidate, split=self._split)
+        project_gates = _projection(*self._gates)
+        project_candidate = _projection(*self._candidate)
 
         def step(inputs, state):
             reset, update = tf.split(tf.sigmoid(project_gates(inputs, state)), 2, axis=0)
@@ -153,12 +151,10 @@ class GRUCell:
         return step
 
 
-def _split_projection(weights, bias, split):
-    """`weights^T [inputs; hidden] + bias` without joining the two."""
-    from_inputs, from_hidden = tf.transpose(weights[:split]), tf.transpose(weights[split:])
-    bias = bias[:, tf.newaxis]
-    return lambda inputs, hidden: (tf.matmul(from_inputs, inputs)
-                                   + tf.matmul(from_hidden, hidden) + bias)
+def _projection(weights, bias):
+    """The function (inputs, hidden) -> `weights^T [inputs; hidden] + bias`."""
+    weights, bias = tf.transpose(weights), bias[:, tf.newaxis]
+    return lambda inputs, hidden: tf.matmul(weights, tf.concat([inputs, hidden], 0)) + bias
 
 
 class MultiRNNCell:

@@ -20,6 +20,9 @@ Inputs = collections.namedtuple(
     'Inputs', 'objective_weights batches first_unroll reset_state imitate regularize data labels '
     'initial_params teacher_steps')
 
+#: A data set in variables.
+Data = collections.namedtuple('Data', 'data labels')
+
 #: What unrolls hand on: parameters, the points at which attention takes gradients (empty without),
 #: the optimizer's state, and the objective with which the optimizee began.
 Carried = collections.namedtuple('Carried', 'params attended optimizer initial_objective')
@@ -30,6 +33,11 @@ Carried = collections.namedtuple('Carried', 'params attended optimizer initial_o
 Unroll = collections.namedtuple(
     'Unroll', ('meta_objective', 'imitation_objective', 'problem_objectives', 'initial_objective')
     + Inputs._fields + ('penalty', 'steps_taken', 'state', 'next_state', 'carry'))
+
+#: A run without meta-gradient: what is fed (as in `Inputs`), and the objective on all data after the
+#: last of the `batches`, with the parameters there.
+Rollout = collections.namedtuple(
+    'Rollout', 'batches data labels initial_params final_objective final_params')
 
 #: The loop's variables.
 Loop = collections.namedtuple(
@@ -44,7 +52,7 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None):
       problem: has `param_shapes`, `init_tensors`, `objective(parameters, data, labels)` and
         `gradients(objective, parameters)`.
       dataset: has arrays `data` and `labels`, defaults of the placeholders; None: no data.
-      penalty: None or a callable `(objective_fn, parameters) -> scalar` with attributes
+      penalty: None or a callable `(objective_fn, parameters, step) -> scalar` with attributes
         `meta_weight` (of its mean over the steps in the meta-objective; 1 if it has none) and
         `inner_weight` (in the objective that is optimized; 0 if it has none).
 
@@ -74,9 +82,47 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None):
                   next_state=next_state, carry=carry)
 
 
+def build_rollout(optimizer, problem, dataset=None):
+    """Builds the graph that runs an optimizer from its initial state, to validate it.
+
+    Any number of steps in constant memory; the objective on all data is computed once, at the end.
+
+    Args:
+      optimizer, problem, dataset: as for `build_unroll`.
+
+    Returns:
+      a `Rollout`.
+    """
+    layout = optimizer.layout([tuple(shape) for shape in problem.param_shapes])
+    with tf.name_scope('rollout'):
+        data, labels = dataset_placeholders(dataset)
+        batches = tf.placeholder(tf.int32, [None, None], name='batches')
+        rollout = Rollout(batches, data, labels, _initial_params(problem), None, None)
+        rule = optimizer.update_rule(layout)
+
+        def body(step, params, attended, state):
+            batch = _batch(rollout, step)
+            points = attended or params
+            gradients = problem.gradients(problem.objective(points, *batch), points)
+            update = rule(layout.to_chunks(gradients), state)
+            moved = [param + move for param, move in zip(params, layout.to_tensors(update.steps))]
+            return step + 1, moved, _attended(layout, params, update), update.state
+
+        params = _copy(rollout.initial_params)
+        start = (tf.constant(0), params, params if optimizer.use_attention else [],
+                 optimizer.initial_state(layout, tf.identity))
+        _, params, _, _ = tf.while_loop(lambda step, *_: step < tf.shape(batches)[0], body, start,
+                                        back_prop=False)
+        return rollout._replace(final_objective=problem.objective(params, data, labels),
+                                final_params=params)
+
+
+def _initial_params(problem):
+    return [tf.placeholder_with_default(tensor, tensor.shape) for tensor in problem.init_tensors()]
+
+
 def _inputs(problem, dataset):
-    initial_params = [tf.placeholder_with_default(tensor, tensor.shape)
-                      for tensor in problem.init_tensors()]
+    initial_params = _initial_params(problem)
     shapes = [tensor.shape.as_list() for tensor in initial_params]
     first_unroll = tf.placeholder_with_default(True, [], name='first_unroll')
     data, labels = dataset_placeholders(dataset)
@@ -93,22 +139,27 @@ def _inputs(problem, dataset):
 
 
 def dataset_placeholders(dataset):
-    """Placeholders for data and labels whose defaults are the data set, held once in memory."""
-    if dataset is None or dataset.size == 0:
+    """Placeholders for data and labels whose defaults are the data set's arrays or variables."""
+    if dataset is None:
         return (tf.placeholder_with_default(tf.zeros([0]), None, name='data'),
                 tf.placeholder_with_default(tf.zeros([0], tf.int32), None, name='labels'))
-    return tuple(_array_placeholder(*named) for named in (('data', dataset.data),
-                                                          ('labels', dataset.labels)))
+    if not isinstance(dataset.data, tf.Variable):
+        dataset = dataset_variables(dataset)
+    return tuple(tf.placeholder_with_default(array, [None] + array.shape.as_list()[1:], name=name)
+                 for name, array in zip(('data', 'labels'), dataset[:2]))
 
 
-def _array_placeholder(name, array):
-    dtype = tf.as_dtype(array.dtype)
+def dataset_variables(dataset):
+    """Local variables `data` and `labels` that hold a data set, once for all graphs built on it."""
     with tf.name_scope('dataset'):
-        value = tf.numpy_function(lambda: array, [], dtype)  # keeps the array out of the GraphDef
-        value.set_shape(array.shape)
-        variable = tf.Variable(value, trainable=False, name=name, use_resource=True,
-                               collections=[tf.GraphKeys.LOCAL_VARIABLES])
-    return tf.placeholder_with_default(variable, [None] + list(array.shape[1:]), name=name)
+        return Data(*[_array_variable(name, array) for name, array in zip(Data._fields, dataset)])
+
+
+def _array_variable(name, array):
+    value = tf.numpy_function(lambda: array, [], array.dtype)  # keeps the array out of the GraphDef
+    value.set_shape(array.shape)
+    return tf.Variable(value, trainable=False, name=name, use_resource=True,
+                       collections=[tf.GraphKeys.LOCAL_VARIABLES])
 
 
 def _state_variables(optimizer, problem, layout):
@@ -166,7 +217,7 @@ def _step(optimizer, problem, layout, rule, inputs, penalty, loop):
     with tf.name_scope('objective'):
         objective = problem.objective(loop.params, inputs.data, inputs.labels)
     with tf.name_scope('penalty'):
-        penalty_value = _penalty(problem, inputs, penalty, loop.params)
+        penalty_value = _penalty(problem, inputs, penalty, loop)
     with tf.name_scope('gradients'):
         points = loop.attended or loop.params
         gradients = _gradients(optimizer, problem, inputs, penalty, loop.step, points)
@@ -179,10 +230,7 @@ def _step(optimizer, problem, layout, rule, inputs, penalty, loop):
         distance = inputs.objective_weights[loop.step] * _distance(steps, teacher_steps)
         steps = tf.cond(inputs.imitate, lambda: _copy(teacher_steps), lambda: _copy(steps),
                         strict=True)
-    attended = []
-    if optimizer.use_attention:
-        attended = [param + step
-                    for param, step in zip(loop.params, layout.to_tensors(update.attention))]
+    attended = _attended(layout, loop.params, update)
     return Loop(step=loop.step + 1,
                 params=[param + step for param, step in zip(loop.params, steps)],
                 attended=attended, optimizer=update.state,
@@ -190,16 +238,22 @@ def _step(optimizer, problem, layout, rule, inputs, penalty, loop):
                 imitation=loop.imitation + distance, penalty=loop.penalty + penalty_value)
 
 
+def _attended(layout, params, update):
+    """Where attention takes the next gradients; empty without attention."""
+    if update.attention is None:
+        return []
+    return [param + step for param, step in zip(params, layout.to_tensors(update.attention))]
+
+
 def _gradients(optimizer, problem, inputs, penalty, step, params):
     """The gradients of the mini-batch objective of this step."""
-    data = tf.gather(inputs.data, inputs.batches[step])
-    labels = tf.gather(inputs.labels, inputs.batches[step])
+    data, labels = _batch(inputs, step)
     objective = problem.objective(params, data, labels)
     weight = getattr(penalty, 'inner_weight', 0.0)
     if weight:
         objective += weight * tf.cond(
             inputs.regularize,
-            lambda: penalty(lambda at: problem.objective(at, data, labels), params),
+            lambda: penalty(lambda at: problem.objective(at, data, labels), params, step),
             lambda: tf.zeros([]))
     gradients = problem.gradients(objective, params)
     if optimizer.use_second_derivatives:
@@ -207,13 +261,20 @@ def _gradients(optimizer, problem, inputs, penalty, step, params):
     return [tf.stop_gradient(gradient) for gradient in gradients]
 
 
-def _penalty(problem, inputs, penalty, params):
+def _batch(inputs, step):
+    """The examples of one step."""
+    return (tf.gather(inputs.data, inputs.batches[step]),
+            tf.gather(inputs.labels, inputs.batches[step]))
+
+
+def _penalty(problem, inputs, penalty, loop):
     """The penalty at the parameters, on all data; zero where it doesn't count."""
     if penalty is None or not getattr(penalty, 'meta_weight', 1.0):
         return tf.zeros([])
     return tf.cond(
         inputs.regularize,
-        lambda: penalty(lambda at: problem.objective(at, inputs.data, inputs.labels), params),
+        lambda: penalty(lambda at: problem.objective(at, inputs.data, inputs.labels),
+                        loop.params, loop.step),
         lambda: tf.zeros([]))
 
 

@@ -1,0 +1,509 @@
+"""Meta-training and evaluation of learned optimizers.
+
+`train_optimizer` meta-trains: on each of a series of problems it runs episodes of unrolls and steps
+the meta-optimizer after every unroll ("Learned Optimizers that Scale and Generalize",
+arXiv 1703.04813, section 4), with the curriculum, imitation and curvature penalties of "Training
+Stronger Baselines for Learning to Optimize" (arXiv 2010.09089). `test_optimizer` runs any
+`tf.train.Optimizer` on a problem, `run_wall_clock_test` times one.
+"""
+
+import collections
+import os
+import sys
+import time
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import reporting
+from optimizer import unroll
+from problems import datasets
+from techniques import curriculum as curricula
+from techniques import imitation
+
+BEST_CHECKPOINT = 'model.ckpt'  # saved as step 0: model.ckpt-0
+
+#: The optimizer of the meta-parameters. `l2_reg * l2_reg_scale` is the weight of half their squared
+#: norm in the meta-objective; a non-finite entry of a gradient is replaced by `nan_l2_reg` times the
+#: meta-parameter.
+MetaOptimizer = collections.namedtuple(
+    'MetaOptimizer', 'name rms_decay rms_epsilon l2_reg l2_reg_scale nan_l2_reg')
+MetaOptimizer.__new__.__defaults__ = ('rmsprop', 0.9, 1e-20, 0.0, 1e-3, 0.01)
+
+#: Which share `ratio` of the unrolls imitates a teacher of `techniques.imitation`, and how many of
+#: the teacher's steps make one of the student's.
+Imitation = collections.namedtuple('Imitation', 'teacher ratio steps_per_label')
+
+#: Validation every `period` meta-iterations, over `epochs` initial values and batch orders.
+Evaluation = collections.namedtuple('Evaluation', 'period epochs')
+Evaluation.__new__.__defaults__ = (1, 20)
+
+#: What one unroll of meta-training reports: the meta-objective (in `imitated` unrolls the imitation
+#: objective), the problem's last objective, the gradient's norm and its share of non-finite entries.
+UnrollReport = collections.namedtuple(
+    'UnrollReport', 'meta_objective objective gradient_norm nonfinite_share penalty imitated')
+
+#: What meta-training ends with: the best validation cost (infinite if none was finite), where its
+#: meta-parameters are saved, and the number of meta-iterations.
+TrainingResult = collections.namedtuple('TrainingResult', 'best_cost checkpoint meta_iterations')
+
+#: What `run_wall_clock_test` measures, in seconds.
+WallClock = collections.namedtuple('WallClock', 'total_time median_step step_times')
+
+
+def sample_numiter(scale, min_steps, rng=np.random):
+    """An exponentially distributed number of steps: `min_steps` plus a draw of mean `scale`."""
+    return int(rng.exponential(scale) + min_steps)
+
+
+def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num_meta_iterations,
+                    num_unroll_func, num_partial_unroll_itrs_func, learning_rate=1e-4,
+                    gradient_clip=5.0, is_chief=True, select_random_problems=True, callbacks=None,
+                    obj_train_max_multiplier=-1, out=sys.stdout, curriculum=None, imitate=None,
+                    penalty=None, evaluation=Evaluation(), meta_optimizer=MetaOptimizer(),
+                    reset_rnn_params=True, normal_initial_params=False, mini_batch_size=10000,
+                    data_freeze=False, seed=None, reporter=None):
+    """Meta-trains the optimizer that a `Spec` describes.
+
+    Args:
+      logdir: folder for checkpoints; created if need be. The meta-parameters of the best validation
+        are saved there as `model.ckpt-0`.
+      optimizer_spec: has `build()`, which returns a `TrainableOptimizer`.
+      problems_and_data: list of (problem spec, dataset or None, batch size or None).
+      num_problems: how many problems are drawn, one after another.
+      num_meta_iterations: episodes on each problem.
+      num_unroll_func: called for each episode, returns its number of unrolls; None: as many as the
+        curriculum's stage is long.
+      num_partial_unroll_itrs_func: called for each unroll, returns its number of steps.
+      learning_rate: of the meta-optimizer.
+      gradient_clip: bound of the meta-gradient's norm; not positive: none.
+      is_chief: whether this process saves checkpoints.
+      select_random_problems: draw the problems; else go through a shuffled list of them.
+      callbacks: functions of the problem (built), called after each draw.
+      obj_train_max_multiplier: an unroll ends early where the objective exceeds the initial one by
+        this factor; -1: never.
+      out: file for the lines of progress.
+      curriculum: a `techniques.curriculum.Curriculum`; None: train and validate on 100 steps.
+      imitate: None or an `Imitation`.
+      penalty: None or a `techniques.regularization.Penalty`.
+      evaluation, meta_optimizer: see there.
+      reset_rnn_params: begin each episode with fresh optimizer state.
+      normal_initial_params: begin at N(0, 1) in place of the problem's own initial values.
+      mini_batch_size: examples on which the meta-objective is computed; at most all.
+      data_freeze: keep these examples for all episodes on a problem; else draw them anew.
+      seed: of everything random; None: from the system.
+      reporter: a `reporting.Reporter`; None: one that writes to `out`.
+
+    Returns:
+      a `TrainingResult`.
+
+    Raises:
+      ValueError: no problems to draw from.
+      tf.errors.OpError: the folder cannot be written.
+    """
+    if not problems_and_data:
+        raise ValueError('There are no problems to train on.')
+    rng = np.random.RandomState(seed)
+    settings = _Settings(
+        logdir=logdir, optimizer_spec=optimizer_spec, num_meta_iterations=num_meta_iterations,
+        num_unroll_func=num_unroll_func,
+        num_partial_unroll_itrs_func=num_partial_unroll_itrs_func, learning_rate=learning_rate,
+        gradient_clip=gradient_clip, is_chief=is_chief,
+        obj_train_max_multiplier=obj_train_max_multiplier, imitate=imitate, penalty=penalty,
+        evaluation=evaluation, meta_optimizer=meta_optimizer, reset_rnn_params=reset_rnn_params,
+        normal_initial_params=normal_initial_params, mini_batch_size=mini_batch_size,
+        data_freeze=data_freeze)
+    progress = _Progress(curriculum or curricula.Curriculum.fixed(100))
+    reporter = reporter or reporting.Reporter(out)
+    tf.gfile.MakeDirs(logdir)
+    for spec, dataset, batch_size in _draw_problems(problems_and_data, num_problems,
+                                                    select_random_problems, rng):
+        training = _ProblemTraining(settings, progress, reporter, rng, spec.build(),
+                                    dataset or datasets.EMPTY_DATASET, batch_size)
+        for callback in callbacks or ():
+            callback(training.problem)
+        training.run()
+        if progress.curriculum.finished:
+            break
+    return TrainingResult(progress.best_cost, progress.checkpoint, progress.meta_iterations)
+
+
+_Settings = collections.namedtuple(
+    '_Settings', 'logdir optimizer_spec num_meta_iterations num_unroll_func '
+    'num_partial_unroll_itrs_func learning_rate gradient_clip is_chief obj_train_max_multiplier '
+    'imitate penalty evaluation meta_optimizer reset_rnn_params normal_initial_params '
+    'mini_batch_size data_freeze')
+
+
+def _draw_problems(problems_and_data, num_problems, at_random, rng):
+    if at_random:
+        for _ in range(num_problems):
+            yield problems_and_data[rng.randint(len(problems_and_data))]
+        return
+    order = rng.permutation(len(problems_and_data))
+    for index in range(num_problems):
+        yield problems_and_data[order[index % len(order)]]
+
+
+class _Progress:
+    """What goes on from problem to problem.
+
+    Attributes:
+      curriculum: the `Curriculum`.
+      values: dict from names to arrays: meta-parameters and the meta-optimizer's slots.
+      best: the same, as saved at the best validation of this stage.
+      best_cost: of that validation.
+      checkpoint: where it is saved; None before the first.
+      meta_iterations: how many have been done.
+    """
+
+    def __init__(self, curriculum):
+        self.curriculum = curriculum
+        self.values = None
+        self.best = None
+        self.best_cost = np.inf
+        self.checkpoint = None
+        self.meta_iterations = 0
+
+
+class _ProblemTraining:
+    """Meta-training on one problem, in a graph of its own."""
+
+    def __init__(self, settings, progress, reporter, rng, problem, dataset, batch_size):
+        self.problem = problem
+        self._settings, self._progress, self._reporter = settings, progress, reporter
+        self._rng, self._dataset = rng, dataset
+        self._size = min(settings.mini_batch_size, dataset.size)
+        self._batch_size = self._size if batch_size is None else min(batch_size, self._size)
+        self._graph = tf.Graph()
+        with self._graph.as_default():
+            tf.set_random_seed(rng.randint(2 ** 31 - 1))
+            self._build()
+
+    def _build(self):
+        settings = self._settings
+        self._optimizer = settings.optimizer_spec.build()
+        self._optimizer.obj_train_max_multiplier = settings.obj_train_max_multiplier
+        self._data = unroll.dataset_variables(self._subset())
+        penalty = settings.penalty if settings.penalty and settings.penalty.ever_counts else None
+        self._unroll = self._optimizer.train(self.problem, self._data, penalty)
+        self._rollout = unroll.build_rollout(self._optimizer, self.problem, self._data)
+        self._step = _build_meta_step(self._optimizer, self._unroll, settings)
+        self._draw_params = self.problem.init_tensors()
+        self._teacher = None
+        if settings.imitate:
+            self._teacher = _Teacher(settings.imitate, self.problem, self._data)
+        self._saver = tf.train.Saver(self._step.variables, max_to_keep=1)
+        self._init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
+
+    def run(self):
+        """Runs this problem's meta-iterations."""
+        with tf.Session(graph=self._graph) as self._session:
+            self._session.run(self._init)
+            if self._progress.values:
+                self._load(self._progress.values)
+            self._validation_points = self._draw_validation_points()
+            for iteration in range(self._settings.num_meta_iterations):
+                if self._progress.curriculum.at_stage_start:
+                    self._validate()
+                self._train(first=iteration == 0)
+                self._progress.meta_iterations += 1
+                if (iteration + 1) % self._settings.evaluation.period == 0:
+                    self._validate()
+                if self._progress.curriculum.finished:
+                    break
+            self._progress.values = self._session.run(self._step.variables)
+
+    # One episode.
+
+    def _train(self, first):
+        """One meta-iteration: an episode of unrolls on new initial values."""
+        settings = self._settings
+        lengths = self._unroll_lengths()
+        params, imitated = self._initial_params(), False
+        if not settings.data_freeze and self._size < self._dataset.size:
+            self._load_data()
+        for index, length in enumerate(lengths):
+            feed = self._unroll_feed(index, len(lengths), length, params)
+            feed[self._unroll.reset_state] = index == 0 and (settings.reset_rnn_params or first)
+            imitates = self._teacher is not None and imitation.imitate_now(
+                self._rng, settings.imitate.ratio)
+            if imitates:
+                start = params if index == 0 else self._session.run(self._unroll.state.params)
+                feed.update(self._imitation_feed(start, length, goes_on=imitated))
+            fetched, _, _ = self._session.run([self._step.report, self._step.train,
+                                               self._unroll.carry], feed)
+            imitated = imitates
+            self._reporter.unroll(self._progress, UnrollReport(imitated=imitates, **fetched))
+
+    def _unroll_lengths(self):
+        """The number of steps of each unroll of an episode."""
+        draw, settings = self._settings.num_partial_unroll_itrs_func, self._settings
+        if settings.num_unroll_func is not None:
+            return [draw() for _ in range(settings.num_unroll_func())]
+        lengths, left = [], self._progress.curriculum.train_steps
+        while left > 0:
+            lengths.append(min(draw(), left))
+            left -= lengths[-1]
+        return lengths
+
+    def _unroll_feed(self, index, num_unrolls, length, params):
+        graph, penalty = self._unroll, self._settings.penalty
+        feed = {graph.objective_weights: np.full(length, 1.0 / length),
+                graph.batches: self._batches(length, self._rng),
+                graph.first_unroll: index == 0}
+        if index == 0:
+            feed.update(zip(graph.initial_params, params))
+        if penalty is not None and penalty.counts(index, num_unrolls):
+            feed[graph.regularize] = True
+        return feed
+
+    def _imitation_feed(self, start, length, goes_on):
+        batches = self._batches(length * self._settings.imitate.steps_per_label, self._rng)
+        steps = self._teacher.run(self._session, start, batches, goes_on)
+        feed = dict(zip(self._unroll.teacher_steps, steps))
+        feed[self._unroll.imitate] = True
+        return feed
+
+    def _initial_params(self):
+        if self._settings.normal_initial_params:
+            return [self._rng.standard_normal(shape) for shape in self.problem.param_shapes]
+        return self._session.run(self._draw_params)
+
+    def _batches(self, num_batches, rng):
+        subset = self._dataset._replace(data=self._dataset.data[:self._size])
+        return subset.batch_indices(num_batches, self._batch_size, rng)
+
+    def _subset(self):
+        if self._size == self._dataset.size:
+            return self._dataset
+        chosen = self._rng.permutation(self._dataset.size)[:self._size]
+        return self._dataset._replace(data=self._dataset.data[chosen],
+                                      labels=self._dataset.labels[chosen])
+
+    def _load_data(self):
+        for variable, array in zip(self._data, self._subset()):
+            variable.load(array, self._session)
+
+    # Validation.
+
+    def _draw_validation_points(self):
+        """Pairs of initial values and random state: the same for every validation on a problem."""
+        return [(self._initial_params(), self._rng.randint(2 ** 31 - 1))
+                for _ in range(self._settings.evaluation.epochs)]
+
+    def _validate(self):
+        """Validates the meta-parameters and does what the curriculum then says."""
+        progress, stage = self._progress, self._progress.curriculum.stage
+        cost = self._validation_cost()
+        verdict = progress.curriculum.update(cost)
+        self._reporter.validation(progress, stage, cost, verdict.improved)
+        if verdict.improved:
+            progress.best, progress.best_cost = self._session.run(self._step.variables), cost
+            self._save()
+        if (verdict.advanced or verdict.finished) and progress.best:
+            self._load(progress.best)
+
+    def _validation_cost(self):
+        """The mean objective after `validation_steps` steps."""
+        steps, graph, costs = self._progress.curriculum.validation_steps, self._rollout, []
+        for params, seed in self._validation_points:
+            feed = dict(zip(graph.initial_params, params))
+            feed[graph.batches] = self._batches(steps, np.random.RandomState(seed))
+            costs.append(self._session.run(graph.final_objective, feed))
+        return float(np.mean(costs))
+
+    def _save(self):
+        if self._settings.is_chief:
+            self._progress.checkpoint = self._saver.save(
+                self._session, os.path.join(self._settings.logdir, BEST_CHECKPOINT), global_step=0,
+                write_meta_graph=False)
+
+    def _load(self, values):
+        for name, value in values.items():
+            self._step.variables[name].load(value, self._session)
+
+
+# The step of the meta-optimizer.
+
+#: `train`, the operation of one meta-step; `report`, the tensors of an `UnrollReport`; `variables`,
+#: a dict from checkpoint names to meta-parameters, slots and the global step.
+_MetaStep = collections.namedtuple('_MetaStep', 'train report variables')
+
+
+def _build_meta_step(optimizer, graph, settings):
+    config = settings.meta_optimizer
+    with tf.name_scope('meta_step'):
+        loss = tf.where(graph.imitate, graph.imitation_objective, graph.meta_objective)
+        variables = optimizer.meta_parameters
+        gradients = _meta_gradients(loss, optimizer)
+        finite = [tf.is_finite(gradient) for gradient in gradients]
+        norm = tf.global_norm(gradients)
+        gradients = [tf.where(ok, gradient, config.nan_l2_reg * variable)
+                     + config.l2_reg * config.l2_reg_scale * variable
+                     for ok, gradient, variable in zip(finite, gradients, variables)]
+        if settings.gradient_clip > 0:
+            gradients, _ = tf.clip_by_global_norm(gradients, settings.gradient_clip)
+        global_step = tf.Variable(0, trainable=False, name='global_step', dtype=tf.int32)
+        stepper = META_OPTIMIZERS[config.name](settings.learning_rate, config)
+        train = stepper.apply_gradients(zip(tf.tuple(gradients), variables), global_step)
+    nonfinite = 1.0 - (tf.add_n([tf.reduce_sum(tf.cast(ok, tf.float32)) for ok in finite])
+                       / float(sum(variable.shape.num_elements() for variable in variables)))
+    report = {'meta_objective': loss, 'objective': graph.problem_objectives[-1],
+              'gradient_norm': norm, 'nonfinite_share': nonfinite, 'penalty': graph.penalty}
+    return _MetaStep(train, report, _checkpoint_names(optimizer, stepper, global_step))
+
+
+#: Name -> function (learning rate, `MetaOptimizer`) -> `tf.train.Optimizer`.
+META_OPTIMIZERS = {
+    'rmsprop': lambda rate, config: tf.train.RMSPropOptimizer(
+        rate, decay=config.rms_decay, epsilon=config.rms_epsilon),
+    'adam': lambda rate, config: tf.train.AdamOptimizer(rate),
+}
+
+
+def _meta_gradients(loss, optimizer):
+    gradients = tf.gradients(loss, optimizer.meta_parameters)
+    missing = [name for name, gradient in zip(optimizer.named_meta_parameters, gradients)
+               if gradient is None]
+    if missing:
+        raise ValueError('The meta-objective does not depend on %s.' % ', '.join(missing))
+    return gradients
+
+
+def _checkpoint_names(optimizer, stepper, global_step):
+    """What a checkpoint holds: dict from names, as published, to variables."""
+    names = dict(optimizer.named_meta_parameters, global_step=global_step)
+    for name, variable in optimizer.named_meta_parameters.items():
+        for index, slot in enumerate(stepper.get_slot_names()):
+            suffix = '/%s%s' % (stepper.get_name(), '_%d' % index if index else '')
+            names[name + suffix] = stepper.get_slot(variable, slot)
+    slots = {slot.name for slot in names.values()}
+    others = [variable for variable in stepper.variables() if variable.name not in slots]
+    return dict(names, **{variable.op.name: variable for variable in others})
+
+
+class _Teacher:
+    """A teacher's trajectory beside the student's, in the same graph."""
+
+    def __init__(self, imitate, problem, data):
+        teacher = imitate.teacher
+        self._params = [tf.placeholder(tf.float32, shape) for shape in problem.param_shapes]
+        self._batches = tf.placeholder(tf.int32, [None, None])
+        self._initial_state = teacher.initial_state(self._params)
+        self._state = tf.nest.map_structure(
+            lambda tensor: tf.placeholder(tensor.dtype, tensor.shape), self._initial_state)
+        self._result = imitation.unroll_teacher(
+            teacher, problem, self._params, self._state, self._batches, *data,
+            steps_per_label=imitate.steps_per_label)
+        self._reached = None
+
+    def run(self, session, params, batches, goes_on):
+        """The steps `[n] + shape` from `params`; `goes_on`: with the state of the last run."""
+        feed = dict(zip(self._params, params))
+        state = self._reached if goes_on else session.run(self._initial_state, feed)
+        feed.update(zip(tf.nest.flatten(self._state), tf.nest.flatten(state)))
+        feed[self._batches] = batches
+        steps, self._reached = session.run([self._result.steps, self._result.state], feed)
+        return steps
+
+
+# Evaluation.
+
+
+def test_optimizer(optimizer, problem, num_iter, dataset=datasets.EMPTY_DATASET, batch_size=None,
+                   seed=None, graph=None, logdir=None, record_every=None):
+    """Runs an optimizer on a problem.
+
+    Args:
+      optimizer: any `tf.train.Optimizer`, made in the graph.
+      problem: a `Problem`.
+      num_iter: number of steps.
+      dataset: a `Dataset`.
+      batch_size: examples for each step; None: all.
+      seed: of the initial parameters and the batches; or a list of arrays, the initial parameters.
+      graph: where to run; None: the default graph.
+      logdir: run folder or checkpoint whose meta-parameters the optimizer gets first.
+      record_every: keep parameters, objective and gradients every so many steps; None: never.
+
+    Returns:
+      objective_values: list of the (mini-batch) objectives before each step.
+      parameters: list of arrays, the parameters at the end.
+      records: dict with lists `step`, `objective`, `parameters`, `gradients`.
+    """
+    with (graph or tf.get_default_graph()).as_default() as graph:
+        run = _TestRun(optimizer, problem, num_iter, dataset, batch_size, seed, logdir)
+        objective_values, records = [], {}
+        with tf.Session(graph=graph) as session:
+            run.start(session)
+            step = session.make_callable([run.objective, run.train])
+            for index in range(num_iter):
+                if record_every and index % record_every == 0:
+                    run.record(session, index, records)
+                objective_values.append(float(step()[0]))
+            return objective_values, session.run(run.parameters), records
+
+
+class _TestRun:
+    """The graph of one test; batches are in a variable, so that steps feed nothing."""
+
+    def __init__(self, optimizer, problem, num_iter, dataset, batch_size, seed, logdir):
+        if logdir is not None:
+            optimizer.init_from_checkpoint(logdir)
+        explicit = isinstance(seed, (list, tuple))
+        rng = np.random.RandomState(None if explicit else seed)
+        initial = seed if explicit else problem.init_tensors(seed)
+        batches = dataset.batch_indices(num_iter, batch_size or dataset.size, rng)
+        self.parameters = [
+            tf.Variable(value, trainable=False, dtype=tf.float32, use_resource=True,
+                        name='parameter_%d' % index) for index, value in enumerate(initial)]
+        self._build(optimizer, problem, unroll.dataset_variables(dataset),
+                    unroll.dataset_variables(datasets.Dataset(batches, batches))[0])
+
+    def _build(self, optimizer, problem, data, batches):
+        index = tf.Variable(0, trainable=False, use_resource=True, name='step')
+        here = tf.minimum(index.read_value(), max(0, batches.shape.as_list()[0] - 1))
+        batch = [tf.gather(array, batches[here]) for array in data]
+        read = [parameter.read_value() for parameter in self.parameters]
+        self.objective = problem.objective(read, *batch)
+        self.gradients = problem.gradients(self.objective, read)
+        with tf.control_dependencies([self.objective, here]):
+            self.train = optimizer.apply_gradients(zip(self.gradients, self.parameters),
+                                                   global_step=index)
+        self._init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
+
+    def start(self, session):
+        session.run(self._init)
+
+    def record(self, session, index, records):
+        """Adds what is known before step `index`."""
+        objective, parameters, gradients = session.run(
+            [self.objective, self.parameters,
+             [tf.convert_to_tensor(gradient) for gradient in self.gradients]])
+        for key, value in (('step', index), ('objective', float(objective)),
+                           ('parameters', parameters), ('gradients', gradients)):
+            records.setdefault(key, []).append(value)
+
+
+def run_wall_clock_test(optimizer, problem, num_steps, dataset=datasets.EMPTY_DATASET, seed=None,
+                        logdir=None, batch_size=None):
+    """Times an optimizer's steps on a problem, in the default graph.
+
+    Args: as for `test_optimizer`; the first, untimed, step comes in addition to `num_steps`.
+
+    Returns:
+      a `WallClock`.
+    """
+    run = _TestRun(optimizer, problem, num_steps + 1, dataset, batch_size, seed, logdir)
+    with tf.Session() as session:
+        run.start(session)
+        step = session.make_callable(run.train)
+        step()
+        times = [_timed(step) for _ in range(num_steps)]
+    return WallClock(sum(times), float(np.median(times)), times)
+
+
+def _timed(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
