@@ -94,6 +94,18 @@ class Penalty:
         return measure(flat_objective(objective_fn, params), flatten(params),
                        self._iterations, key)
 
+    def gradients(self, objective_fn, params, step=0):
+        """The gradients of the penalty with respect to `params`, as a list.
+
+        For a penalty in the optimizee's objective under `tf.cond`: call it within the branch and
+        add its result to the objective's gradients. Differentiating twice through a version-1
+        `tf.cond`, as a meta-gradient with second derivatives would do were the penalty added
+        to the objective itself, fails at run time.
+        """
+        here = [tf.identity(param) for param in params]
+        return tf.gradients(self(objective_fn, here, step), here,
+                            unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
 
 # The measures: (objective of a flat vector, point [P], iterations, random key) -> scalar.
 

@@ -217,14 +217,30 @@ def test_the_derivative_by_finite_differences(option, objective, iterations, con
         np.testing.assert_allclose(gradient @ direction, moved, rtol=1e-2, atol=2e-2)
 
 
+@pytest.mark.parametrize('option', OPTIONS)
+def test_gradients_are_those_of_the_value(option):
+    penalty = Penalty(option, iterations=3, seed=5)
+
+    def both(*params):
+        params = list(params)
+        direct = tf.gradients(penalty(convex, params, 0), params)
+        return direct, penalty.gradients(convex, params, 0)
+
+    for direct, method in zip(*evaluate(both, *POINT)):
+        np.testing.assert_allclose(method, direct, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize('option, objective, iterations', EXACT)
 def test_the_derivative_through_an_outer_loop(option, objective, iterations, control_flow):
-    """A meta-parameter (a learning rate) gets its gradient through four steps of descent."""
+    """A meta-parameter (a learning rate) gets its gradient through four steps of descent.
+
+    The penalty lies in a branch, as in the unroll.
+    """
     penalty = Penalty(option, iterations=iterations, seed=5)
 
     def total_and_slope(rate):
         def body(step, params, total):
-            total += penalty(objective, params, step)
+            total += tf.cond(step > 0, lambda: penalty(objective, params, step), lambda: 0.)
             grads = tf.gradients(objective(params), params)
             return step + 1, [p - rate * g for p, g in zip(params, grads)], total
         start = tf.constant(0), [tf.constant(p) for p in POINT], tf.constant(0.)
@@ -236,19 +252,25 @@ def test_the_derivative_through_an_outer_loop(option, objective, iterations, con
     np.testing.assert_allclose(function(0.02)[1], expected, rtol=3e-2)
 
 
+@pytest.mark.parametrize('second_derivatives', [False, True])
 @pytest.mark.parametrize('option', OPTIONS)
-def test_a_penalty_in_the_inner_objective_of_an_outer_loop(option, control_flow):
+def test_a_penalty_in_the_inner_objective_of_an_outer_loop(option, second_derivatives,
+                                                           control_flow):
     """As --reg_optimizee: the descent itself follows the penalty's gradient."""
     penalty = Penalty(option, iterations=3)
 
-    def slope(weight):
+    def slope(rate):
         def body(step, params):
-            objective = convex(params) + weight * penalty(convex, params, step)
-            grads = [tf.stop_gradient(g) for g in tf.gradients(objective, params)]
-            return step + 1, [p - weight * g for p, g in zip(params, grads)]
+            own = tf.gradients(convex(params), params)
+            added = tf.cond(step > 0, lambda: penalty.gradients(convex, params, step),
+                            lambda: [tf.zeros_like(param) for param in params])
+            grads = [grad + 0.01 * more for grad, more in zip(own, added)]
+            if not second_derivatives:
+                grads = [tf.stop_gradient(grad) for grad in grads]
+            return step + 1, [param - rate * grad for param, grad in zip(params, grads)]
         start = tf.constant(0), [tf.constant(p) for p in POINT]
         end = tf.while_loop(lambda step, *_: step < 3, body, start)[1]
-        return tf.gradients(convex(end), weight)[0]
+        return tf.gradients(convex(end), rate)[0]
 
     assert evaluate(slope, np.float32(0.01)) < 0
 
