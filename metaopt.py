@@ -24,8 +24,8 @@ from techniques import imitation
 BEST_CHECKPOINT = 'model.ckpt'  # saved as step 0: model.ckpt-0
 
 #: The optimizer of the meta-parameters. `l2_reg * l2_reg_scale` is the weight of half their squared
-#: norm in the meta-objective; a non-finite entry of a gradient is replaced by `nan_l2_reg` times the
-#: meta-parameter.
+#: norm in the meta-objective; `nan_l2_reg` times the meta-parameter replaces a non-finite entry of
+#: a gradient.
 MetaOptimizer = collections.namedtuple(
     'MetaOptimizer', 'name rms_decay rms_epsilon l2_reg l2_reg_scale nan_l2_reg')
 MetaOptimizer.__new__.__defaults__ = ('rmsprop', 0.9, 1e-20, 0.0, 1e-3, 0.01)
@@ -39,7 +39,7 @@ Evaluation = collections.namedtuple('Evaluation', 'period epochs')
 Evaluation.__new__.__defaults__ = (1, 20)
 
 #: What one unroll of meta-training reports: the meta-objective (in `imitated` unrolls the imitation
-#: objective), the problem's last objective, the gradient's norm and its share of non-finite entries.
+#: objective), the problem's last objective, the gradient's norm and share of non-finite entries.
 UnrollReport = collections.namedtuple(
     'UnrollReport', 'meta_objective objective gradient_norm nonfinite_share penalty imitated')
 
@@ -51,6 +51,9 @@ TrainingResult = collections.namedtuple('TrainingResult', 'best_cost checkpoint 
 WallClock = collections.namedtuple('WallClock', 'total_time median_step step_times')
 
 
+DEFAULT_META_OPTIMIZER, DEFAULT_EVALUATION = MetaOptimizer(), Evaluation()
+
+
 def sample_numiter(scale, min_steps, rng=np.random):
     """An exponentially distributed number of steps: `min_steps` plus a draw of mean `scale`."""
     return int(rng.exponential(scale) + min_steps)
@@ -60,7 +63,8 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
                     num_unroll_func, num_partial_unroll_itrs_func, learning_rate=1e-4,
                     gradient_clip=5.0, is_chief=True, select_random_problems=True, callbacks=None,
                     obj_train_max_multiplier=-1, out=sys.stdout, curriculum=None, imitate=None,
-                    penalty=None, evaluation=Evaluation(), meta_optimizer=MetaOptimizer(),
+                    penalty=None, evaluation=DEFAULT_EVALUATION,
+                    meta_optimizer=DEFAULT_META_OPTIMIZER,
                     reset_rnn_params=True, normal_initial_params=False, mini_batch_size=10000,
                     data_freeze=False, seed=None, reporter=None):
     """Meta-trains the optimizer that a `Spec` describes.
@@ -261,7 +265,7 @@ class _ProblemTraining:
     def _imitation_feed(self, start, length, goes_on):
         batches = self._batches(length * self._settings.imitate.steps_per_label, self._rng)
         steps = self._teacher.run(self._session, start, batches, goes_on)
-        feed = dict(zip(self._unroll.teacher_steps, steps))
+        feed = {place: -step for place, step in zip(self._unroll.teacher_steps, steps)}
         feed[self._unroll.imitate] = True
         return feed
 

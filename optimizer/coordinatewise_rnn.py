@@ -4,9 +4,7 @@ import collections
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import rnn_cells
-from optimizer import trainable_optimizer
-from optimizer import utils
+from optimizer import rnn_cells, trainable_optimizer, utils
 
 #: Rows `[., size]`: the stacked cells' states, decayed mean square, its decay, learning rate.
 State = collections.namedtuple('State', 'rnn mean_square decay learning_rate')

@@ -10,9 +10,7 @@ import math
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import rnn_cells
-from optimizer import trainable_optimizer
-from optimizer import utils
+from optimizer import rnn_cells, trainable_optimizer, utils
 
 MIN_LOG_LR = -33.0
 FIXED_SCALE_DECAY = 0.93  # decay rates where they are not learned
@@ -121,7 +119,8 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
 
     def _check_arguments(self):
         if len(self.level_sizes) not in (1, 2, 3):
-            raise ValueError('HierarchicalRNN has 1, 2 or 3 levels, not %d.' % len(self.level_sizes))
+            raise ValueError('HierarchicalRNN has 1, 2 or 3 levels, not %d.'
+                             % len(self.level_sizes))
         if min(self.level_sizes) < 1:
             raise ValueError('Level sizes must be positive: %s.' % (self.level_sizes,))
         if self.num_gradient_scales < 1:
@@ -168,10 +167,10 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         return self._num_features() != self.num_gradient_scales
 
     def _create_init_vectors(self, learnable):
-        initializer = tf.random_uniform_initializer(-1.0, 1.0, seed=self.random_seed)
+        start = tf.random_uniform_initializer(-1.0, 1.0, seed=self.random_seed)
         if learnable:
             self._init_vectors = [
-                self.create_meta_parameter('Level%d_RNN/init_vector' % level, (1, size), initializer)
+                self.create_meta_parameter('Level%d_RNN/init_vector' % level, (1, size), start)
                 for level, size in enumerate(self.level_sizes)]
         else:
             self._init_vectors = None
@@ -367,7 +366,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         return read_out
 
     def _prepare_projection(self):
-        """The function parameter state -> dict of rows `[1, size]`: all read-outs in one product."""
+        """The function parameter state -> dict of rows `[1, size]`: all read-outs at once."""
         zero = tf.zeros([1])
         readouts = [('update', self._update_weights, zero),
                     ('learning_rate', self._lr_weights, self._lr_bias)]

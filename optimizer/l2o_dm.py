@@ -2,8 +2,7 @@
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import rnn_cells
-from optimizer import trainable_optimizer
+from optimizer import rnn_cells, trainable_optimizer
 
 PREPROCESS_P = 5.0  # appendix A of the paper: gradients below exp(-p) count linearly
 FLOAT32_EPSILON = 1.1920929e-07

@@ -17,7 +17,7 @@ def normal_initializer(scale, num_inputs, seed=None, mean=0.0):
 
 
 class Affine:
-    """`Matrix^T x + Bias`; variables `<scope>/Matrix [inputs, outputs]`, `<scope>/Bias [outputs]`."""
+    """`Matrix^T x + Bias`: `<scope>/Matrix [inputs, outputs]` and `<scope>/Bias [outputs]`."""
 
     def __init__(self, create, scope, num_inputs, num_outputs, scale, bias_init=0.0, seed=None):
         self.matrix = create(scope + '/Matrix', (num_inputs, num_outputs),
@@ -138,7 +138,7 @@ class GRUCell:
                            create(scope + '/candidate/bias', (units,), tf.zeros_initializer()))
 
     def prepare(self):
-        """Returns `step`: `[inputs, N]`, `[units, N]` -> output and new state, both `[units, N]`."""
+        """Returns `step`: `[inputs, N]`, `[units, N]` -> output and new state `[units, N]`."""
         project_gates = _projection(*self._gates)
         project_candidate = _projection(*self._candidate)
 

@@ -16,7 +16,7 @@ class TrainableAdam(trainable_optimizer.CoordinatewiseOptimizer):
         m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
         x = x - learning_rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon)
 
-    The meta-parameters are the logarithms of learning rate and epsilon and the logits of both betas.
+    The meta-parameters: the logarithms of learning rate and epsilon, the logits of both betas.
 
     Args:
       learning_rate, beta1, beta2, epsilon: the constants before meta-training.

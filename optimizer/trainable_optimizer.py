@@ -4,8 +4,7 @@ import collections
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import unroll
-from optimizer import utils
+from optimizer import unroll, utils
 
 #: Every meta-parameter's published name starts with this.
 OPTIMIZER_SCOPE = 'LOL'

@@ -7,15 +7,17 @@ and optimizer state are carried to the next unroll by the very run that was trai
 
 import collections
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 EPSILON = 1e-6  # inside the logarithm of the meta-objective
 
 #: What can be fed. `objective_weights [n]` and `batches [n, batch]` (indices into `data`) set the
 #: number of steps; all others have defaults. `first_unroll`: begin a new optimizee at
-#: `initial_params`, with a new initial objective; else go on from `state`. `reset_state`: with fresh
-#: optimizer state (default: as `first_unroll`). `imitate`: let the parameters follow
-#: `teacher_steps`, which are subtracted. `regularize`: let the penalty count. `labels` are integer class ids.
+#: `initial_params`, with a new initial objective; else go on from `state`. `reset_state`: with a
+#: fresh optimizer state (default: as `first_unroll`). `imitate`: let the parameters follow
+#: `teacher_steps`, which are subtracted. `regularize`: let the penalty count. `labels` are integer
+#: class ids.
 Inputs = collections.namedtuple(
     'Inputs', 'objective_weights batches first_unroll reset_state imitate regularize data labels '
     'initial_params teacher_steps')
@@ -34,8 +36,8 @@ Unroll = collections.namedtuple(
     'Unroll', ('meta_objective', 'imitation_objective', 'problem_objectives', 'initial_objective')
     + Inputs._fields + ('penalty', 'steps_taken', 'state', 'next_state', 'carry'))
 
-#: A run without meta-gradient: what is fed (as in `Inputs`), and the objective on all data after the
-#: last of the `batches`, with the parameters there.
+#: A run without meta-gradient: what is fed (as in `Inputs`), and the objective on all data after
+#: the last of the `batches`, with the parameters there.
 Rollout = collections.namedtuple(
     'Rollout', 'batches data labels initial_params final_objective final_params')
 
@@ -54,7 +56,8 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None):
       dataset: has arrays `data` and `labels`, defaults of the placeholders; None: no data.
       penalty: None or a callable `(objective_fn, parameters, step) -> scalar` with attributes
         `meta_weight` (of its mean over the steps in the meta-objective; 1 if it has none) and
-        `inner_weight` (in the objective that is optimized; 0 if it has none).
+        `inner_weight` (in the objective that is optimized; 0 if it has none); with the latter it
+        also has `gradients(objective_fn, parameters, step)`.
 
     Returns:
       an `Unroll`.
@@ -143,7 +146,7 @@ def dataset_placeholders(dataset):
     if dataset is None:
         return (tf.placeholder_with_default(tf.zeros([0]), None, name='data'),
                 tf.placeholder_with_default(tf.zeros([0], tf.int32), None, name='labels'))
-    if not isinstance(dataset.data, tf.Variable):
+    if isinstance(dataset.data, np.ndarray):
         dataset = dataset_variables(dataset)
     return tuple(tf.placeholder_with_default(array, [None] + array.shape.as_list()[1:], name=name)
                  for name, array in zip(('data', 'labels'), dataset[:2]))
@@ -249,13 +252,16 @@ def _gradients(optimizer, problem, inputs, penalty, step, params):
     """The gradients of the mini-batch objective of this step."""
     data, labels = _batch(inputs, step)
     objective = problem.objective(params, data, labels)
+    gradients = [tf.convert_to_tensor(gradient)
+                 for gradient in problem.gradients(objective, params)]
     weight = getattr(penalty, 'inner_weight', 0.0)
     if weight:
-        objective += weight * tf.cond(
+        # A branch cannot be differentiated twice, so the penalty's gradients are made inside of it.
+        extra = tf.cond(
             inputs.regularize,
-            lambda: penalty(lambda at: problem.objective(at, data, labels), params, step),
-            lambda: tf.zeros([]))
-    gradients = problem.gradients(objective, params)
+            lambda: penalty.gradients(lambda at: problem.objective(at, data, labels), params, step),
+            lambda: [tf.zeros_like(param) for param in params], strict=True)
+        gradients = [gradient + weight * more for gradient, more in zip(gradients, extra)]
     if optimizer.use_second_derivatives:
         return gradients
     return [tf.stop_gradient(gradient) for gradient in gradients]

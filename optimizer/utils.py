@@ -36,7 +36,7 @@ class Chunk:
         return columns if len(self.pieces) == 1 else tf.matmul(columns, self.membership())
 
     def sums(self, rows):
-        """`[features, size]` -> `[features, pieces here]`, summed over the columns of each piece."""
+        """`[features, size]` -> `[features, pieces here]`, summed over each piece."""
         if len(self.pieces) == 1:
             return tf.reduce_sum(rows, axis=1, keepdims=True)
         return tf.matmul(rows, self.membership(), transpose_b=True)
@@ -136,15 +136,15 @@ def static_shapes(tensors):
 def mean_square(gradient, decay, previous):
     """The decayed mean of the squared gradient, all `[rows, N]`.
 
-    `decay * previous + (1 - decay) * (gradient^2 + 1e-12)`; where `previous` is still zero (the first
-    step, and only then) simply `gradient^2 + 1e-12`.
+    `decay * previous + (1 - decay) * (gradient^2 + 1e-12)`; where `previous` is still zero, in
+    the first step and only then, simply `gradient^2 + 1e-12`.
     """
     decay *= tf.cast(tf.not_equal(previous[:1, :1], 0.0), tf.float32)
     return (1.0 - decay) * (tf.square(gradient) + MEAN_SQUARE_EPSILON) + decay * previous
 
 
 def rms_scale(gradient, mean_squared):
-    """`asinh(gradient / sqrt(mean_squared + 1e-16))`: the gradient in units of its RMS, squashed."""
+    """`asinh(gradient / sqrt(mean_squared + 1e-16))`: the gradient against its RMS, squashed."""
     return tf.asinh(gradient * tf.rsqrt(mean_squared + RMS_EPSILON))
 
 
@@ -157,5 +157,6 @@ def initial_log_rates(shape, lr_range, seed=None):
     low, high = np.log(lr_range[0]), np.log(lr_range[1])
     if low == high:
         return tf.fill(shape, np.float32(low))
-    own, common = (tf.random_uniform(size, low / 2.0, high / 2.0, seed=seed) for size in (shape, []))
+    own, common = (tf.random_uniform(size, low / 2.0, high / 2.0, seed=seed)
+                   for size in (shape, []))
     return own + common

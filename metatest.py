@@ -1,0 +1,78 @@
+"""Evaluates a learned optimizer and compares it: `python metatest.py --train_dir=... ...`."""
+
+import os
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+import comparison  # noqa: E402
+import flags  # noqa: E402
+import run_record  # noqa: E402
+
+
+def main(values):
+    """Runs every chosen optimizer on every chosen problem and writes the results."""
+    make_learned = _learned_optimizer(values)
+    entrants = _entrants(values, make_learned)
+    rows = flags.problems_and_data(values, flags.METATEST)
+    try:
+        run_record.write(values.save_dir, flags.METATEST, flags.as_dict(values, flags.METATEST),
+                         values.seeds, rows, flags.optimizer_config(values))
+    except OSError as error:
+        raise flags.FlagError('--save_dir: cannot write %s: %s' % (
+            values.save_dir, error.strerror)) from error
+    for source in run_record.data_sources(rows):
+        print('Data: %s' % source)
+    curves = _run_all(values, entrants, rows)
+    _write_results(values.save_dir, curves)
+
+
+def _learned_optimizer(values):
+    """The function that builds the learned optimizer; its checkpoint is checked at once."""
+    if comparison.LEARNED not in values.test_optimizer:
+        return None
+    spec, checkpoint = flags.optimizer_spec(values), flags.checkpoint(values)
+
+    def make():
+        optimizer = spec.build()
+        optimizer.init_from_checkpoint(checkpoint)
+        return optimizer
+
+    flags.check_checkpoint(make)
+    return make
+
+
+def _entrants(values, make_learned):
+    try:
+        return comparison.entrants(values.test_optimizer, values.learning_rates, make_learned)
+    except ValueError as error:
+        raise flags.FlagError('--test_optimizer: %s' % error) from error
+
+
+def _run_all(values, entrants, rows):
+    curves = []
+    for index, row in enumerate(rows):
+        name = values.model_name if len(rows) == 1 else '%s-%d' % (values.model_name, index)
+        for entrant in entrants:
+            for seed in values.seeds:
+                curve = comparison.run(entrant, name, row, seed, values.num_testing_itrs)
+                path = comparison.write_pickle(values.save_dir, name, curve)
+                curves.append(curve)
+                print('%s, %s, seed %d: %.4g after %d steps, %.2f ms each: %s' % (
+                    name, comparison.label(curve), seed, comparison.final_loss(curve.losses),
+                    len(curve.losses), 1e3 * curve.step_time, path), flush=True)
+    return curves
+
+
+def _write_results(folder, curves):
+    summaries = comparison.summarize(curves)
+    paths = [os.path.join(folder, name) for name in ('results.csv', 'summary.md', 'curves.png')]
+    comparison.write_csv(paths[0], curves)
+    comparison.write_summary(paths[1], summaries)
+    with open(paths[1]) as handle:
+        print('\n' + handle.read())
+    comparison.draw_curves(paths[2], curves, summaries)
+    print('Results: %s' % ', '.join(paths))
+
+
+if __name__ == '__main__':
+    flags.run_script(flags.METATEST, main)

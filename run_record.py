@@ -1,0 +1,59 @@
+"""`run.json`: what a run was: flags, seed, versions, data, and how to build its optimizer again."""
+
+import json
+import os
+import platform
+import subprocess
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+FILE_NAME = 'run.json'
+
+
+def write(folder, script, values, seed, rows, optimizer):
+    """Writes the record of a run into its folder.
+
+    Args:
+      folder: created if need be.
+      script: name of the script.
+      values: dict of the flags' values.
+      seed: the seed in use.
+      rows: the problems (spec, dataset, batch size).
+      optimizer: (name, constructor arguments) of the learned optimizer.
+
+    Raises:
+      OSError: the folder cannot be written.
+    """
+    name, arguments = optimizer
+    record = {
+        'script': script,
+        'optimizer': {'name': name, 'kwargs': arguments},
+        'flags': values,
+        'seed': seed,
+        'data': data_sources(rows),
+        'versions': {'python': platform.python_version(), 'tensorflow': tf.__version__,
+                     'numpy': np.__version__},
+        'git_commit': git_commit(),
+    }
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, FILE_NAME), 'w') as handle:
+        json.dump(record, handle, indent=2, sort_keys=True)
+        handle.write('\n')
+
+
+def data_sources(rows):
+    """Where the problems' data come from: a sorted list of words."""
+    return sorted({row[1].source for row in rows if row[1] is not None})
+
+
+def git_commit():
+    """The commit of the source tree, with `+` where it was changed; None outside of git."""
+    def git(*arguments):
+        return subprocess.check_output(('git',) + arguments, stderr=subprocess.DEVNULL,
+                                       cwd=os.path.dirname(os.path.abspath(__file__)),
+                                       universal_newlines=True).strip()
+    try:
+        return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')
+    except (OSError, subprocess.CalledProcessError):
+        return None
