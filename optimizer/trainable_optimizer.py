@@ -1,6 +1,7 @@
 """The base of all learned optimizers: meta-parameters, state variables, `apply_gradients`."""
 
 import collections
+import os
 
 import tensorflow.compat.v1 as tf
 
@@ -9,6 +10,9 @@ from optimizer import unroll, utils
 #: Every meta-parameter's published name starts with this.
 OPTIMIZER_SCOPE = 'LOL'
 
+#: The checkpoint of a run's best meta-parameters.
+BEST_CHECKPOINT = 'model.ckpt-0'
+
 #: What one step of an optimizer gives: for each chunk of the layout a row `[1, size]` to add to the
 #: true parameters, with attention a row from the old true parameters to the point at which the next
 #: gradient is taken (else None), and the new state.
@@ -16,6 +20,10 @@ Update = collections.namedtuple('Update', 'steps attention state')
 
 #: The variables that `apply_gradients` keeps for one list of model variables.
 Slots = collections.namedtuple('Slots', 'layout state true_params')
+
+#: What a step computes from and what it computes: the values of the model's variables, the
+#: optimizer's state, and with attention the true parameters, a row for each chunk (else empty).
+Values = collections.namedtuple('Values', 'variables state true_params')
 
 
 class TrainableOptimizer(tf.train.Optimizer):
@@ -84,14 +92,15 @@ class TrainableOptimizer(tf.train.Optimizer):
         """Makes a checkpoint's values the *initial* values of the meta-parameters.
 
         Args:
-          path: a checkpoint, or a directory that holds one.
+          path: a checkpoint, or a directory that holds one: `model.ckpt-0`, else the latest.
 
         Raises:
-          ValueError: there is no readable checkpoint, or meta-parameters are missing from it or have
+          ValueError: there is no readable checkpoint, meta-parameters are missing from it or have
             other shapes there (the message lists them), or state variables exist already.
         """
         if self._slots_by_variables:
             raise ValueError('init_from_checkpoint must come before the first apply_gradients.')
+        path = checkpoint_in(path)
         found = _checkpoint_shapes(path)
         wrong = ['%s %s (%s)' % (name, variable.shape.as_list(), found.get(name, 'missing'))
                  for name, variable in self._meta_parameters.items()
@@ -106,9 +115,17 @@ class TrainableOptimizer(tf.train.Optimizer):
     def apply_gradients(self, grads_and_vars, global_step=None, name=None):
         """Applies one step of the learned update rule.
 
-        Everything is computed from the values that variables have before the step. Computation is
-        in float32 whatever the variables' type. IndexedSlices count as dense gradients (a tensor's
-        mean enters the rule, so that rows without a gradient move too).
+        Everything is computed from the values that variables have before the step, in float32
+        (the new value of a float64 variable in float64), and cast to the variable's type.
+
+        IndexedSlices: rows without a gradient keep their values and their state exactly. What an
+        optimizer keeps for all parameters together still moves: the count of steps, and the
+        tensor and model levels of HierarchicalRNN, whose averages run over all rows, those
+        without a gradient entering with a gradient of zero.
+
+        State belongs to the list of variables that have a gradient, together and in this order;
+        with another list begins another state. The parts of a partitioned variable count as
+        tensors of their own.
 
         Args:
           grads_and_vars: pairs as from `compute_gradients`; those without a gradient are skipped.
@@ -120,37 +137,60 @@ class TrainableOptimizer(tf.train.Optimizer):
 
         Raises:
           ValueError: no gradient at all, or a variable without a fully defined shape.
+          RuntimeError: eager execution is on.
         """
+        if tf.executing_eagerly():
+            raise RuntimeError('%s works in graphs. In eager TensorFlow 2 use '
+                               'keras_optimizer.LearnedOptimizer.' % type(self).__name__)
         pairs = [(grad, var) for grad, var in grads_and_vars if grad is not None]
         if not pairs:
             raise ValueError('No gradients provided for any variable.')
         gradients, variables = zip(*pairs)
         slots = self._slots_for(variables)
         with tf.name_scope(name, self.get_name()) as scope:
-            rule = self.update_rule(slots.layout)
-            rows = slots.layout.to_chunks([tf.convert_to_tensor(grad) for grad in gradients])
-            update = rule(rows, tf.nest.map_structure(_value, slots.state))
-            assignments = self._assignments(variables, slots, update)
-            return _assign_all(assignments, global_step, scope)
+            owners = Values(list(variables), slots.state, slots.true_params)
+            values = self.next_values(slots.layout, gradients, read_values(owners))
+            assignments = zip(tf.nest.flatten(owners), tf.nest.flatten(values))
+            return _assign_all(list(assignments), global_step, scope)
 
-    def _assignments(self, variables, slots, update):
-        """Pairs (variable, new value) of one step."""
-        states = zip(tf.nest.flatten(slots.state), tf.nest.flatten(update.state))
+    def next_values(self, layout, gradients, values, scale=None):
+        """One step as a pure function.
+
+        Args:
+          layout: of the variables.
+          gradients: a tensor or IndexedSlices for each variable; None: none of its rows moves.
+          values: `Values` before the step.
+          scale: None or a factor by which steps are multiplied.
+
+        Returns:
+          `Values` after the step.
+        """
+        dense = [_dense(grad, shape) for grad, shape in zip(gradients, layout.shapes)]
+        update = self.update_rule(layout)(layout.to_chunks(dense), values.state)
+        if scale is not None:
+            update = update._replace(**{
+                field: [scale * row for row in getattr(update, field) or ()]
+                for field in ('steps', 'attention')})
+        moved = self._move(layout, values, update)
+        if all(isinstance(grad, tf.Tensor) for grad in gradients):
+            return moved
+        return _keep_untouched(layout, gradients, values, moved)
+
+    def _move(self, layout, values, update):
         if not self.use_attention:
-            steps = slots.layout.to_tensors(update.steps)
-            return list(states) + [(var, _value(var) + tf.cast(step, var.dtype.base_dtype))
-                                   for var, step in zip(variables, steps)]
-        true_params = [_value(row) for row in slots.true_params]
-        moved = [row + step for row, step in zip(true_params, update.steps)]
-        attended = slots.layout.to_tensors(
-            [row + step for row, step in zip(true_params, update.attention)])
-        return list(states) + list(zip(slots.true_params, moved)) + [
-            (var, tf.cast(value, var.dtype.base_dtype)) for var, value in zip(variables, attended)]
+            steps = layout.to_tensors(update.steps)
+            return Values([_add(value, step) for value, step in zip(values.variables, steps)],
+                          update.state, [])
+        true_params = [row + step for row, step in zip(values.true_params, update.steps)]
+        attended = layout.to_tensors(
+            [row + step for row, step in zip(values.true_params, update.attention)])
+        return Values([tf.cast(new, old.dtype) for old, new in zip(values.variables, attended)],
+                      update.state, true_params)
 
     def _slots_for(self, variables):
         key = tuple(variable.name for variable in variables)
         if key not in self._slots_by_variables:
-            with tf.name_scope(None), tf.name_scope(self.get_name() + '_state'):
+            with tf.init_scope(), tf.name_scope(None), tf.name_scope(self.get_name() + '_state'):
                 self._slots_by_variables[key] = self._create_slots(variables)
         return self._slots_by_variables[key]
 
@@ -177,10 +217,10 @@ class TrainableOptimizer(tf.train.Optimizer):
           ValueError: a variable is unknown to `apply_gradients`.
         """
         if not self.use_attention:
-            return [_value(var) for var in var_list]
+            return read_values(list(var_list))
         known = {}
         for names, slots in self._slots_by_variables.items():
-            tensors = slots.layout.to_tensors([_value(row) for row in slots.true_params])
+            tensors = slots.layout.to_tensors(read_values(slots.true_params))
             known.update(zip(names, tensors))
         unknown = [var.name for var in var_list if var.name not in known]
         if unknown:
@@ -259,8 +299,74 @@ def variables_like(structure, name, collections=(tf.GraphKeys.GLOBAL_VARIABLES,)
     return tf.Variable(structure, trainable=False, collections=list(collections), name=name)
 
 
-def _value(variable):
-    return tf.convert_to_tensor(variable)
+def read_values(structure):
+    """The values of a nest of variables."""
+    return tf.nest.map_structure(tf.convert_to_tensor, structure)
+
+
+def with_constants(cls, values):
+    """A subclass whose meta-parameters are not variables but these values, for eager code.
+
+    Args:
+      cls: a subclass of `TrainableOptimizer`.
+      values: dict from published names to arrays.
+
+    Returns:
+      the class; its constructor raises ValueError where a value is missing or has another shape.
+    """
+    class Constants(cls):
+        def create_meta_parameter(self, name, shape, initializer):
+            value = values.get('%s/%s' % (OPTIMIZER_SCOPE, name))
+            if value is None or value.shape != tuple(shape):
+                raise ValueError('The meta-parameters of %s lack %s %s.'
+                                 % (cls.__name__, name, tuple(shape)))
+            return value
+
+    return Constants
+
+
+def _add(value, step):
+    """`value + step` in the wider of float32 and the type of `value`, which the sum has."""
+    dtype = tf.float64 if value.dtype == tf.float64 else tf.float32
+    return tf.cast(tf.cast(value, dtype) + tf.cast(step, dtype), value.dtype)
+
+
+# Gradients of some rows only.
+
+
+def _dense(gradient, shape):
+    """A gradient as tensor: rows that IndexedSlices repeat are summed, None counts as zero."""
+    if gradient is None:
+        return tf.zeros(shape)
+    if isinstance(gradient, tf.IndexedSlices):
+        values = tf.cast(gradient.values, tf.float32)
+        return tf.reshape(tf.unsorted_segment_sum(values, gradient.indices, shape[0]), shape)
+    return gradient
+
+
+def _keep_untouched(layout, gradients, old, new):
+    """The new `Values` where there is a gradient, the old ones elsewhere."""
+    touched = [_touched(gradient, shape) for gradient, shape in zip(gradients, layout.shapes)]
+    rows = [row > 0.0 for row in layout.to_chunks(touched)]
+    chunks = [tf.nest.map_structure(lambda *both, row=row: tf.where_v2(row, *both), *both)
+              for row, both in zip(rows, zip(new.state.chunks, old.state.chunks))]
+    return Values([tf.where_v2(mask > 0.0, *both)
+                   for mask, both in zip(touched, zip(new.variables, old.variables))],
+                  new.state._replace(chunks=chunks),
+                  [tf.where_v2(row, *both)
+                   for row, both in zip(rows, zip(new.true_params, old.true_params))])
+
+
+def _touched(gradient, shape):
+    """1 where a variable of this shape has a gradient, else 0."""
+    if gradient is None:
+        return tf.zeros(shape)
+    if not isinstance(gradient, tf.IndexedSlices):
+        return tf.ones(shape)
+    counts = tf.unsorted_segment_sum(tf.ones_like(gradient.indices, tf.float32),
+                                     gradient.indices, shape[0])
+    return tf.ones(shape) * tf.reshape(
+        tf.cast(counts > 0.0, tf.float32), [shape[0]] + [1] * (len(shape) - 1))
 
 
 def _assign_all(assignments, global_step, name):
@@ -274,8 +380,34 @@ def _assign_all(assignments, global_step, name):
                         name=name)
 
 
+def checkpoint_in(path):
+    """The checkpoint at a path: a folder's `model.ckpt-0`, else its latest; or the path itself."""
+    if not tf.gfile.IsDirectory(path):
+        return path
+    best = os.path.join(path, BEST_CHECKPOINT)
+    if tf.gfile.Exists(best + '.index'):
+        return best
+    latest = tf.train.latest_checkpoint(path)
+    if latest is None:
+        raise ValueError('There is no checkpoint in %s.' % path)
+    return latest
+
+
+def read_checkpoint(path):
+    """Dict from names to arrays; `path` as for `checkpoint_in`.
+
+    Raises:
+      ValueError: there is no readable checkpoint.
+    """
+    path = checkpoint_in(path)
+    names = _checkpoint_shapes(path)
+    reader = tf.train.load_checkpoint(path)
+    return {name: reader.get_tensor(name) for name in names}
+
+
 def _checkpoint_shapes(path):
     try:
         return tf.train.load_checkpoint(path).get_variable_to_shape_map()
     except (ValueError, tf.errors.OpError) as error:
-        raise ValueError('No readable checkpoint at %s: %s' % (path, str(error).split('\n')[0]))
+        reason = str(error).split('\n')[0]
+        raise ValueError('No readable checkpoint at %s: %s' % (path, reason)) from error
