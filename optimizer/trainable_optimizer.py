@@ -118,10 +118,11 @@ class TrainableOptimizer(tf.train.Optimizer):
         Everything is computed from the values that variables have before the step, in float32
         (the new value of a float64 variable in float64), and cast to the variable's type.
 
-        IndexedSlices: rows without a gradient keep their values and their state exactly. What an
-        optimizer keeps for all parameters together still moves: the count of steps, and the
-        tensor and model levels of HierarchicalRNN, whose averages run over all rows, those
-        without a gradient entering with a gradient of zero.
+        IndexedSlices: rows without a gradient keep their values and their state exactly (with
+        attention they go to their true parameters). What an optimizer keeps for all parameters
+        together still moves: the count of steps, and the tensor and model levels of
+        HierarchicalRNN, whose averages run over all rows, those without a gradient entering with
+        a gradient of zero.
 
         State belongs to the list of variables that have a gradient, together and in this order;
         with another list begins another state. The parts of a partitioned variable count as
@@ -158,23 +159,19 @@ class TrainableOptimizer(tf.train.Optimizer):
 
         Args:
           layout: of the variables.
-          gradients: a tensor or IndexedSlices for each variable; None: none of its rows moves.
+          gradients: a tensor or IndexedSlices for each variable; None: none of it moves.
           values: `Values` before the step.
           scale: None or a factor by which steps are multiplied.
 
         Returns:
           `Values` after the step.
         """
-        dense = [_dense(grad, shape) for grad, shape in zip(gradients, layout.shapes)]
-        update = self.update_rule(layout)(layout.to_chunks(dense), values.state)
+        update = self.step_rule(layout)(gradients, values.state)
         if scale is not None:
             update = update._replace(**{
                 field: [scale * row for row in getattr(update, field) or ()]
                 for field in ('steps', 'attention')})
-        moved = self._move(layout, values, update)
-        if all(isinstance(grad, tf.Tensor) for grad in gradients):
-            return moved
-        return _keep_untouched(layout, gradients, values, moved)
+        return self._move(layout, values, update)
 
     def _move(self, layout, values, update):
         if not self.use_attention:
@@ -241,6 +238,25 @@ class TrainableOptimizer(tf.train.Optimizer):
     def local_variables_like(structure):
         """Local variables for a nest of tensors, their initial values."""
         return variables_like(structure, 'state', (tf.GraphKeys.LOCAL_VARIABLES,))
+
+    def step_rule(self, layout):
+        """The update rule for gradients of any kind.
+
+        Returns:
+          the function (gradients, state) -> Update, where a gradient is a tensor of the variable's
+          shape, IndexedSlices, or None. What has no gradient gets a step of zero and keeps its
+          state.
+        """
+        rule = self.update_rule(layout)
+
+        def step(gradients, state):
+            update = rule(layout.to_chunks([_dense(gradient, shape) for gradient, shape
+                                            in zip(gradients, layout.shapes)]), state)
+            if all(isinstance(gradient, tf.Tensor) for gradient in gradients):
+                return update
+            return _keep_untouched(layout, gradients, update, state)
+
+        return step
 
     # For subclasses.
 
@@ -344,17 +360,21 @@ def _dense(gradient, shape):
     return gradient
 
 
-def _keep_untouched(layout, gradients, old, new):
-    """The new `Values` where there is a gradient, the old ones elsewhere."""
-    touched = [_touched(gradient, shape) for gradient, shape in zip(gradients, layout.shapes)]
-    rows = [row > 0.0 for row in layout.to_chunks(touched)]
-    chunks = [tf.nest.map_structure(lambda *both, row=row: tf.where_v2(row, *both), *both)
-              for row, both in zip(rows, zip(new.state.chunks, old.state.chunks))]
-    return Values([tf.where_v2(mask > 0.0, *both)
-                   for mask, both in zip(touched, zip(new.variables, old.variables))],
-                  new.state._replace(chunks=chunks),
-                  [tf.where_v2(row, *both)
-                   for row, both in zip(rows, zip(new.true_params, old.true_params))])
+def _keep_untouched(layout, gradients, update, state):
+    """The update where there is a gradient, elsewhere no step and the old state."""
+    masks = [row > 0.0 for row in layout.to_chunks(
+        [_touched(gradient, shape) for gradient, shape in zip(gradients, layout.shapes)])]
+
+    def only_touched(rows):
+        return rows and [tf.where_v2(mask, row, tf.zeros_like(row))
+                         for mask, row in zip(masks, rows)]
+
+    def choose(mask, new, old):
+        return tf.nest.map_structure(lambda *both: tf.where_v2(mask, *both), new, old)
+
+    chunks = [choose(*each) for each in zip(masks, update.state.chunks, state.chunks)]
+    return Update(only_touched(update.steps), only_touched(update.attention),
+                  update.state._replace(chunks=chunks))
 
 
 def _touched(gradient, shape):

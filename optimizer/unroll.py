@@ -101,13 +101,13 @@ def build_rollout(optimizer, problem, dataset=None):
         data, labels = dataset_placeholders(dataset)
         batches = tf.placeholder(tf.int32, [None, None], name='batches')
         rollout = Rollout(batches, data, labels, _initial_params(problem), None, None)
-        rule = optimizer.update_rule(layout)
+        rule = optimizer.step_rule(layout)
 
         def body(step, params, attended, state):
             batch = _batch(rollout, step)
             points = attended or params
             gradients = problem.gradients(problem.objective(points, *batch), points)
-            update = rule(layout.to_chunks(gradients), state)
+            update = rule(gradients, state)
             moved = [param + move for param, move in zip(params, layout.to_tensors(update.steps))]
             return step + 1, moved, _attended(layout, params, update), update.state
 
@@ -195,7 +195,7 @@ def _copy(structure):
 
 def _run(optimizer, problem, layout, inputs, start, penalty):
     num_steps = tf.size(inputs.objective_weights)
-    rule = optimizer.update_rule(layout)
+    rule = optimizer.step_rule(layout)
     loop = Loop(step=tf.constant(0), params=start.params, attended=start.attended,
                 optimizer=start.optimizer,
                 objectives=tf.TensorArray(tf.float32, num_steps, element_shape=[]),
@@ -225,7 +225,7 @@ def _step(optimizer, problem, layout, rule, inputs, penalty, loop):
         points = loop.attended or loop.params
         gradients = _gradients(optimizer, problem, inputs, penalty, loop.step, points)
     with tf.name_scope('update'):
-        update = rule(layout.to_chunks(gradients), loop.optimizer)
+        update = rule(gradients, loop.optimizer)
         steps = layout.to_tensors(update.steps)
     with tf.name_scope('imitation'):
         teacher_steps = [-step[tf.minimum(loop.step, tf.shape(step)[0] - 1)]
@@ -252,8 +252,7 @@ def _gradients(optimizer, problem, inputs, penalty, step, params):
     """The gradients of the mini-batch objective of this step."""
     data, labels = _batch(inputs, step)
     objective = problem.objective(params, data, labels)
-    gradients = [tf.convert_to_tensor(gradient)
-                 for gradient in problem.gradients(objective, params)]
+    gradients = problem.gradients(objective, params)
     weight = getattr(penalty, 'inner_weight', 0.0)
     if weight:
         # A branch cannot be differentiated twice, so the penalty's gradients are made inside of it.
@@ -261,10 +260,11 @@ def _gradients(optimizer, problem, inputs, penalty, step, params):
             inputs.regularize,
             lambda: penalty.gradients(lambda at: problem.objective(at, data, labels), params, step),
             lambda: [tf.zeros_like(param) for param in params], strict=True)
-        gradients = [gradient + weight * more for gradient, more in zip(gradients, extra)]
+        gradients = [tf.convert_to_tensor(gradient) + weight * more
+                     for gradient, more in zip(gradients, extra)]
     if optimizer.use_second_derivatives:
         return gradients
-    return [tf.stop_gradient(gradient) for gradient in gradients]
+    return tf.nest.map_structure(tf.stop_gradient, gradients, expand_composites=True)
 
 
 def _batch(inputs, step):
