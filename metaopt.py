@@ -9,6 +9,7 @@ Stronger Baselines for Learning to Optimize" (arXiv 2010.09089). `test_optimizer
 
 import collections
 import os
+import random
 import sys
 import time
 
@@ -18,6 +19,7 @@ import tensorflow.compat.v1 as tf
 import reporting
 from optimizer import unroll
 from problems import datasets
+from progress import Progress
 from techniques import curriculum as curricula
 from techniques import imitation
 
@@ -66,7 +68,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
                     penalty=None, evaluation=DEFAULT_EVALUATION,
                     meta_optimizer=DEFAULT_META_OPTIMIZER,
                     reset_rnn_params=True, normal_initial_params=False, mini_batch_size=10000,
-                    data_freeze=False, seed=None, reporter=None):
+                    data_freeze=False, save_period=1, resume=True, seed=None, reporter=None):
     """Meta-trains the optimizer that a `Spec` describes.
 
     Args:
@@ -95,19 +97,20 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
       normal_initial_params: begin at N(0, 1) in place of the problem's own initial values.
       mini_batch_size: examples on which the meta-objective is computed; at most all.
       data_freeze: keep these examples for all episodes on a problem; else draw them anew.
-      seed: of everything random; None: from the system.
+      save_period: meta-iterations from one saving of the state to the next.
+      resume: go on from the state that is saved in `logdir`, if any; else begin anew.
+      seed: of everything random, numpy's and Python's global generators too; None: drawn.
       reporter: a `reporting.Reporter`; None: one that writes to `out`.
 
     Returns:
       a `TrainingResult`.
 
     Raises:
-      ValueError: no problems to draw from.
+      ValueError: no problems to draw from, or a saved state that doesn't fit.
       tf.errors.OpError: the folder cannot be written.
     """
     if not problems_and_data:
         raise ValueError('There are no problems to train on.')
-    rng = np.random.RandomState(seed)
     settings = _Settings(
         logdir=logdir, optimizer_spec=optimizer_spec, num_meta_iterations=num_meta_iterations,
         num_unroll_func=num_unroll_func,
@@ -116,72 +119,58 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
         obj_train_max_multiplier=obj_train_max_multiplier, imitate=imitate, penalty=penalty,
         evaluation=evaluation, meta_optimizer=meta_optimizer, reset_rnn_params=reset_rnn_params,
         normal_initial_params=normal_initial_params, mini_batch_size=mini_batch_size,
-        data_freeze=data_freeze)
-    progress = _Progress(curriculum or curricula.Curriculum.fixed(100))
+        data_freeze=data_freeze, save_period=save_period)
+    seed = np.random.randint(2 ** 31 - 1) if seed is None else seed
+    progress = Progress(curriculum or curricula.Curriculum.fixed(100), seed)
     reporter = reporter or reporting.Reporter(out)
     tf.gfile.MakeDirs(logdir)
-    for spec, dataset, batch_size in _draw_problems(problems_and_data, num_problems,
-                                                    select_random_problems, rng):
-        training = _ProblemTraining(settings, progress, reporter, rng, spec.build(),
+    if resume:
+        progress.restore(logdir)
+    draws = _draw_problems(len(problems_and_data), num_problems, select_random_problems,
+                           progress.generator(_DRAWS))
+    while progress.problem < num_problems and not progress.complete:
+        spec, dataset, batch_size = problems_and_data[draws[progress.problem]]
+        training = _ProblemTraining(settings, progress, reporter, spec,
                                     dataset or datasets.EMPTY_DATASET, batch_size)
         for callback in callbacks or ():
             callback(training.problem)
         training.run()
-        if progress.curriculum.finished:
-            break
-    return TrainingResult(progress.best_cost, progress.checkpoint, progress.meta_iterations)
+    checkpoint = os.path.join(logdir, BEST_CHECKPOINT + '-0') if progress.best else None
+    return TrainingResult(progress.best_cost, checkpoint, progress.meta_iterations)
+
+
+# First words of the sequences that number the run's random generators, see `Progress.generator`.
+_DRAWS, _PROBLEM, _VALIDATION, _EPISODE = range(4)
 
 
 _Settings = collections.namedtuple(
     '_Settings', 'logdir optimizer_spec num_meta_iterations num_unroll_func '
     'num_partial_unroll_itrs_func learning_rate gradient_clip is_chief obj_train_max_multiplier '
     'imitate penalty evaluation meta_optimizer reset_rnn_params normal_initial_params '
-    'mini_batch_size data_freeze')
+    'mini_batch_size data_freeze save_period')
 
 
-def _draw_problems(problems_and_data, num_problems, at_random, rng):
+def _draw_problems(num_rows, num_problems, at_random, rng):
+    """Which row each problem is: drawn, or from shuffled passes over the rows."""
     if at_random:
-        for _ in range(num_problems):
-            yield problems_and_data[rng.randint(len(problems_and_data))]
-        return
-    order = rng.permutation(len(problems_and_data))
-    for index in range(num_problems):
-        yield problems_and_data[order[index % len(order)]]
-
-
-class _Progress:
-    """What goes on from problem to problem.
-
-    Attributes:
-      curriculum: the `Curriculum`.
-      values: dict from names to arrays: meta-parameters and the meta-optimizer's slots.
-      best: the same, as saved at the best validation of this stage.
-      best_cost: of that validation.
-      checkpoint: where it is saved; None before the first.
-      meta_iterations: how many have been done.
-    """
-
-    def __init__(self, curriculum):
-        self.curriculum = curriculum
-        self.values = None
-        self.best = None
-        self.best_cost = np.inf
-        self.checkpoint = None
-        self.meta_iterations = 0
+        return rng.randint(num_rows, size=num_problems)
+    return np.resize(rng.permutation(num_rows), num_problems)
 
 
 class _ProblemTraining:
     """Meta-training on one problem, in a graph of its own."""
 
-    def __init__(self, settings, progress, reporter, rng, problem, dataset, batch_size):
-        self.problem = problem
+    def __init__(self, settings, progress, reporter, spec, dataset, batch_size):
         self._settings, self._progress, self._reporter = settings, progress, reporter
-        self._rng, self._dataset = rng, dataset
+        self._dataset = dataset
         self._size = min(settings.mini_batch_size, dataset.size)
         self._batch_size = self._size if batch_size is None else min(batch_size, self._size)
+        self._rng = progress.generator(_PROBLEM, progress.problem)
+        _seed_global_generators(self._rng)
         self._graph = tf.Graph()
         with self._graph.as_default():
-            tf.set_random_seed(rng.randint(2 ** 31 - 1))
+            tf.set_random_seed(_draw_seed(self._rng))
+            self.problem = spec.build()
             self._build()
 
     def _build(self):
@@ -193,7 +182,6 @@ class _ProblemTraining:
         self._unroll = self._optimizer.train(self.problem, self._data, penalty)
         self._rollout = unroll.build_rollout(self._optimizer, self.problem, self._data)
         self._step = _build_meta_step(self._optimizer, self._unroll, settings)
-        self._draw_params = self.problem.init_tensors()
         self._teacher = None
         if settings.imitate:
             self._teacher = _Teacher(settings.imitate, self.problem, self._data)
@@ -201,35 +189,52 @@ class _ProblemTraining:
         self._init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
 
     def run(self):
-        """Runs this problem's meta-iterations."""
+        """Runs what is left of this problem's meta-iterations and goes on to the next problem."""
+        progress, settings = self._progress, self._settings
         with tf.Session(graph=self._graph) as self._session:
             self._session.run(self._init)
-            if self._progress.values:
-                self._load(self._progress.values)
+            self._load(progress.best)
+            if progress.best:  # an interruption may have come between the two savings
+                self._save_checkpoint()
+            self._load(progress.values)
             self._validation_points = self._draw_validation_points()
-            for iteration in range(self._settings.num_meta_iterations):
-                if self._progress.curriculum.at_stage_start:
-                    self._validate()
-                self._train(first=iteration == 0)
-                self._progress.meta_iterations += 1
-                if (iteration + 1) % self._settings.evaluation.period == 0:
-                    self._validate()
-                if self._progress.curriculum.finished:
-                    break
-            self._progress.values = self._session.run(self._step.variables)
+            if progress.iteration == 0:
+                progress.curriculum.compare_anew()
+            while progress.iteration < settings.num_meta_iterations and not progress.complete:
+                self._meta_iteration()
+        progress.next_problem()
+
+    def _meta_iteration(self):
+        progress, settings = self._progress, self._settings
+        self._rng = progress.generator(_EPISODE, progress.meta_iterations)
+        if progress.curriculum.at_stage_start:
+            self._validate()
+        self._train()
+        progress.iteration += 1
+        progress.meta_iterations += 1
+        if progress.iteration % settings.evaluation.period == 0:
+            self._validate()
+        progress.complete = progress.curriculum.finished
+        last = progress.complete or progress.iteration == settings.num_meta_iterations
+        if last or progress.iteration % settings.save_period == 0:
+            progress.values = self._session.run(self._step.variables)
+            if settings.is_chief:
+                progress.save(settings.logdir)
 
     # One episode.
 
-    def _train(self, first):
-        """One meta-iteration: an episode of unrolls on new initial values."""
+    def _train(self):
+        """An episode of unrolls on new initial values."""
         settings = self._settings
+        _seed_global_generators(self._rng)
         lengths = self._unroll_lengths()
         params, imitated = self._initial_params(), False
+        fresh = settings.reset_rnn_params or self._progress.iteration == 0
         if not settings.data_freeze and self._size < self._dataset.size:
             self._load_data()
         for index, length in enumerate(lengths):
             feed = self._unroll_feed(index, len(lengths), length, params)
-            feed[self._unroll.reset_state] = index == 0 and (settings.reset_rnn_params or first)
+            feed[self._unroll.reset_state] = index == 0 and fresh
             imitates = self._teacher is not None and imitation.imitate_now(
                 self._rng, settings.imitate.ratio)
             if imitates:
@@ -272,7 +277,8 @@ class _ProblemTraining:
     def _initial_params(self):
         if self._settings.normal_initial_params:
             return [self._rng.standard_normal(shape) for shape in self.problem.param_shapes]
-        return self._session.run(self._draw_params)
+        with tf.Graph().as_default(), tf.Session() as session:
+            return session.run(self.problem.init_tensors(_draw_seed(self._rng)))
 
     def _batches(self, num_batches, rng):
         subset = self._dataset._replace(data=self._dataset.data[:self._size])
@@ -292,8 +298,9 @@ class _ProblemTraining:
     # Validation.
 
     def _draw_validation_points(self):
-        """Pairs of initial values and random state: the same for every validation on a problem."""
-        return [(self._initial_params(), self._rng.randint(2 ** 31 - 1))
+        """Pairs of initial values and batch seed: the same for every validation on a problem."""
+        self._rng = self._progress.generator(_VALIDATION, self._progress.problem)
+        return [(self._initial_params(), _draw_seed(self._rng))
                 for _ in range(self._settings.evaluation.epochs)]
 
     def _validate(self):
@@ -304,8 +311,8 @@ class _ProblemTraining:
         self._reporter.validation(progress, stage, cost, verdict.improved)
         if verdict.improved:
             progress.best, progress.best_cost = self._session.run(self._step.variables), cost
-            self._save()
-        if (verdict.advanced or verdict.finished) and progress.best:
+            self._save_checkpoint()
+        if verdict.advanced or verdict.finished:
             self._load(progress.best)
 
     def _validation_cost(self):
@@ -317,15 +324,24 @@ class _ProblemTraining:
             costs.append(self._session.run(graph.final_objective, feed))
         return float(np.mean(costs))
 
-    def _save(self):
+    def _save_checkpoint(self):
         if self._settings.is_chief:
-            self._progress.checkpoint = self._saver.save(
-                self._session, os.path.join(self._settings.logdir, BEST_CHECKPOINT), global_step=0,
-                write_meta_graph=False)
+            self._saver.save(self._session, os.path.join(self._settings.logdir, BEST_CHECKPOINT),
+                             global_step=0, write_meta_graph=False)
 
     def _load(self, values):
         for name, value in values.items():
             self._step.variables[name].load(value, self._session)
+
+
+def _seed_global_generators(rng):
+    """For what draws from numpy's and Python's own generators: problems, numbers of unrolls."""
+    np.random.seed(_draw_seed(rng))
+    random.seed(_draw_seed(rng))
+
+
+def _draw_seed(rng):
+    return int(rng.randint(2 ** 31 - 1))
 
 
 # The step of the meta-optimizer.

@@ -1,7 +1,8 @@
 """The data that classification problems, and a few others, are optimized on.
 
-Synthetic sets are drawn from `RandomState(random_seed)`; numpy's global generator is not touched.
-Real ones come from files, from a download, or (digits) from inside scikit-learn, see `DataSource`.
+Synthetic sets are drawn from the generator of their `random_seed`, or without one from numpy's
+global generator. Real ones come from files, from a download, or (digits) from inside
+scikit-learn, see `DataSource`.
 """
 
 import collections
@@ -9,6 +10,7 @@ import collections
 import numpy as np
 
 from problems import image_files
+from problems.generators import generator
 from problems.image_files import DataError, DataSource  # noqa: F401
 
 
@@ -81,19 +83,19 @@ def random(n_features, n_samples, n_classes=2, sep=1.0, random_seed=None):
 
 def random_binary(n_features, n_samples, random_seed=None):
     """Returns vectors of independent fair bits, [n_samples, n_features]."""
-    rng = np.random.RandomState(random_seed)
+    rng = generator(random_seed)
     return _synthetic(rng.randint(2, size=(n_samples, n_features)))
 
 
 def random_symmetric(n_features, n_samples, random_seed=None):
     """Returns N(0, 1) vectors and their negatives: n_samples (rounded down to even) in all."""
-    half = np.random.RandomState(random_seed).randn(n_samples // 2, n_features)
+    half = generator(random_seed).randn(n_samples // 2, n_features)
     return _synthetic(np.concatenate([half, -half]))
 
 
 def random_mlp(n_features, n_samples, random_seed=None, n_layers=6, width=20):
     """Returns N(0, 1) vectors, labelled by whether a random relu network answers above 0."""
-    rng = np.random.RandomState(random_seed)
+    rng = generator(random_seed)
     data = rng.randn(n_samples, n_features)
     scale = np.sqrt(2.0 / n_features)
     activations = data
@@ -109,7 +111,7 @@ def noisy_parity_class(n_samples, n_classes=2, n_context_ids=5, noise_prob=0.25,
 
     The label is the sum modulo n_classes, raised by one with probability `noise_prob`.
     """
-    rng = np.random.RandomState(random_seed)
+    rng = generator(random_seed)
     ids = rng.randint(0, n_classes, [n_samples, n_context_ids])
     noise = rng.binomial(1, noise_prob, [n_samples])
     return _synthetic(ids, (ids.sum(1) + noise) % n_classes)

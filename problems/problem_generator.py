@@ -5,8 +5,8 @@ to have one particular difficulty. The neural networks, defined in their own mod
 published here too, so that every problem is `problem_generator.<Class>`.
 
 Source: "Learned Optimizers that Scale and Generalize" (arXiv 1703.04813), section 4.1 and
-appendix. Random problems draw their constants from `RandomState(random_seed)`; numpy's global
-generator is not touched.
+appendix. Random problems draw their constants from the generator of their `random_seed`, or
+without one from numpy's global generator.
 """
 
 import math
@@ -22,6 +22,7 @@ from problems.classifiers import (  # noqa: F401
     SparseSoftmaxRegression,
 )
 from problems.convnets import VGG, ConvNet, ConvNetOrig  # noqa: F401
+from problems.generators import generator
 from problems.problem import Problem
 from problems.problem_spec import build
 
@@ -37,7 +38,7 @@ class _RandomLinear(Problem):
 
     def __init__(self, ndim, random_seed=None, noise_stdev=0.0):
         super().__init__([(ndim, 1)], random_seed, noise_stdev)
-        rng = np.random.RandomState(random_seed)
+        rng = generator(random_seed)
         self.w = rng.randn(ndim, ndim).astype('float32')
         self.y = rng.randn(ndim, 1).astype('float32')
 

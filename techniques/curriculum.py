@@ -101,6 +101,10 @@ class Curriculum:
             self._begin(self._stage + 1)
         return Verdict(improved=improved, advanced=advanced, finished=self.finished)
 
+    def compare_anew(self):
+        """Forgets the stage's best: costs to come are of another problem."""
+        self._begin(self._stage)
+
     def state(self):
         """What `restore` needs to go on from here, as a dict that strict JSON can hold."""
         return {'stages': list(self._stages), 'stage': self._stage, 'stale': self._stale,

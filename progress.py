@@ -1,0 +1,91 @@
+"""How far a meta-training has come, and the file that lets it go on after an interruption."""
+
+import json
+import os
+
+import numpy as np
+
+FILE_NAME = 'state.npz'
+_COUNTERS = ('problem', 'iteration', 'meta_iterations', 'best_cost', 'complete')
+
+
+class Progress:
+    """What goes on from meta-iteration to meta-iteration and from problem to problem.
+
+    All random numbers of meta-iteration i are functions of the run's seed and i (`generator`), so
+    that no state of a random generator needs saving.
+
+    Args:
+      curriculum: a `techniques.curriculum.Curriculum`.
+      seed: of the run.
+
+    Attributes:
+      problem: index of the current draw of a problem.
+      iteration: meta-iterations done on it.
+      meta_iterations: meta-iterations done in all.
+      values: dict from names to arrays: meta-parameters and the meta-optimizer's slots.
+      best: the same, as they were at the best validation of the current stage.
+      best_cost: of that validation.
+      complete: whether the run has come to its end.
+    """
+
+    def __init__(self, curriculum, seed):
+        self.curriculum = curriculum
+        self.seed = seed
+        self.problem = self.iteration = self.meta_iterations = 0
+        self.values, self.best = {}, {}
+        self.best_cost = np.inf
+        self.complete = False
+
+    def generator(self, *words):
+        """A `RandomState` of its own for each sequence of whole numbers `words`."""
+        return np.random.RandomState(np.array((self.seed,) + words, 'uint32'))
+
+    def next_problem(self):
+        """Goes on to the next draw of a problem."""
+        self.problem, self.iteration = self.problem + 1, 0
+
+    def save(self, folder):
+        """Writes the state; at any moment the file holds either the old or the new one, whole."""
+        path = os.path.join(folder, FILE_NAME)
+        facts = {name: getattr(self, name) for name in _COUNTERS}
+        facts['best_cost'] = None if np.isinf(self.best_cost) else float(self.best_cost)
+        arrays = {'values/' + name: value for name, value in self.values.items()}
+        arrays.update({'best/' + name: value for name, value in self.best.items()})
+        facts = json.dumps(dict(facts, curriculum=self.curriculum.state(), seed=self.seed))
+        with open(path + '.new', 'wb') as handle:
+            np.savez(handle, facts=np.array(facts), **arrays)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(path + '.new', path)
+
+    def restore(self, folder):
+        """Goes on from a saved state, if there is one; tells whether.
+
+        Raises:
+          ValueError: the file is damaged, or of a run with another curriculum or seed.
+        """
+        path = os.path.join(folder, FILE_NAME)
+        if not os.path.exists(path):
+            return False
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                facts = json.loads(str(arrays['facts']))
+                self._take(facts, {name: arrays[name] for name in arrays.files})
+        except Exception as error:  # whatever zip and json make of a damaged file
+            raise ValueError('%s cannot be used to go on: %s' % (path, error)) from error
+        return True
+
+    def _take(self, facts, arrays):
+        if facts['seed'] != self.seed:
+            raise ValueError('it is of seed %s, not %s' % (facts['seed'], self.seed))
+        self.curriculum.restore(facts['curriculum'])
+        for name in _COUNTERS:
+            setattr(self, name, facts[name])
+        self.best_cost = np.inf if self.best_cost is None else self.best_cost
+        self.values = _under('values/', arrays)
+        self.best = _under('best/', arrays)
+
+
+def _under(prefix, arrays):
+    return {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
