@@ -21,7 +21,9 @@ demo: $(VENV)/ready  ## meta-train a HierarchicalRNN, evaluate it, draw its lear
 	  --if_cl=True --if_mt=True --mt_ratio=0.1 --mt_k=1
 	$(VENV)/bin/python metatest.py --train_dir=demo/train --save_dir=demo/eval \
 	  --include_mnist_mlp_relu_problems --model_name=mnist-relu \
-	  --restore_model_name=model.ckpt-0 --num_testing_itrs=200
+	  --restore_model_name=model.ckpt-0 --num_testing_itrs=300 --seeds=6,12,18 \
+	  --test_optimizer=L2o,SGD,Adam,RMSProp --learning_rates=0.001,0.01,0.1
+	@echo 'The optimizer is in demo/train, its comparison in demo/eval: see summary.md, curves.png'
 
 test: $(VENV)/ready  ## the fast tests
 	$(VENV)/bin/python $(PYTEST) -m 'not slow'
