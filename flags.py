@@ -1,11 +1,11 @@
 """The flags of metarun.py and metatest.py, and what is made from them.
 
-Every flag is a row of a table: name, default, help and what values are allowed. Names and defaults
-are those of the published scripts; where the two scripts differ, a row says both defaults. Flags
-`--include_<set>_problems` come from the table of problem sets.
+Every flag is a row of the table `FLAGS`. Names and defaults are those of the published scripts.
+Flags `--include_<set>_problems` come from the table of problem sets.
 """
 
 import collections
+import math
 import os
 import sys
 
@@ -29,259 +29,296 @@ class FlagError(ValueError):
     """Flags that don't go together or don't fit what is on disk; the message is one clear line."""
 
 
-#: A flag. `default` is its value in metarun, `test_default` in metatest; None: the script lacks it.
-#: `check` tells whether a value is allowed, `allowed` says so in words.
-Flag = collections.namedtuple('Flag', 'group name default test_default help check allowed')
+#: A flag. `defaults` is a dict from the scripts that have it to its default there; `allowed` names
+#: the values it takes (each element, if it is a list): a key of `CHECKS` or a tuple of choices;
+#: `idle` names the scripts in which it has no effect: it is there for published command lines.
+Flag = collections.namedtuple('Flag', 'name defaults help allowed idle')
 
-_ABSENT = object()
-_CHECKS = {
-    'any value': lambda value: True,
-    'a positive number': lambda value: value > 0,
-    'a number of at least 0': lambda value: value >= 0,
-    'a number from 0 to 1': lambda value: 0 <= value <= 1,
-    'a number above 0 and below 1': lambda value: 0 < value < 1,
+ANY, POSITIVE, NOT_NEGATIVE = 'any value', 'a positive number', 'a number of at least 0'
+SHARE, BELOW_ONE = 'a number from 0 to 1', 'a number above 0 and below 1'
+SEED, SEED_OR_DRAW = 'a whole number from 0 to 2^31 - 1', 'a whole number from -1 to 2^31 - 1'
+
+CHECKS = {
+    ANY: lambda value: True,
+    POSITIVE: lambda value: value > 0,
+    NOT_NEGATIVE: lambda value: value >= 0,
+    SHARE: lambda value: 0 <= value <= 1,
+    BELOW_ONE: lambda value: 0 < value < 1,
+    SEED: lambda value: 0 <= value < 2 ** 31,
+    SEED_OR_DRAW: lambda value: -1 <= value < 2 ** 31,
 }
 
 
-def _group(title, *rows):
-    """Flags of one group; a row is (name, default, help, allowed=.., test=..)."""
-    made = []
-    for name, default, text, *rest in rows:
-        options = dict(allowed='any value', test=default)
-        options.update(rest[0] if rest else {})
-        allowed = options['allowed']
-        check = _CHECKS.get(allowed) or _choice(allowed)
-        made.append(Flag(title, name, default, options['test'], text, check, allowed))
-    return made
+def _both(name, default, text, allowed=ANY, test_default=None):
+    """A flag of both scripts; its default in metatest may differ."""
+    test_default = default if test_default is None else test_default
+    return Flag(name, {METARUN: default, METATEST: test_default}, text, allowed, ())
 
 
-def _choice(allowed):
-    return lambda value: value in allowed
+def _training(name, default, text, allowed=ANY, test_default=None):
+    """A flag of both scripts that only meta-training heeds."""
+    return _both(name, default, text, allowed, test_default)._replace(idle=(METATEST,))
 
 
-def _only_metarun(allowed='any value'):
-    return dict(allowed=allowed, test=_ABSENT)
+def _nowhere(*arguments):
+    """A flag of both scripts that neither heeds yet."""
+    return _both(*arguments)._replace(idle=(METARUN, METATEST))
 
 
-def _only_metatest(default, allowed='any value'):
-    return dict(allowed=allowed, test=default)
+def _metarun(name, default, text, allowed=ANY):
+    return Flag(name, {METARUN: default}, text, allowed, ())
 
 
-_POSITIVE, _NOT_NEGATIVE = dict(allowed='a positive number'), dict(allowed='a number of at least 0')
-_BELOW_ONE = dict(allowed='a number above 0 and below 1')
+def _metatest(name, default, text, allowed=ANY):
+    return Flag(name, {METATEST: default}, text, allowed, ())
 
-FLAGS = (
-    _group(
-        'files and data',
-        ('train_dir', 'opt/', 'Folder of training runs: metarun writes there, into a folder named '
-         'after the optimizer; metatest reads meta-parameters from there.'),
-        ('save_dir', _ABSENT, 'Folder into which metatest writes its results.',
-         _only_metatest('opt/')),
-        ('mnist_source', 'auto', 'Where handwritten digits come from: mnist (a file, the cache or '
-         'a download), digits (embedded in scikit-learn), or auto: mnist where it is to be had, '
-         'else digits.', dict(allowed=('auto', 'mnist', 'digits'))),
-        ('data_dir', '', 'Folder with mnist.npz or cifar-10-batches-py.'),
-        ('seed', -1, 'Seed of everything random in the run; -1: draw one and record it.',
-         _only_metarun()),
-    ) + _group(
-        'problems',
-        ('num_problems', 1, 'How many problems are drawn from the chosen sets, one after another.',
-         _POSITIVE),
-        ('initial_params', 'own', 'Where optimizees start: own: the problem\'s own initial values; '
-         'normal: N(0, 1), as published.', dict(allowed=('own', 'normal'), test=_ABSENT)),
-        ('mini_batch_size', 10000, 'Examples on which the meta-objective is computed; all, where '
-         'the data set has fewer.', _only_metarun('a positive number')),
-        ('data_freeze', False, 'Keep these examples for all episodes on a problem.',
-         _only_metarun()),
-    ) + _group(
-        'optimizer',
-        ('optimizer', 'HierarchicalRNN', 'The learned optimizer: one of %s.'
-         % ', '.join(OPTIMIZERS), dict(allowed=tuple(OPTIMIZERS))),
-        ('cell_cls', 'GRUCell', 'Cells of CoordinatewiseRNN: %s.' % ' or '.join(rnn_cells.CELLS),
-         dict(allowed=tuple(rnn_cells.CELLS))),
-        ('cell_size', 20, 'Units of each cell of CoordinatewiseRNN, and of the layers of RNNProp '
-         'and L2ODM.', _POSITIVE),
-        ('num_cells', 2, 'Cells of CoordinatewiseRNN.', _POSITIVE),
-        ('hrnn_level_sizes', [10, 20, 20], 'Units of HierarchicalRNN\'s levels: parameter, tensor, '
-         'model; one to three numbers.'),
-        ('min_lr', 1e-6, 'Smallest initial learning rate.', _POSITIVE),
-        ('max_lr', 1e-2, 'Largest initial learning rate.', _POSITIVE),
-        ('max_log_lr', 33.0, 'Bound of the log learning rate.'),
-        ('zero_init_lr_weights', True, 'Learning rates do not change before meta-training.'),
-        ('dynamic_output_scale', True, 'Keep a learning rate for each parameter.'),
-        ('learnable_decay', True, 'Learn the decay rate of mean square gradients.'),
-        ('learnable_inp_decay', True, 'Learn the decay rate of accumulated gradients.'),
-        ('learnable_rnn_init', True, 'Learn the initial states of the recurrent networks.'),
-        ('num_gradient_scales', 4, 'Time scales on which gradients are accumulated.', _POSITIVE),
-        ('use_multiple_scale_decays', False, 'Longer time scales average squares for longer, too.'),
-        ('use_gradient_shortcut', True, 'Add a linear function of the gradients to the step.'),
-        ('use_grad_products', True, 'Feature: products of gradients of adjacent time scales.'),
-        ('use_log_means_squared', True, 'Feature: log mean squares against their average.'),
-        ('use_relative_lr', True, 'Feature: log learning rate against the mean.'),
-        ('use_problem_lr_mean', True, 'That mean is over the whole model, not over the tensor.'),
-        ('use_extreme_indicator', False, 'Feature: how far the learning rate leaves 1e-6 .. 1.'),
-        ('use_lr_shortcut', False, 'Feature: log learning rate against 1e-3.'),
-        ('use_attention', False, 'Take gradients at a point that the optimizer chooses.'),
-        ('hrnn_rnn_readout_scale', 0.5, 'Spread of HierarchicalRNN\'s initial read-outs.',
-         _POSITIVE),
-        ('hrnn_affine_scale', 0.5, 'Spread of the initial biases from level to level.', _POSITIVE),
-        ('hrnn_default_decay_var_init', 2.2, 'Initial logit of HierarchicalRNN\'s gradient decay.'),
-        ('scale_decay_bias_init', 3.2, 'Initial logit of the decay of mean squares.'),
-        ('learning_rate_momentum_logit_init', 3.2, 'Initial logit of the learning rates\' '
-         'momentum.'),
-        ('biasgrucell_scale', 0.5, 'Spread of the initial weights in HierarchicalRNN\'s cells.',
-         _POSITIVE),
-        ('biasgrucell_gate_bias_init', 2.2, 'Initial bias of the gates of these cells.'),
-        ('crnn_rnn_readout_scale', 0.5, 'Spread of CoordinatewiseRNN\'s initial read-outs.',
-         _POSITIVE),
-        ('crnn_default_decay_var_init', 2.2, 'Initial logit of CoordinatewiseRNN\'s decay.'),
-    ) + _group(
-        'meta-objective',
-        ('use_log_objective', True, 'The meta-objective is the mean log of the relative objective; '
-         'else their weighted sum.'),
-        ('use_numerator_epsilon', False, 'log((f + 1e-6) / (f0 + 1e-6)), not log(f / f0 + 1e-6).'),
-        ('use_second_derivatives', True, 'Let the meta-gradient flow through the gradients.'),
-        ('objective_training_max_multiplier', -1.0, 'End an unroll where the objective exceeds the '
-         'initial one by this factor; -1: never.'),
-    ) + _group(
-        'meta-training',
-        ('num_meta_iterations', 5, 'Episodes on each problem.', _POSITIVE),
-        ('fix_unroll', False, 'Unrolls of fixed length and number; else both are drawn from '
-         'exponential distributions.', _only_metarun()),
-        ('fix_unroll_length', 20, 'Steps of a fixed unroll.', _only_metarun('a positive number')),
-        ('fix_num_steps', 100, 'Steps of an episode of fixed unrolls without curriculum.',
-         _only_metarun('a positive number')),
-        ('fix_num_steps_eval', 100, 'Steps of a validation without curriculum.',
-         _only_metarun('a positive number')),
-        ('min_num_unrolls', 10, 'Fewest unrolls of an episode, where drawn.',
-         dict(allowed='a positive number', test=4)),
-        ('num_unroll_scale', 40, 'How many more are expected.',
-         dict(allowed='a positive number', test=10)),
-        ('min_num_itr_partial_unroll', 10, 'Fewest steps of an unroll, where drawn.', _POSITIVE),
-        ('num_partial_unroll_itr_scale', 20, 'How many more are expected.',
-         dict(allowed='a positive number', test=50)),
-        ('reset_rnn_params', True, 'Begin every episode with fresh optimizer state.'),
-        ('meta_optimizer', 'rmsprop', 'Optimizer of the meta-parameters.',
-         dict(allowed=tuple(metaopt.META_OPTIMIZERS), test=_ABSENT)),
-        ('meta_learning_rate', 1e-6, 'Its learning rate.', _POSITIVE),
-        ('rms_decay', 0.9, 'RMSProp\'s decay.', _BELOW_ONE),
-        ('rms_epsilon', 1e-20, 'RMSProp\'s epsilon.', _NOT_NEGATIVE),
-        ('gradient_clip_level', 10000.0, 'Bound of the meta-gradient\'s norm; 0: none.',
-         _NOT_NEGATIVE),
-        ('l2_reg', 0.0, 'Weight of half the squared norm of the meta-parameters, in units of '
-         '--l2_reg_scale.', _NOT_NEGATIVE),
-        ('l2_reg_scale', 1e-3, 'Unit of --l2_reg.', _NOT_NEGATIVE),
-        ('nan_l2_reg', 0.01, 'Where a meta-gradient is not finite, this times the meta-parameter '
-         'stands in for it.', _NOT_NEGATIVE),
-        ('evaluation_period', 1, 'Meta-iterations from one validation to the next.',
-         _only_metarun('a positive number')),
-        ('evaluation_epochs', 20, 'Initial values and batch orders of a validation.',
-         _only_metarun('a positive number')),
-        ('save_period', 1, 'Meta-iterations from one saving to the next.',
-         _only_metarun('a positive number')),
-    ) + _group(
-        'curriculum',
-        ('if_cl', False, 'Curriculum: episodes grow longer, stage by stage.', _only_metarun()),
-        ('cl_steps', list(curricula.PUBLISHED_STAGES), 'Steps of an episode in each stage.',
-         _only_metarun()),
-        ('cl_patience', 3, 'Validations without improvement after which a stage is left.',
-         _only_metarun('a positive number')),
-    ) + _group(
-        'imitation',
-        ('if_mt', False, 'Imitation: some unrolls learn from a teacher\'s steps.',
-         _only_metarun()),
-        ('mt_ratio', 0.1, 'Which share of the unrolls does.',
-         _only_metarun('a number from 0 to 1')),
-        ('mt_k', 1, 'How many of the teacher\'s steps make one of the student\'s.',
-         _only_metarun('a positive number')),
-        ('mt_teacher', 'adam', 'The teacher.', _only_metarun(tuple(imitation.TEACHERS))),
-        ('mt_learning_rate', 0.01, 'Its learning rate.', _only_metarun('a positive number')),
-    ) + _group(
-        'regularization',
-        ('reg_optimizer', False, 'Add --alpha times the penalty to the meta-objective.',
-         _only_metarun()),
-        ('reg_optimizee', False, 'Add --beta times the penalty to the objective that is optimized.',
-         _only_metarun()),
-        ('reg_option', 'hessian', 'The penalty: hessian: trace; hessian-ev: largest eigenvalue; '
-         'hessian-esd: mean absolute eigenvalue; jacob: squared norm of the gradient.',
-         _only_metarun(tuple(sorted(regularization.MEASURES)))),
-        ('alpha', 5e-4, 'Weight of the penalty in the meta-objective.',
-         _only_metarun('a number of at least 0')),
-        ('beta', 1e-4, 'Weight of the penalty in the objective that is optimized.',
-         _only_metarun('a number of at least 0')),
-        ('regularize_time', 'posterior', 'When the penalty counts: prior: in the first share of an '
-         'episode\'s unrolls; posterior: in the rest; none: never; always.',
-         _only_metarun(regularization.TIMES)),
-        ('reg_scale', 0.5, 'That share.', _only_metarun('a number from 0 to 1')),
-        ('hessian_itrs', 10, 'Random draws, products or Lanczos steps of the Hessian\'s penalty.',
-         _only_metarun('a positive number')),
-    ) + _group(
-        'evaluation',
-        ('test_optimizer', _ABSENT, 'What metatest runs, a comma-separated list: %s, the learned '
-         'optimizer, and %s.' % (comparison.LEARNED, ', '.join(comparison.HAND_TUNED)),
-         _only_metatest([comparison.LEARNED])),
-        ('learning_rates', _ABSENT, 'Learning rates that each hand-tuned optimizer is tried with.',
-         _only_metatest(list(comparison.LEARNING_RATES))),
-        ('num_testing_itrs', _ABSENT, 'Steps of a test.', _only_metatest(100, 'a positive number')),
-        ('seeds', _ABSENT, 'Seeds of the initial values and batches of each run.',
-         _only_metatest([6, 12, 18, 24, 30])),
-        ('model_name', _ABSENT, 'Name of the tested model in file names.', _only_metatest('mt')),
-        ('restore_model_name', _ABSENT, 'Checkpoint in the run folder; empty: model.ckpt-0, or the '
-         'latest.', _only_metatest('')),
-    ) + _group(
-        'machine',
-        ('set_profiling', False, 'Write a timeline of some steps for chrome://tracing.'),
-        ('xla', False, 'Compile with XLA.'),
-        ('ps_tasks', 0, 'Parameter servers; 0: train on this machine alone.', _NOT_NEGATIVE),
-        ('worker_tasks', 1, 'Workers.', _POSITIVE),
-        ('task', 0, 'Index of this worker.', _NOT_NEGATIVE),
-    ))
+
+#: Title -> the flags of a group.
+GROUPS = collections.OrderedDict([
+    ('files and data', [
+        _both('train_dir', 'opt/', 'Folder of training runs: metarun writes into a folder there '
+              'that is named after the optimizer; metatest reads meta-parameters from it.'),
+        _metatest('save_dir', 'opt/', 'Folder into which metatest writes its results.'),
+        _both('mnist_source', 'auto', 'Where handwritten digits come from: mnist (a file, the '
+              'cache or a download), digits (embedded in scikit-learn), or auto: mnist where it '
+              'is to be had, else digits.', ('auto', 'mnist', 'digits')),
+        _both('data_dir', '', 'Folder with mnist.npz or cifar-10-batches-py.'),
+        _metarun('seed', -1, 'Seed of everything random in the run; -1: draw one and record it.',
+                 SEED_OR_DRAW),
+    ]),
+    ('problems', [
+        _training('num_problems', 1, 'How many problems are drawn from the chosen sets, one after '
+                  'another.', POSITIVE),
+        _metarun('initial_params', 'own', 'Where optimizees start: own: the problem\'s own initial '
+                 'values; normal: N(0, 1), as published.', ('own', 'normal')),
+        _metarun('mini_batch_size', 10000, 'Examples on which the meta-objective is computed; all, '
+                 'where the data set has fewer.', POSITIVE),
+        _metarun('data_freeze', False, 'Keep these examples for all episodes on a problem; else '
+                 'each episode draws its own.'),
+    ]),
+    ('optimizer', [
+        _both('optimizer', 'HierarchicalRNN', 'The learned optimizer: one of %s.'
+              % ', '.join(OPTIMIZERS), tuple(OPTIMIZERS)),
+        _both('cell_cls', 'GRUCell', 'Cells of CoordinatewiseRNN: %s.'
+              % ' or '.join(rnn_cells.CELLS), tuple(rnn_cells.CELLS)),
+        _both('cell_size', 20, 'Units of each cell of CoordinatewiseRNN, and of the layers of '
+              'RNNProp and L2ODM.', POSITIVE),
+        _both('num_cells', 2, 'Cells of CoordinatewiseRNN, one upon the other.', POSITIVE),
+        _both('hrnn_level_sizes', [10, 20, 20], 'Units of HierarchicalRNN\'s levels: parameter, '
+              'tensor, model; one to three numbers.', POSITIVE),
+        _both('min_lr', 1e-6, 'Smallest initial learning rate.', POSITIVE),
+        _both('max_lr', 1e-2, 'Largest initial learning rate; where there is only one, that one.',
+              POSITIVE),
+        _both('max_log_lr', 33.0, 'Bound of HierarchicalRNN\'s log learning rates.'),
+        _both('zero_init_lr_weights', True, 'Learning rates do not change before meta-training.'),
+        _both('dynamic_output_scale', True, 'Keep a learning rate for each parameter.'),
+        _both('learnable_decay', True, 'Learn the decay rate of mean square gradients.'),
+        _both('learnable_inp_decay', True, 'Learn the decay rate of accumulated gradients.'),
+        _both('learnable_rnn_init', True, 'Learn the initial states of the recurrent networks.'),
+        _both('num_gradient_scales', 4, 'Time scales on which gradients are accumulated.',
+              POSITIVE),
+        _both('use_multiple_scale_decays', False, 'Average squares for longer on longer time '
+              'scales.'),
+        _both('use_gradient_shortcut', True, 'Add a linear function of the gradients to the step.'),
+        _both('use_grad_products', True, 'Feature: products of gradients of adjacent time scales.'),
+        _both('use_log_means_squared', True, 'Feature: log mean squares against their average.'),
+        _both('use_relative_lr', True, 'Feature: log learning rate against the mean.'),
+        _both('use_problem_lr_mean', True, 'That mean is over the whole model, not over the '
+              'tensor.'),
+        _both('use_extreme_indicator', False, 'Feature: how far the learning rate leaves '
+              '1e-6 .. 1.'),
+        _both('use_lr_shortcut', False, 'Feature: log learning rate against 1e-3.'),
+        _both('use_attention', False, 'Take gradients at a point that the optimizer chooses.'),
+        _both('hrnn_rnn_readout_scale', 0.5, 'Spread of HierarchicalRNN\'s initial read-outs.',
+              POSITIVE),
+        _both('hrnn_affine_scale', 0.5, 'Spread of the initial biases from level to level.',
+              POSITIVE),
+        _both('hrnn_default_decay_var_init', 2.2, 'Initial logit of HierarchicalRNN\'s gradient '
+              'decay.'),
+        _both('scale_decay_bias_init', 3.2, 'Initial logit of the decay of mean squares.'),
+        _both('learning_rate_momentum_logit_init', 3.2, 'Initial logit of the learning rates\' '
+              'momentum.'),
+        _both('biasgrucell_scale', 0.5, 'Spread of the initial weights in HierarchicalRNN\'s '
+              'cells.', POSITIVE),
+        _both('biasgrucell_gate_bias_init', 2.2, 'Initial bias of the gates of these cells.'),
+        _both('crnn_rnn_readout_scale', 0.5, 'Spread of CoordinatewiseRNN\'s initial read-outs.',
+              POSITIVE),
+        _both('crnn_default_decay_var_init', 2.2, 'Initial logit of CoordinatewiseRNN\'s decay.'),
+    ]),
+    ('meta-objective', [
+        _training('use_log_objective', True, 'The meta-objective is the mean log of the relative '
+                  'objective; else the weighted sum of the relative objectives.'),
+        _training('use_numerator_epsilon', False, 'log((f + 1e-6) / (f0 + 1e-6)) in place of '
+                  'log(f / f0 + 1e-6).'),
+        _training('use_second_derivatives', True, 'Let the meta-gradient flow through the '
+                  'gradients.'),
+        _training('objective_training_max_multiplier', -1.0, 'End an unroll where the objective '
+                  'exceeds the initial one by this factor; -1: never.'),
+    ]),
+    ('meta-training', [
+        _training('num_meta_iterations', 5, 'Episodes on each problem.', POSITIVE),
+        _metarun('fix_unroll', False, 'Unrolls of fixed length and number; else both are drawn '
+                 'from exponential distributions (with --if_cl only the length is).'),
+        _metarun('fix_unroll_length', 20, 'Steps of a fixed unroll.', POSITIVE),
+        _metarun('fix_num_steps', 100, 'Steps of an episode of fixed unrolls without curriculum.',
+                 POSITIVE),
+        _metarun('fix_num_steps_eval', 100, 'Steps of a validation without curriculum.', POSITIVE),
+        _training('min_num_unrolls', 10, 'Fewest unrolls of an episode, where drawn.', POSITIVE, 4),
+        _training('num_unroll_scale', 40, 'How many more are expected.', POSITIVE, 10),
+        _training('min_num_itr_partial_unroll', 10, 'Fewest steps of an unroll, where drawn.',
+                  POSITIVE),
+        _training('num_partial_unroll_itr_scale', 20, 'How many more are expected.', POSITIVE, 50),
+        _training('reset_rnn_params', True, 'Begin every episode with fresh optimizer state.'),
+        _metarun('meta_optimizer', 'rmsprop', 'Optimizer of the meta-parameters.',
+                 tuple(metaopt.META_OPTIMIZERS)),
+        _training('meta_learning_rate', 1e-6, 'Its learning rate.', POSITIVE),
+        _training('rms_decay', 0.9, 'RMSProp\'s decay.', BELOW_ONE),
+        _training('rms_epsilon', 1e-20, 'RMSProp\'s epsilon.', NOT_NEGATIVE),
+        _training('gradient_clip_level', 10000.0, 'Bound of the meta-gradient\'s norm; 0: none.',
+                  NOT_NEGATIVE),
+        _training('l2_reg', 0.0, 'Weight of half the squared norm of the meta-parameters, in units '
+                  'of --l2_reg_scale.', NOT_NEGATIVE),
+        _training('l2_reg_scale', 1e-3, 'Unit of --l2_reg.', NOT_NEGATIVE),
+        _training('nan_l2_reg', 0.01, 'Where a meta-gradient is not finite, this times the '
+                  'meta-parameter stands in for it.', NOT_NEGATIVE),
+        _metarun('evaluation_period', 1, 'Meta-iterations from one validation to the next.',
+                 POSITIVE),
+        _metarun('evaluation_epochs', 20, 'Initial values and batch orders of a validation.',
+                 POSITIVE),
+        _metarun('save_period', 1, 'Meta-iterations from one saving of the run\'s state to the '
+                 'next.', POSITIVE),
+        _metarun('resume', True, 'Go on from the state that is saved in the run folder, if any; '
+                 'else begin anew.'),
+    ]),
+    ('curriculum', [
+        _metarun('if_cl', False, 'Curriculum: episodes grow longer, stage by stage.'),
+        _metarun('cl_steps', list(curricula.PUBLISHED_STAGES), 'Steps of an episode in each '
+                 'stage, increasing.', POSITIVE),
+        _metarun('cl_patience', 3, 'Validations without improvement after which a stage is left.',
+                 POSITIVE),
+    ]),
+    ('imitation', [
+        _metarun('if_mt', False, 'Imitation: some unrolls learn from a teacher\'s steps.'),
+        _metarun('mt_ratio', 0.1, 'Which share of the unrolls does.', SHARE),
+        _metarun('mt_k', 1, 'How many of the teacher\'s steps make one of the student\'s.',
+                 POSITIVE),
+        _metarun('mt_teacher', 'adam', 'The teacher: %s.' % ', '.join(imitation.TEACHERS),
+                 tuple(imitation.TEACHERS)),
+        _metarun('mt_learning_rate', 0.01, 'The teacher\'s learning rate.', POSITIVE),
+    ]),
+    ('regularization', [
+        _metarun('reg_optimizer', False, 'Add --alpha times the penalty to the meta-objective.'),
+        _metarun('reg_optimizee', False, 'Add --beta times the penalty to the objective that is '
+                 'optimized.'),
+        _metarun('reg_option', 'hessian', 'The penalty: hessian: trace; hessian-ev: largest '
+                 'eigenvalue; hessian-esd: mean absolute eigenvalue; jacob: squared norm of the '
+                 'gradient.', tuple(sorted(regularization.MEASURES))),
+        _metarun('alpha', 5e-4, 'Weight of the penalty in the meta-objective.', NOT_NEGATIVE),
+        _metarun('beta', 1e-4, 'Weight of the penalty in the objective that is optimized.',
+                 NOT_NEGATIVE),
+        _metarun('regularize_time', 'posterior', 'When the penalty counts: prior: in the first '
+                 'share of an episode\'s unrolls; posterior: in the rest; none: never; always.',
+                 regularization.TIMES),
+        _metarun('reg_scale', 0.5, 'That share.', SHARE),
+        _metarun('hessian_itrs', 10, 'Random draws, products or Lanczos steps of the Hessian\'s '
+                 'penalty.', POSITIVE),
+    ]),
+    ('evaluation', [
+        _metatest('test_optimizer', [comparison.LEARNED], 'What metatest runs, a comma-separated '
+                  'list: %s, the learned optimizer, and %s.' % (
+                      comparison.LEARNED, ', '.join(comparison.HAND_TUNED)),
+                  (comparison.LEARNED,) + tuple(comparison.HAND_TUNED)),
+        _metatest('learning_rates', list(comparison.LEARNING_RATES), 'Learning rates with which '
+                  'each hand-tuned optimizer is tried.', POSITIVE),
+        _metatest('num_testing_itrs', 100, 'Steps of a test.', POSITIVE),
+        _metatest('seeds', [6, 12, 18, 24, 30], 'Seeds of the initial values and batches: each '
+                  'optimizer runs once for each.', SEED),
+        _metatest('model_name', 'mt', 'Name of the tested model in file names.'),
+        _metatest('restore_model_name', '', 'Checkpoint in the run folder; empty: model.ckpt-0, or '
+                  'else the latest.'),
+    ]),
+    ('machine', [
+        _nowhere('set_profiling', False, 'Write a timeline of one unroll into the run folder, for '
+                 'chrome://tracing.'),
+        _nowhere('xla', False, 'Compile with XLA.'),
+        _nowhere('ps_tasks', 0, 'Parameter servers; 0: train on this machine alone.',
+                 NOT_NEGATIVE),
+        _nowhere('worker_tasks', 1, 'Workers.', POSITIVE),
+        _training('task', 0, 'Index of this worker; only worker 0 saves.', NOT_NEGATIVE),
+    ]),
+])
+
+#: All flags.
+FLAGS = [flag for group in GROUPS.values() for flag in group]
 
 
 def define(script, flag_values=absl_flags.FLAGS):
     """Defines the flags of `METARUN` or `METATEST`."""
     for flag in FLAGS:
-        default = flag.default if script == METARUN else flag.test_default
-        if default is not _ABSENT:
-            _define(flag, default, flag_values)
+        if script in flag.defaults:
+            _define(flag, script, flag_values)
     for name, problem_set in problem_sets.PROBLEM_SETS.items():
-        absl_flags.DEFINE_boolean('include_%s_problems' % name, False, problem_set.help,
+        absl_flags.DEFINE_boolean(_include(name), False, problem_set.help, flag_values=flag_values,
+                                  module_name=sys.argv[0])
+
+
+def _include(name):
+    return 'include_%s_problems' % name
+
+
+def _define(flag, script, flag_values):
+    default, text = flag.defaults[script], flag.help
+    if script in flag.idle:
+        text += ' (No effect in %s.)' % script
+    definers = {bool: absl_flags.DEFINE_boolean, int: absl_flags.DEFINE_integer,
+                float: absl_flags.DEFINE_float, str: absl_flags.DEFINE_string, list: _define_list}
+    definers[type(default)](flag.name, default, text, flag_values=flag_values,
+                            module_name=sys.argv[0])
+    absl_flags.register_validator(flag.name, lambda value: _allows(flag, value),
+                                  'must be ' + _allowed_in_words(flag, default),
                                   flag_values=flag_values)
 
 
-def _define(flag, default, flag_values):
-    kinds = {bool: absl_flags.DEFINE_boolean, int: absl_flags.DEFINE_integer,
-             float: absl_flags.DEFINE_float, str: absl_flags.DEFINE_string, list: _define_list}
-    kinds[type(default)](flag.name, default, flag.help, flag_values=flag_values)
-    allowed = flag.allowed if isinstance(flag.allowed, str) else 'one of ' + ', '.join(flag.allowed)
-    absl_flags.register_validator(flag.name, flag.check, 'must be ' + allowed,
-                                  flag_values=flag_values)
+def _allows(flag, value):
+    """Whether a value, or each element of a list, is allowed; no number may be infinite or nan."""
+    if isinstance(value, list):
+        return all(_allows(flag, element) for element in value)
+    if isinstance(flag.allowed, tuple):
+        return value in flag.allowed
+    return (not isinstance(value, float) or math.isfinite(value)) and CHECKS[flag.allowed](value)
 
 
-def _define_list(name, default, text, flag_values):
-    parser = _ListParser(type(default[0]))
-    absl_flags.DEFINE(parser, name, ','.join(map(str, default)), text, flag_values=flag_values,
-                      serializer=absl_flags.CsvListSerializer(','))
+def _allowed_in_words(flag, default):
+    words = flag.allowed
+    if isinstance(words, tuple):
+        words = 'one of ' + ', '.join(words)
+    elif words == ANY:
+        words = 'a finite number'
+    return 'a list, each element ' + words if isinstance(default, list) else words
+
+
+def _define_list(name, default, text, **options):
+    absl_flags.DEFINE(_ListParser(type(default[0])), name, ','.join(map(str, default)), text,
+                      serializer=absl_flags.CsvListSerializer(','), **options)
 
 
 class _ListParser(absl_flags.ArgumentParser):
-    """Parses a comma-separated list of names or of positive numbers."""
+    """Parses a comma-separated list of at least one word or number."""
 
     def __init__(self, kind):
-        self._kind = kind
-        noun = {str: 'names', int: 'positive whole numbers', float: 'positive numbers'}[kind]
-        self.syntactic_help = 'a comma-separated list of %s' % noun
+        noun = {str: 'words', int: 'whole numbers', float: 'numbers'}[kind]
+        self._kind, self.syntactic_help = kind, 'a comma-separated list of %s' % noun
 
     def parse(self, argument):
         if isinstance(argument, list):
             return argument
+        words = [word.strip() for word in argument.split(',')]
         try:
-            values = [self._kind(word.strip()) for word in argument.split(',')]
+            if all(words):
+                return [self._kind(word) for word in words]
         except ValueError:
-            values = []
-        if not all(values) or not values or (self._kind is not str and min(values) <= 0):
-            raise ValueError('must be ' + self.syntactic_help)
-        return values
+            pass
+        raise ValueError('must be ' + self.syntactic_help)
 
 
 # What is made from the flags.
@@ -312,7 +349,11 @@ def _hierarchical_rnn_arguments(values, rates):
              'scale_decay_bias_init learning_rate_momentum_logit_init biasgrucell_scale '
              'biasgrucell_gate_bias_init').split()
     if len(values.hrnn_level_sizes) > 3:
-        raise FlagError('--hrnn_level_sizes takes one to three numbers')
+        raise FlagError('--hrnn_level_sizes takes one to three numbers, not %d'
+                        % len(values.hrnn_level_sizes))
+    for name in ('use_relative_lr', 'use_extreme_indicator', 'use_lr_shortcut'):
+        if getattr(values, name) and not values.dynamic_output_scale:
+            raise FlagError('--%s needs --dynamic_output_scale' % name)
     return dict({name: getattr(values, name) for name in names},
                 level_sizes=list(values.hrnn_level_sizes), init_lr_range=rates,
                 rnn_readout_scale=values.hrnn_rnn_readout_scale,
@@ -360,7 +401,7 @@ def optimizer_spec(values, seed=None):
 def chosen_sets(values):
     """Names of the problem sets that the flags include."""
     chosen = [name for name in problem_sets.PROBLEM_SETS
-              if getattr(values, 'include_%s_problems' % name)]
+              if getattr(values, _include(name))]
     if not chosen:
         raise FlagError('no problem set is chosen: give at least one --include_<set>_problems, '
                         'for instance --include_mnist_mlp_problems')
@@ -390,7 +431,8 @@ def curriculum(values):
 def unroll_functions(values, rng):
     """The functions that draw the number of unrolls (None: by the curriculum) and their lengths."""
     if values.fix_unroll:
-        return None, lambda: values.fix_unroll_length
+        length = values.fix_unroll_length
+        return None, lambda: length
 
     def draw(scale, least):
         return lambda: metaopt.sample_numiter(scale, least, rng)
@@ -455,9 +497,8 @@ def check_checkpoint(make_optimizer):
 
 def as_dict(values, script):
     """The values of the script's own flags, without the problem sets that were not chosen."""
-    names = [flag.name for flag in FLAGS
-             if (flag.default if script == METARUN else flag.test_default) is not _ABSENT]
-    included = {'include_%s_problems' % name: True for name in chosen_sets(values)}
+    names = [flag.name for flag in FLAGS if script in flag.defaults]
+    included = {_include(name): True for name in chosen_sets(values)}
     return dict({name: getattr(values, name) for name in names}, **included)
 
 

@@ -16,9 +16,8 @@ def main(values):
     """Meta-trains as the flags say and tells where the result is."""
     seed = values.seed if values.seed >= 0 else int(np.random.randint(2 ** 31 - 1))
     folder = flags.run_folder(values)
-    optimizer = flags.optimizer_config(values)
+    optimizer, settings = flags.optimizer_config(values), _settings(values, seed)
     rows = flags.problems_and_data(values, flags.METARUN)
-    settings = _settings(values, seed)
     _record(folder, values, seed, rows, optimizer)
     _announce(seed, rows, settings['penalty'])
     result = metaopt.train_optimizer(
@@ -41,7 +40,8 @@ def _settings(values, seed):
         evaluation=metaopt.Evaluation(values.evaluation_period, values.evaluation_epochs),
         meta_optimizer=flags.meta_optimizer(values), reset_rnn_params=values.reset_rnn_params,
         normal_initial_params=values.initial_params == 'normal',
-        mini_batch_size=values.mini_batch_size, data_freeze=values.data_freeze)
+        mini_batch_size=values.mini_batch_size, data_freeze=values.data_freeze,
+        save_period=values.save_period, resume=values.resume)
 
 
 def _record(folder, values, seed, rows, optimizer):

@@ -1,0 +1,250 @@
+"""The command lines: published names and defaults, what values are allowed, what goes together."""
+
+import csv
+import os
+import subprocess
+import sys
+
+import pytest
+from absl import flags as absl_flags
+from absl import logging  # noqa: F401  defines absl's own flags
+
+import flags
+import metaopt
+import metarun
+import metatest
+from problems import problem_sets
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SCRIPTS = (flags.METARUN, flags.METATEST)
+TYPES = {'boolean': bool, 'integer': int, 'float': float, 'string': str}
+
+
+def published(script):
+    """Rows (name, type, default) of the published script."""
+    with open(os.path.join(HERE, 'golden', 'flags_%s.tsv' % script)) as handle:
+        return [row + [''] * (3 - len(row)) for row in csv.reader(handle, delimiter='\t')]
+
+
+PUBLISHED = [(script, *row) for script in SCRIPTS for row in published(script)]
+FLAG_OF_SCRIPT = [(flag, script) for flag in flags.FLAGS for script in flag.defaults]
+
+
+def parse(script, *arguments):
+    """The flag values of a command line."""
+    values = absl_flags.FlagValues()
+    flags.define(script, values)
+    values([script] + list(arguments))
+    return values
+
+
+# Names, defaults, types, help texts.
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_number_of_published_flags(script):
+    assert len(published(script)) == {flags.METARUN: 103, flags.METATEST: 94}[script]
+
+
+@pytest.mark.parametrize('script, name, kind, default', PUBLISHED)
+def test_published_flag(script, name, kind, default):
+    values = parse(script)
+    value = values[name].value
+    if isinstance(value, list):  # a list, where published it was one name
+        value, = value
+    expected = default == 'True' if kind == 'boolean' else TYPES[kind](default)
+    assert (type(value), value) == (TYPES[kind], expected)
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_every_flag_has_a_help_text(script):
+    values = parse(script)
+    for name in values:
+        text = values[name].help
+        assert len(text.split()) > 1 and text.rstrip(')').endswith('.'), name
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_every_problem_set_has_a_flag(script):
+    included = {name for name in parse(script) if name.startswith('include_')}
+    assert included == {'include_%s_problems' % name for name in problem_sets.PROBLEM_SETS}
+
+
+def test_names_are_not_those_of_absl_or_tensorflow():
+    ours = {flag.name for flag in flags.FLAGS}
+    assert len(ours) == len(flags.FLAGS)
+    assert not ours & set(absl_flags.FLAGS)
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_help_lists_the_flags(script, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', [script + '.py'])
+    text = parse(script).main_module_help()
+    assert '--optimizer: ' in text and '--[no]include_mnist_mlp_problems' in text
+
+
+# Values.
+
+#: What is allowed -> values that are not.
+WRONG = {
+    flags.ANY: ['nan', 'inf', 'x'],
+    flags.POSITIVE: ['0', '-1', 'x', ''],
+    flags.NOT_NEGATIVE: ['-1', 'x'],
+    flags.SHARE: ['-0.1', '1.1', 'nan'],
+    flags.BELOW_ONE: ['0', '1', '-1', 'nan'],
+    flags.SEED: ['-1', '2147483648', '1,,2', '1.5'],
+    flags.SEED_OR_DRAW: ['-2', '2147483648', '1.5'],
+}
+
+
+def wrong_values(flag, default):
+    if isinstance(flag.allowed, tuple):
+        return ['', 'nonsense', flag.allowed[0].swapcase()]
+    if isinstance(default, bool):
+        return ['2', 'perhaps']
+    if isinstance(default, float) and flag.allowed != flags.ANY:
+        return WRONG[flag.allowed] + ['inf', 'nan']
+    return [] if isinstance(default, str) else WRONG[flag.allowed]
+
+
+@pytest.mark.parametrize('flag, script', FLAG_OF_SCRIPT,
+                         ids=lambda value: getattr(value, 'name', value))
+def test_values_that_are_not_allowed(flag, script):
+    for value in wrong_values(flag, flag.defaults[script]):
+        with pytest.raises(absl_flags.IllegalFlagValueError, match='--' + flag.name) as caught:
+            parse(script, '--%s=%s' % (flag.name, value))
+        assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('flag, script', FLAG_OF_SCRIPT,
+                         ids=lambda value: getattr(value, 'name', value))
+def test_values_that_are_allowed(flag, script):
+    default = flag.defaults[script]
+    choices = flag.allowed if isinstance(flag.allowed, tuple) else [default]
+    for value in choices:
+        words = ','.join(map(str, value)) if isinstance(value, list) else str(value)
+        read = parse(script, '--%s=%s' % (flag.name, words))[flag.name].value
+        assert read == ([value] if isinstance(default, list) and value is not default else value)
+
+
+def test_lists():
+    values = parse(flags.METATEST, '--test_optimizer=L2o, SGD', '--learning_rates=1,1e-3',
+                   '--seeds=0,7', '--hrnn_level_sizes=5')
+    assert values.test_optimizer == ['L2o', 'SGD']
+    assert values.learning_rates == [1.0, 1e-3]
+    assert values.seeds == [0, 7]
+    assert values.hrnn_level_sizes == [5]
+
+
+def test_flags_as_a_record():
+    values = parse(flags.METARUN, '--include_bowl_problems', '--cl_steps=1,2')
+    record = flags.as_dict(values, flags.METARUN)
+    assert record['cl_steps'] == [1, 2] and record['include_bowl_problems'] is True
+    assert 'save_dir' not in record and 'include_norm_problems' not in record
+    again = parse(flags.METARUN, *['--%s=%s' % (name, ','.join(map(str, value))
+                                                if isinstance(value, list) else value)
+                                   for name, value in record.items()])
+    assert flags.as_dict(again, flags.METARUN) == record
+
+
+# Flags that don't go together.
+
+CONFLICTS = [
+    ('--min_lr', ['--min_lr=1', '--max_lr=0.1']),
+    ('--min_lr', ['--min_lr=1', '--max_lr=0.1', '--optimizer=TrainableAdam']),
+    ('--hrnn_level_sizes', ['--hrnn_level_sizes=1,2,3,4']),
+    ('--use_relative_lr', ['--nodynamic_output_scale']),
+    ('--use_extreme_indicator', ['--nodynamic_output_scale', '--nouse_relative_lr',
+                                 '--use_extreme_indicator']),
+    ('--use_lr_shortcut', ['--nodynamic_output_scale', '--nouse_relative_lr',
+                           '--use_lr_shortcut']),
+    ('--cl_steps', ['--if_cl', '--cl_steps=100,100']),
+    ('--cl_steps', ['--if_cl', '--cl_steps=100,50']),
+]
+
+
+@pytest.fixture(name='_no_work')
+def fixture_no_work(monkeypatch):
+    """Whatever begins the work fails the test."""
+    def fail(*_, **__):
+        pytest.fail('work has begun')
+    monkeypatch.setattr(metaopt, 'train_optimizer', fail)
+    monkeypatch.setattr(flags, 'problems_and_data', fail)
+
+
+@pytest.mark.parametrize('named, arguments', CONFLICTS)
+def test_conflicts(named, arguments, tmp_path, _no_work):
+    values = parse(flags.METARUN, '--include_bowl_problems',
+                   '--train_dir=%s' % (tmp_path / 'opt'), *arguments)
+    with pytest.raises(flags.FlagError, match='^%s' % named) as caught:
+        metarun.main(values)
+    assert '\n' not in str(caught.value)
+    assert not os.listdir(str(tmp_path))
+
+
+def test_no_problem_set():
+    with pytest.raises(flags.FlagError, match='--include_'):
+        flags.chosen_sets(parse(flags.METARUN))
+
+
+def test_no_checkpoint(tmp_path):
+    values = parse(flags.METATEST, '--train_dir=%s' % tmp_path, '--include_bowl_problems')
+    with pytest.raises(flags.FlagError, match='^--train_dir: there is no run in'):
+        metatest.main(values)
+    os.makedirs(flags.run_folder(values))
+    with pytest.raises(flags.FlagError, match='^--restore_model_name: .* model.ckpt-0 '):
+        metatest.main(values)
+
+
+# Which flags are heeded.
+
+
+class _Watched:
+    """Flag values that note which are read."""
+
+    def __init__(self, values, read):
+        self._values, self._read = values, read
+
+    def __getattr__(self, name):
+        self._read.add(name)
+        return getattr(self._values, name)
+
+
+def test_flags_without_effect_say_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(metaopt, 'train_optimizer',
+                        lambda *_, **__: metaopt.TrainingResult(1.0, None, 1))
+    monkeypatch.setattr(flags, 'as_dict', lambda *_: {})
+    read = set()
+    for extra in (['--fix_unroll'], ['--if_cl'], ['--if_mt'], ['--reg_optimizer'],
+                  ['--optimizer=CoordinatewiseRNN'], ['--optimizer=RNNProp']):
+        values = parse(flags.METARUN, '--include_bowl_problems', '--train_dir=%s' % tmp_path,
+                       *extra)
+        metarun.main(_Watched(values, read))
+    idle = {flag.name for flag in flags.FLAGS
+            if flags.METARUN in flag.defaults and flag.name not in read}
+    assert idle == {flag.name for flag in flags.FLAGS if flags.METARUN in flag.idle}
+
+
+def test_help_of_flags_without_effect():
+    assert parse(flags.METARUN)['num_problems'].help.endswith('another.')
+    assert parse(flags.METATEST)['num_problems'].help.endswith('(No effect in metatest.)')
+
+
+# As a user sees it.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('script, arguments, named', [
+    ('metarun', ['--mt_ratio=2'], '--mt_ratio'),
+    ('metarun', ['--optimiser=RNNProp'], 'optimiser'),
+    ('metarun', ['bowl'], "'bowl'"),
+    ('metarun', ['--include_bowl_problems', '--min_lr=1'], '--min_lr'),
+    ('metatest', ['--test_optimizer=L2o,Sgd'], '--test_optimizer'),
+])
+def test_one_line_and_exit_status_2(script, arguments, named, tmp_path):
+    done = subprocess.run([sys.executable, os.path.join(HERE, '..', script + '.py')] + arguments,
+                          cwd=str(tmp_path), capture_output=True, text=True)
+    assert done.returncode == 2 and not done.stdout
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(script + ': ') and named in line
+    assert not os.listdir(str(tmp_path))
