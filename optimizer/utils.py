@@ -109,7 +109,7 @@ class Layout:
         whole tensors, `[features, tensors]`."""
         sums = _join(chunk_sums)
         if len(self.pieces) == self.num_tensors:
-            return sums / tf.constant(self.sizes, tf.float32)
+            return sums / tf.constant(np.maximum(1, self.sizes), tf.float32)
         average = np.zeros([len(self.pieces), self.num_tensors], np.float32)
         for row, piece in enumerate(self.pieces):
             average[row, piece.tensor] = 1.0 / max(1, self.sizes[piece.tensor])
