@@ -29,7 +29,7 @@ HAND_TUNED = collections.OrderedDict([
 ])
 
 #: An optimizer to compare: `make()` builds it; the rate is None for learned ones.
-Entrant = collections.namedtuple('Entrant', 'name learning_rate make')
+Entrant = collections.namedtuple('Entrant', 'optimizer learning_rate make')
 
 #: The losses of one run, one for each step, and its seconds for each step.
 Curve = collections.namedtuple('Curve', 'optimizer learning_rate problem seed losses step_time')
@@ -89,13 +89,12 @@ def run(entrant, name, row, seed, num_steps):
             optimizer, spec.build(), num_steps, dataset or metaopt.datasets.EMPTY_DATASET,
             batch_size, seed)
         step_time = (time.perf_counter() - start) / num_steps
-    return Curve(entrant.name, entrant.learning_rate, name, seed, losses, step_time)
+    return Curve(entrant.optimizer, entrant.learning_rate, name, seed, losses, step_time)
 
 
-def label(curve):
-    """`Adam 0.01`: an entrant in a word or two; also for a `Summary`."""
-    rate = curve.learning_rate
-    return curve.optimizer if rate is None else '%s %g' % (curve.optimizer, rate)
+def label(of):
+    """`Adam 0.01`: the optimizer of an `Entrant`, a `Curve` or a `Summary`, with its rate."""
+    return of.optimizer if of.learning_rate is None else '%s %g' % (of.optimizer, of.learning_rate)
 
 
 # Files.
@@ -120,7 +119,7 @@ def write_csv(path, curves):
             rate = '' if curve.learning_rate is None else '%g' % curve.learning_rate
             for step, loss in enumerate(curve.losses):
                 writer.writerow([curve.optimizer, rate, curve.problem, curve.seed, step,
-                                 repr(loss)])
+                                 repr(float(loss))])
 
 
 def write_summary(path, summaries):

@@ -1,0 +1,176 @@
+"""Meta-training goes on where it stopped; testing runs any optimizer."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import metaopt
+from optimizer.trainable_adam import TrainableAdam
+from problems import datasets
+from problems import problem_generator as pg
+from problems.problem_spec import Spec
+from techniques import curriculum as curricula
+from techniques import imitation
+
+OPTIMIZER = Spec(TrainableAdam, (1e-2,), {})
+ROWS = [(Spec(pg.Quadratic, (size,), {}), None, None) for size in (3, 4)]
+
+
+def train(folder, num_meta_iterations=4, **kwargs):
+    options = dict(
+        num_problems=2, num_meta_iterations=num_meta_iterations, num_unroll_func=None,
+        num_partial_unroll_itrs_func=lambda: np.random.randint(2, 5), learning_rate=1e-2,
+        curriculum=curricula.Curriculum((8, 12), patience=2), seed=7, out=None,
+        imitate=metaopt.Imitation(imitation.make_teacher('adam'), 0.3, 1),
+        evaluation=metaopt.Evaluation(1, 2), meta_optimizer=metaopt.MetaOptimizer('adam'))
+    return metaopt.train_optimizer(str(folder), OPTIMIZER, ROWS, **dict(options, **kwargs))
+
+
+def saved_state(folder):
+    with np.load(os.path.join(str(folder), 'state.npz'), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+class Interruption(Exception):
+    pass
+
+
+def interrupt(monkeypatch, episodes):
+    """Makes the given episodes (counted from 1 over all runs) stop in their middle."""
+    count, feed = [0], metaopt._ProblemTraining._unroll_feed
+
+    def counting_feed(self, index, *args):
+        count[0] += index == 1
+        if index == 1 and count[0] in episodes:
+            raise Interruption
+        return feed(self, index, *args)
+
+    monkeypatch.setattr(metaopt._ProblemTraining, '_unroll_feed', counting_feed)
+
+
+@pytest.mark.slow
+def test_a_run_interrupted_five_times_ends_as_one_that_was_not(tmp_path, monkeypatch):
+    whole = train(tmp_path / 'whole')
+    interrupt(monkeypatch, episodes=(1, 4, 5, 8, 11))
+    interruptions = 0
+    while True:
+        try:
+            result = train(tmp_path / 'interrupted')
+            break
+        except Interruption:
+            interruptions += 1
+    assert interruptions == 5
+    assert result.best_cost == whole.best_cost
+    expected, found = saved_state(tmp_path / 'whole'), saved_state(tmp_path / 'interrupted')
+    assert set(expected) == set(found)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    first = train(tmp_path, num_meta_iterations=1)
+    assert first.meta_iterations == 2
+    before = saved_state(tmp_path)
+    assert train(tmp_path, num_meta_iterations=1) == first
+    for name, value in saved_state(tmp_path).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_the_best_checkpoint_holds_the_published_names(tmp_path):
+    result = train(tmp_path, num_meta_iterations=1)
+    assert result.checkpoint == os.path.join(str(tmp_path), 'model.ckpt-0')
+    names = tf.train.load_checkpoint(result.checkpoint).get_variable_to_shape_map()
+    assert names['LOL/log_learning_rate'] == []
+    assert {'global_step', 'LOL/beta1_logit/Adam', 'LOL/beta1_logit/Adam_1'} <= set(names)
+
+
+def test_a_damaged_state_is_refused_with_its_name(tmp_path):
+    (tmp_path / 'state.npz').write_bytes(b'not a zip file')
+    with pytest.raises(ValueError, match='state.npz cannot be used'):
+        train(tmp_path, num_meta_iterations=1)
+
+
+def test_the_state_of_another_seed_is_refused(tmp_path):
+    train(tmp_path, num_meta_iterations=1, num_problems=1)
+    with pytest.raises(ValueError, match='seed 7, not 8'):
+        train(tmp_path, num_meta_iterations=1, seed=8)
+
+
+def test_saved_facts_are_strict_json(tmp_path):
+    train(tmp_path, num_meta_iterations=1, num_problems=1)
+    facts = json.loads(str(saved_state(tmp_path)['facts']), parse_constant=pytest.fail)
+    assert facts['meta_iterations'] == 1
+
+
+def test_no_problems_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match='no problems'):
+        metaopt.train_optimizer(str(tmp_path), OPTIMIZER, [], 1, 1, None, lambda: 2)
+
+
+@pytest.mark.parametrize('make', [
+    lambda: tf.train.GradientDescentOptimizer(0.01), lambda: tf.train.AdamOptimizer(0.1),
+    lambda: tf.train.RMSPropOptimizer(0.01), OPTIMIZER.build])
+def test_test_optimizer_runs_any_optimizer(make):
+    values, parameters, records = metaopt.test_optimizer(
+        make(), pg.Quadratic(5, random_seed=1), 30, seed=3)
+    assert len(values) == 30 and all(isinstance(value, float) for value in values)
+    assert values[-1] < values[0]
+    assert [p.shape for p in parameters] == [(5, 1)]
+    assert records == {}
+
+
+def test_test_optimizer_takes_initial_values_and_records():
+    problem, start = pg.Quadratic(2, random_seed=1), np.ones([2, 1], 'float32')
+    values, parameters, records = metaopt.test_optimizer(
+        tf.train.GradientDescentOptimizer(0.01), problem, 5, seed=[start], record_every=2)
+    assert records['step'] == [0, 2, 4]
+    assert records['objective'] == [values[0], values[2], values[4]]
+    np.testing.assert_array_equal(records['parameters'][0][0], start)
+    at = start
+    for _ in range(5):
+        at = at - 0.01 * problem.w.T.dot(problem.w.dot(at) - problem.y)
+    np.testing.assert_allclose(parameters[0], at, rtol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_batches_to_every_optimizer():
+    data = datasets.random(4, 50, random_seed=1)
+    first = [metaopt.test_optimizer(make(0.0), pg.SoftmaxRegression(4, 2), 6, data, 10, seed=2)[0]
+             for make in (tf.train.GradientDescentOptimizer, tf.train.AdamOptimizer)]
+    assert first[0] == first[1]
+    assert len(set(first[0])) == 6
+
+
+def test_a_learned_optimizer_in_a_model_equals_test_optimizer(tmp_path):
+    """The drop-in use and the test harness take the same steps."""
+    train(tmp_path, num_meta_iterations=1, num_problems=1)
+    problem = pg.Quadratic(5, random_seed=1)
+    with tf.Graph().as_default():
+        values, parameters, _ = metaopt.test_optimizer(OPTIMIZER.build(), problem, 20, seed=3,
+                                                       logdir=str(tmp_path))
+    with tf.Graph().as_default(), tf.Session() as session:
+        optimizer = OPTIMIZER.build()
+        optimizer.init_from_checkpoint(str(tmp_path))
+        variables = problem.init_variables(seed=3, trainable=True)
+        objective = problem.objective(variables)
+        step = optimizer.minimize(objective)
+        session.run(tf.global_variables_initializer())
+        for expected in values:
+            assert session.run(objective) == pytest.approx(expected, rel=1e-5)
+            session.run(step)
+        np.testing.assert_allclose(session.run(variables[0]), parameters[0], rtol=1e-4)
+
+
+def test_wall_clock_test_times_every_step():
+    times = metaopt.run_wall_clock_test(tf.train.AdamOptimizer(0.1), pg.Quadratic(5), 7)
+    assert len(times.step_times) == 7
+    assert times.total_time == pytest.approx(sum(times.step_times))
+    assert 0 < times.median_step <= max(times.step_times)
+
+
+def test_sample_numiter_is_exponential_above_its_minimum():
+    draws = [metaopt.sample_numiter(10, 4, np.random.RandomState(seed)) for seed in range(300)]
+    assert min(draws) >= 4
+    assert 12 < np.mean(draws) < 16
