@@ -1,9 +1,12 @@
 """What all tests share: graph mode, a fresh default graph for each test, TensorFlow's modes."""
 
 import collections
+import json
 
 import pytest
 import tensorflow.compat.v1 as tf
+
+import optimizer
 
 tf.disable_eager_execution()
 
@@ -33,3 +36,30 @@ def tensorflow_mode(request):
 def _switch(mode):
     (tf.enable_resource_variables if mode.resource_variables else tf.disable_resource_variables)()
     (tf.enable_control_flow_v2 if mode.control_flow_v2 else tf.disable_control_flow_v2)()
+
+
+@pytest.fixture(scope='session')
+def run_folder(tmp_path_factory):
+    """The folder of a run: a HierarchicalRNN that was not trained."""
+    return make_run(tmp_path_factory.mktemp('run'), 'HierarchicalRNN', {
+        'level_sizes': [6, 5, 4], 'init_lr_range': [3e-3, 3e-3], 'use_gradient_shortcut': True,
+        'rnn_readout_scale': 0.1, 'random_seed': 1})
+
+
+@pytest.fixture
+def make_run_folder(tmp_path):
+    """A function (name of an optimizer, keyword arguments) -> the folder of a run of it."""
+    return lambda name, arguments: make_run(tmp_path / name, name, arguments)
+
+
+def make_run(folder, name, arguments):
+    """Writes what a run leaves: `run.json` and the checkpoint of the best meta-parameters."""
+    folder.mkdir(exist_ok=True)
+    (folder / 'run.json').write_text(json.dumps(
+        {'optimizer': {'name': name, 'kwargs': arguments}, 'seed': 1}))
+    with tf.Graph().as_default(), tf.Session() as session:
+        learned = optimizer.build(name, arguments)
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver(learned.named_meta_parameters).save(
+            session, str(folder / 'model.ckpt'), global_step=0, write_meta_graph=False)
+    return str(folder)

@@ -1,0 +1,149 @@
+"""`load`: the folder of a run becomes an optimizer, or one clear line says why not."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import optimizer
+from optimizer import trainable_optimizer
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PUBLISHED = os.path.join(HERE, '..', '..', 'shared', 'reference', 'published_checkpoint',
+                         'HierarchicalRNN_GRUCell_20_2')
+ARGUMENTS = {
+    'HierarchicalRNN': {'level_sizes': [4, 3], 'init_lr_range': [1e-3, 1e-2]},
+    'CoordinatewiseRNN': {'cell_sizes': [4], 'cell_cls': 'LSTMCell'},
+    'RNNProp': {'units': 4}, 'L2ODM': {'units': 4}, 'GlobalLearningRate': {'initial_rate': 0.5},
+    'LearningRateSchedule': {'initial_rate': 0.5, 'n_steps': 3}, 'TrainableAdam': {'beta1': 0.8},
+}
+
+
+@pytest.mark.parametrize('name', sorted(optimizer.OPTIMIZERS))
+def test_load_gives_the_saved_meta_parameters(make_run_folder, name):
+    folder = make_run_folder(name, ARGUMENTS[name])
+    saved = trainable_optimizer.read_checkpoint(folder)
+    learned = optimizer.load(folder)
+    assert type(learned) is optimizer.OPTIMIZERS[name]
+    assert isinstance(learned, tf.train.Optimizer)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for key, value in session.run(learned.named_meta_parameters).items():
+            np.testing.assert_array_equal(value, saved[key])
+
+
+def test_the_latest_checkpoint_where_there_is_no_best_one(make_run_folder):
+    folder = make_run_folder('GlobalLearningRate', {'initial_rate': 0.5})
+    for name in os.listdir(folder):
+        os.rename(os.path.join(folder, name),
+                  os.path.join(folder, name.replace('model.ckpt-0', 'other.ckpt-7')))
+    with open(os.path.join(folder, 'checkpoint'), 'w') as file:
+        file.write('model_checkpoint_path: "other.ckpt-7"\n')
+    learned = optimizer.load(folder)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        assert session.run(learned.meta_parameters) == [0.5]
+
+
+def test_the_best_checkpoint_goes_before_the_latest(make_run_folder):
+    folder = make_run_folder('GlobalLearningRate', {'initial_rate': 0.5})
+    with open(os.path.join(folder, 'checkpoint'), 'w') as file:
+        file.write('model_checkpoint_path: "/moved/away/model.ckpt-9"\n')
+    optimizer.load(folder)
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(ValueError, match='no folder .*absent'):
+        optimizer.load(str(tmp_path / 'absent'))
+
+
+def _described(**optimizer_entry):
+    return json.dumps({'optimizer': optimizer_entry})
+
+
+@pytest.mark.parametrize('text, message', [
+    (None, 'has no run.json'),
+    ('', 'damaged'),
+    ('{"optimizer": ', 'damaged'),
+    ('[1]', 'damaged'),
+    ('{}', 'damaged'),
+    (_described(name='HierarchicalRNN'), 'damaged'),
+    (_described(name=3, kwargs={}), 'damaged'),
+    (_described(name='RNNProp', kwargs=[]), 'damaged'),
+    (_described(name='Oracle', kwargs={}), "Unknown optimizer 'Oracle': choose from Hier"),
+    (_described(name='RNNProp', kwargs={'wings': 2}), 'does not take these arguments.*wings'),
+    (_described(name='HierarchicalRNN', kwargs={}), 'does not take these arguments.*level_sizes'),
+])
+def test_wrong_run_file(make_run_folder, text, message):
+    folder = make_run_folder('RNNProp', {})
+    path = os.path.join(folder, 'run.json')
+    os.remove(path)
+    if text is not None:
+        with open(path, 'w') as file:
+            file.write(text)
+    with pytest.raises(ValueError, match=message) as raised:
+        optimizer.load(folder)
+    assert '\n' not in str(raised.value)
+
+
+def test_no_checkpoint(make_run_folder):
+    folder = make_run_folder('RNNProp', {})
+    for name in os.listdir(folder):
+        if name != 'run.json':
+            os.remove(os.path.join(folder, name))
+    with pytest.raises(ValueError, match='no checkpoint in'):
+        optimizer.load(folder)
+
+
+def test_damaged_checkpoint(make_run_folder):
+    folder = make_run_folder('RNNProp', {})
+    with open(os.path.join(folder, 'model.ckpt-0.index'), 'w') as file:
+        file.write('no such thing')
+    with pytest.raises(ValueError, match='No readable checkpoint'):
+        optimizer.load(folder)
+
+
+def test_checkpoint_of_another_optimizer(make_run_folder):
+    folder, other = make_run_folder('RNNProp', {'units': 4}), make_run_folder('L2ODM', {'units': 4})
+    shutil.copy(os.path.join(folder, 'run.json'), os.path.join(other, 'run.json'))
+    with pytest.raises(ValueError, match=r'LOL/RNNProp/lstm_1/w_gates \[8, 16\] \(missing\)'):
+        optimizer.load(other)
+
+
+def test_checkpoint_of_other_sizes(make_run_folder):
+    folder = make_run_folder('RNNProp', {'units': 4})
+    with open(os.path.join(folder, 'run.json'), 'w') as file:
+        file.write(_described(name='RNNProp', kwargs={'units': 5}))
+    with pytest.raises(ValueError, match=r'linear/w \[5, 1\] \(\[4, 1\]\)'):
+        optimizer.load(folder)
+
+
+def test_init_from_checkpoint_must_come_first(run_folder):
+    learned = optimizer.load(run_folder)
+    variable = tf.Variable(1.0)
+    learned.minimize(tf.square(variable))
+    with pytest.raises(ValueError, match='before the first apply_gradients'):
+        learned.init_from_checkpoint(run_folder)
+
+
+def test_published_checkpoint_loads(tmp_path):
+    if not os.path.isdir(PUBLISHED):
+        pytest.skip('no published checkpoint here')
+    folder = tmp_path / 'published'
+    shutil.copytree(PUBLISHED, str(folder))
+    (folder / 'run.json').write_text(_described(name='HierarchicalRNN', kwargs={
+        'level_sizes': [10, 20, 20], 'use_problem_lr_mean': True, 'use_gradient_shortcut': True,
+        'use_grad_products': True}))
+    learned = optimizer.load(str(folder))
+    variable = tf.Variable([3.0, -1.0])
+    loss = tf.reduce_sum(tf.square(variable))
+    train = learned.minimize(loss)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        before = session.run(loss)
+        for _ in range(50):
+            session.run(train)
+        assert session.run(loss) < before
