@@ -21,7 +21,7 @@ from optimizer import unroll
 from problems import datasets
 from progress import Progress
 from techniques import curriculum as curricula
-from techniques import imitation
+from techniques import imitation, random_scaling
 
 BEST_CHECKPOINT = 'model.ckpt'  # saved as step 0: model.ckpt-0
 
@@ -68,7 +68,8 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
                     penalty=None, evaluation=DEFAULT_EVALUATION,
                     meta_optimizer=DEFAULT_META_OPTIMIZER,
                     reset_rnn_params=True, normal_initial_params=False, mini_batch_size=10000,
-                    data_freeze=False, save_period=1, resume=True, seed=None, reporter=None):
+                    data_freeze=False, random_scaling=False, save_period=1, resume=True, seed=None,
+                    reporter=None):
     """Meta-trains the optimizer that a `Spec` describes.
 
     Args:
@@ -97,6 +98,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
       normal_initial_params: begin at N(0, 1) in place of the problem's own initial values.
       mini_batch_size: examples on which the meta-objective is computed; at most all.
       data_freeze: keep these examples for all episodes on a problem; else draw them anew.
+      random_scaling: train in coordinates of random size, see `techniques.random_scaling`.
       save_period: meta-iterations from one saving of the state to the next.
       resume: go on from the state that is saved in `logdir`, if any; else begin anew.
       seed: of everything random, numpy's and Python's global generators too; None: drawn.
@@ -119,7 +121,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
         obj_train_max_multiplier=obj_train_max_multiplier, imitate=imitate, penalty=penalty,
         evaluation=evaluation, meta_optimizer=meta_optimizer, reset_rnn_params=reset_rnn_params,
         normal_initial_params=normal_initial_params, mini_batch_size=mini_batch_size,
-        data_freeze=data_freeze, save_period=save_period)
+        data_freeze=data_freeze, save_period=save_period, random_scaling=random_scaling)
     seed = np.random.randint(2 ** 31 - 1) if seed is None else seed
     progress = Progress(curriculum or curricula.Curriculum.fixed(100), seed)
     reporter = reporter or reporting.Reporter(out)
@@ -147,7 +149,7 @@ _Settings = collections.namedtuple(
     '_Settings', 'logdir optimizer_spec num_meta_iterations num_unroll_func '
     'num_partial_unroll_itrs_func learning_rate gradient_clip is_chief obj_train_max_multiplier '
     'imitate penalty evaluation meta_optimizer reset_rnn_params normal_initial_params '
-    'mini_batch_size data_freeze save_period')
+    'mini_batch_size data_freeze save_period random_scaling')
 
 
 def _draw_problems(num_rows, num_problems, at_random, rng):
@@ -171,6 +173,8 @@ class _ProblemTraining:
         with self._graph.as_default():
             tf.set_random_seed(_draw_seed(self._rng))
             self.problem = spec.build()
+            self._scaled = (random_scaling.RandomScaling(self.problem)
+                            if settings.random_scaling else self.problem)
             self._build()
 
     def _build(self):
@@ -179,12 +183,12 @@ class _ProblemTraining:
         self._optimizer.obj_train_max_multiplier = settings.obj_train_max_multiplier
         self._data = unroll.dataset_variables(self._subset())
         penalty = settings.penalty if settings.penalty and settings.penalty.ever_counts else None
-        self._unroll = self._optimizer.train(self.problem, self._data, penalty)
+        self._unroll = self._optimizer.train(self._scaled, self._data, penalty)
         self._rollout = unroll.build_rollout(self._optimizer, self.problem, self._data)
         self._step = _build_meta_step(self._optimizer, self._unroll, settings)
         self._teacher = None
         if settings.imitate:
-            self._teacher = _Teacher(settings.imitate, self.problem, self._data)
+            self._teacher = _Teacher(settings.imitate, self._scaled, self._data)
         self._saver = tf.train.Saver(self._step.variables, max_to_keep=1)
         self._init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
 
@@ -228,18 +232,19 @@ class _ProblemTraining:
         settings = self._settings
         _seed_global_generators(self._rng)
         lengths = self._unroll_lengths()
-        params, imitated = self._initial_params(), False
+        (params, scales), imitated = self._start_of_episode(), False
         fresh = settings.reset_rnn_params or self._progress.iteration == 0
         if not settings.data_freeze and self._size < self._dataset.size:
             self._load_data()
         for index, length in enumerate(lengths):
             feed = self._unroll_feed(index, len(lengths), length, params)
             feed[self._unroll.reset_state] = index == 0 and fresh
+            feed.update(scales)
             imitates = self._teacher is not None and imitation.imitate_now(
                 self._rng, settings.imitate.ratio)
             if imitates:
                 start = params if index == 0 else self._session.run(self._unroll.state.params)
-                feed.update(self._imitation_feed(start, length, goes_on=imitated))
+                feed.update(self._imitation_feed(start, length, scales, goes_on=imitated))
             fetched, _, _ = self._session.run([self._step.report, self._step.train,
                                                self._unroll.carry], feed)
             imitated = imitates
@@ -267,12 +272,21 @@ class _ProblemTraining:
             feed[graph.regularize] = True
         return feed
 
-    def _imitation_feed(self, start, length, goes_on):
+    def _imitation_feed(self, start, length, scales, goes_on):
         batches = self._batches(length * self._settings.imitate.steps_per_label, self._rng)
-        steps = self._teacher.run(self._session, start, batches, goes_on)
+        steps = self._teacher.run(self._session, start, batches, scales, goes_on)
         feed = {place: -step for place, step in zip(self._unroll.teacher_steps, steps)}
         feed[self._unroll.imitate] = True
         return feed
+
+    def _start_of_episode(self):
+        """Initial values, and what to feed so that they are in this episode's coordinates."""
+        params = self._initial_params()
+        if not self._settings.random_scaling:
+            return params, {}
+        scales = self._scaled.draw(self._rng)
+        return ([param / scale for param, scale in zip(params, scales)],
+                dict(zip(self._scaled.scales, scales)))
 
     def _initial_params(self):
         if self._settings.normal_initial_params:
@@ -418,9 +432,18 @@ class _Teacher:
             steps_per_label=imitate.steps_per_label)
         self._reached = None
 
-    def run(self, session, params, batches, goes_on):
-        """The steps `[n] + shape` from `params`; `goes_on`: with the state of the last run."""
-        feed = dict(zip(self._params, params))
+    def run(self, session, params, batches, scales, goes_on):
+        """The steps `[n] + shape` from `params`.
+
+        Args:
+          session: where to run.
+          params: list of arrays.
+          batches: `[n * steps_per_label, batch]`.
+          scales: what else to feed.
+          goes_on: with the state of the last run, not a new one.
+        """
+        feed = dict(scales)
+        feed.update(zip(self._params, params))
         state = self._reached if goes_on else session.run(self._initial_state, feed)
         feed.update(zip(tf.nest.flatten(self._state), tf.nest.flatten(state)))
         feed[self._batches] = batches

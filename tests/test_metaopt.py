@@ -105,6 +105,15 @@ def test_saved_facts_are_strict_json(tmp_path):
     assert facts['meta_iterations'] == 1
 
 
+def test_random_scaling_trains_in_other_coordinates(tmp_path):
+    ends = [train(tmp_path / str(scaling), num_meta_iterations=1, num_problems=1,
+                  random_scaling=scaling) for scaling in (False, True)]
+    assert np.isfinite(ends[1].best_cost)
+    plain, scaled = (saved_state(tmp_path / str(scaling)) for scaling in (False, True))
+    name = 'values/LOL/log_learning_rate'
+    assert plain[name] != scaled[name]
+
+
 def test_no_problems_is_an_error(tmp_path):
     with pytest.raises(ValueError, match='no problems'):
         metaopt.train_optimizer(str(tmp_path), OPTIMIZER, [], 1, 1, None, lambda: 2)
