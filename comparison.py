@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import metaopt
+from problems.datasets import EMPTY_DATASET
 
 LEARNED = 'L2o'
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
@@ -86,7 +87,7 @@ def run(entrant, name, row, seed, num_steps):
         optimizer = entrant.make()
         start = time.perf_counter()
         losses, _, _ = metaopt.test_optimizer(
-            optimizer, spec.build(), num_steps, dataset or metaopt.datasets.EMPTY_DATASET,
+            optimizer, spec.build(), num_steps, dataset or EMPTY_DATASET,
             batch_size, seed)
         step_time = (time.perf_counter() - start) / num_steps
     return Curve(entrant.optimizer, entrant.learning_rate, name, seed, losses, step_time)

@@ -230,6 +230,8 @@ GROUPS = collections.OrderedDict([
                   (comparison.LEARNED,) + tuple(comparison.HAND_TUNED)),
         _metatest('learning_rates', list(comparison.LEARNING_RATES), 'Learning rates with which '
                   'each hand-tuned optimizer is tried.', POSITIVE),
+        _metatest('inspect', False, 'Draw for each problem what the learned optimizer does inside: '
+                  'learning rates, norms of steps and gradients, the angle between them.'),
         _metatest('num_testing_itrs', 100, 'Steps of a test.', POSITIVE),
         _metatest('seeds', [6, 12, 18, 24, 30], 'Seeds of the initial values and batches: each '
                   'optimizer runs once for each.', SEED),

@@ -475,7 +475,7 @@ def test_optimizer(optimizer, problem, num_iter, dataset=datasets.EMPTY_DATASET,
       records: dict with lists `step`, `objective`, `parameters`, `gradients`.
     """
     with (graph or tf.get_default_graph()).as_default() as graph:
-        run = _TestRun(optimizer, problem, num_iter, dataset, batch_size, seed, logdir)
+        run = TestRun(optimizer, problem, num_iter, dataset, batch_size, seed, logdir)
         objective_values, records = [], {}
         with tf.Session(graph=graph) as session:
             run.start(session)
@@ -487,10 +487,19 @@ def test_optimizer(optimizer, problem, num_iter, dataset=datasets.EMPTY_DATASET,
             return objective_values, session.run(run.parameters), records
 
 
-class _TestRun:
-    """The graph of one test; batches are in a variable, so that steps feed nothing."""
+class TestRun:
+    """The graph of one test; batches are in a variable, so that steps feed nothing.
 
-    def __init__(self, optimizer, problem, num_iter, dataset, batch_size, seed, logdir):
+    Args: as for `test_optimizer`.
+
+    Attributes:
+      objective: the mini-batch objective before the next step.
+      gradients, dense_gradients: its gradients, as the problem gives them and as tensors.
+      parameters: the variables.
+      train: the operation of one step.
+    """
+
+    def __init__(self, optimizer, problem, num_iter, dataset, batch_size, seed, logdir=None):
         if logdir is not None:
             optimizer.init_from_checkpoint(logdir)
         explicit = isinstance(seed, (list, tuple))
@@ -510,19 +519,20 @@ class _TestRun:
         read = [parameter.read_value() for parameter in self.parameters]
         self.objective = problem.objective(read, *batch)
         self.gradients = problem.gradients(self.objective, read)
+        self.dense_gradients = [tf.convert_to_tensor(gradient) for gradient in self.gradients]
         with tf.control_dependencies([self.objective, here]):
             self.train = optimizer.apply_gradients(zip(self.gradients, self.parameters),
                                                    global_step=index)
         self._init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
 
     def start(self, session):
+        """Initialises everything."""
         session.run(self._init)
 
     def record(self, session, index, records):
         """Adds what is known before step `index`."""
         objective, parameters, gradients = session.run(
-            [self.objective, self.parameters,
-             [tf.convert_to_tensor(gradient) for gradient in self.gradients]])
+            [self.objective, self.parameters, self.dense_gradients])
         for key, value in (('step', index), ('objective', float(objective)),
                            ('parameters', parameters), ('gradients', gradients)):
             records.setdefault(key, []).append(value)
@@ -537,7 +547,7 @@ def run_wall_clock_test(optimizer, problem, num_steps, dataset=datasets.EMPTY_DA
     Returns:
       a `WallClock`.
     """
-    run = _TestRun(optimizer, problem, num_steps + 1, dataset, batch_size, seed, logdir)
+    run = TestRun(optimizer, problem, num_steps + 1, dataset, batch_size, seed, logdir)
     with tf.Session() as session:
         run.start(session)
         step = session.make_callable(run.train)

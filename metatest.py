@@ -6,6 +6,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
 import comparison  # noqa: E402
 import flags  # noqa: E402
+import inspection  # noqa: E402
 import run_record  # noqa: E402
 
 
@@ -22,6 +23,8 @@ def main(values):
             values.save_dir, error.strerror)) from error
     for source in run_record.data_sources(rows):
         print('Data: %s' % source)
+    if values.inspect:
+        _inspect(values, make_learned, rows)
     curves = _run_all(values, entrants, rows)
     _write_results(values.save_dir, curves)
 
@@ -48,10 +51,26 @@ def _entrants(values, make_learned):
         raise flags.FlagError('--test_optimizer: %s' % error) from error
 
 
+def _problem_names(values, rows):
+    if len(rows) == 1:
+        return [values.model_name]
+    return ['%s-%d' % (values.model_name, index) for index in range(len(rows))]
+
+
+def _inspect(values, make_learned, rows):
+    if make_learned is None:
+        raise flags.FlagError('--inspect looks into the learned optimizer: --test_optimizer lacks '
+                              + comparison.LEARNED)
+    for name, row in zip(_problem_names(values, rows), rows):
+        seen = inspection.inspect(make_learned, row, values.seeds[0], values.num_testing_itrs)
+        path = os.path.join(values.save_dir, 'inspection-%s.png' % name)
+        inspection.make_figure(name, seen).savefig(path, dpi=120)
+        print('Inspection: %s' % path)
+
+
 def _run_all(values, entrants, rows):
     curves = []
-    for index, row in enumerate(rows):
-        name = values.model_name if len(rows) == 1 else '%s-%d' % (values.model_name, index)
+    for name, row in zip(_problem_names(values, rows), rows):
         for entrant in entrants:
             for seed in values.seeds:
                 curve = comparison.run(entrant, name, row, seed, values.num_testing_itrs)

@@ -1,0 +1,100 @@
+"""What an optimizer does inside, step by step, in one picture for each problem.
+
+To see why an optimizer doesn't learn: learning rates that sit at their bounds, steps of the wrong
+size, steps that don't go downhill.
+"""
+
+import collections
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import metaopt
+from problems.datasets import EMPTY_DATASET
+
+#: One run, step by step. `losses [n]`; for each tensor of the model: norms of gradient and update,
+#: `[n, tensors]`, the cosine of the update with minus the gradient, `[n, tensors]`, and mean and
+#: standard deviation of the log10 learning rates, `[n, tensors]` (those the optimizer keeps; where
+#: it keeps none, the size of the update against that of the gradient).
+Inspection = collections.namedtuple(
+    'Inspection', 'names losses gradient_norms update_norms cosines rate_means rate_spreads')
+
+
+def inspect(make_optimizer, row, seed, num_steps):
+    """Runs an optimizer on a problem and looks at every step: an `Inspection`.
+
+    Args:
+      make_optimizer: builds it.
+      row: (problem spec, dataset or None, batch size or None).
+      seed: of initial values and batches.
+      num_steps: how many.
+    """
+    spec, dataset, batch_size = row
+    with tf.Graph().as_default() as graph:
+        tf.set_random_seed(seed)
+        problem, optimizer = spec.build(), make_optimizer()
+        run = metaopt.TestRun(optimizer, problem, num_steps, dataset or EMPTY_DATASET, batch_size,
+                              seed)
+        rates = getattr(optimizer, 'log_learning_rates', lambda variables: None)(run.parameters)
+        with tf.Session(graph=graph) as session:
+            run.start(session)
+            look = session.make_callable([run.objective, run.dense_gradients, run.parameters]
+                                         + ([rates] if rates else []))
+            step = session.make_callable(run.train)
+            facts = [_look_at_step(look, step, session, run) for _ in range(num_steps)]
+    names = ['%d %s' % (index, 'x'.join(map(str, shape)) or 'scalar')
+             for index, shape in enumerate(problem.param_shapes)]
+    return Inspection(names, *[np.array(values) for values in zip(*facts)])
+
+
+def _look_at_step(look, step, session, run):
+    """The fields of an `Inspection` for one step, but for the names."""
+    seen = look()
+    loss, gradients, before = seen[:3]
+    step()
+    updates = [after - old for after, old in zip(session.run(run.parameters), before)]
+    if len(seen) > 3:
+        rates = [log_rate / np.log(10.0) for log_rate in seen[3]]
+    else:
+        rates = [np.log10((np.abs(update) + 1e-30) / (np.abs(gradient) + 1e-30))
+                 for update, gradient in zip(updates, gradients)]
+    return (float(loss), [np.linalg.norm(g) for g in gradients],
+            [np.linalg.norm(u) for u in updates],
+            [_cosine(u, -g) for u, g in zip(updates, gradients)],
+            [np.mean(r) for r in rates], [np.std(r) for r in rates])
+
+
+def _cosine(left, right):
+    norms = np.linalg.norm(left) * np.linalg.norm(right)
+    return float(np.sum(left * right) / norms) if norms > 0 else 0.0
+
+
+def make_figure(title, inspection):
+    """The figure of an `Inspection`: four panels against the step, a line for each tensor."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 7.5), tight_layout=True)
+    figure.suptitle(title)
+    axes = figure.subplots(2, 2)
+    axes[0, 0].plot(inspection.losses)
+    axes[0, 0].set(ylabel='loss', yscale='log')
+    _draw_rates(axes[0, 1], inspection)
+    for index, name in enumerate(inspection.names):
+        line, = axes[1, 0].plot(inspection.update_norms[:, index], label='update, %s' % name)
+        axes[1, 0].plot(inspection.gradient_norms[:, index], ':', color=line.get_color(),
+                        label='gradient, %s' % name)
+        axes[1, 1].plot(inspection.cosines[:, index], label=name)
+    axes[1, 0].set(xlabel='step', ylabel='norm', yscale='log')
+    axes[1, 1].set(xlabel='step', ylabel='cosine of update and minus gradient', ylim=(-1.05, 1.05))
+    for panel in axes.ravel()[1:]:
+        panel.legend(fontsize='x-small')
+    return figure
+
+
+def _draw_rates(axes, inspection):
+    for index, name in enumerate(inspection.names):
+        mean, spread = inspection.rate_means[:, index], inspection.rate_spreads[:, index]
+        line, = axes.plot(mean, label=name)
+        axes.fill_between(np.arange(mean.size), mean - spread, mean + spread, alpha=0.2,
+                          color=line.get_color())
+    axes.set(ylabel='log10 learning rate, mean and spread')
