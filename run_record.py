@@ -42,6 +42,32 @@ def write(folder, script, values, seed, rows, optimizer):
         handle.write('\n')
 
 
+def read(folder):
+    """The record in a folder; None where there is none.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    path = os.path.join(folder, FILE_NAME)
+    if not os.path.exists(path):
+        return None
+    try:
+        with open(path) as handle:
+            record = json.load(handle)
+        return dict(record, flags=dict(record['flags']), seed=int(record['seed']))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError('%s is damaged: %s' % (path, error)) from error
+
+
+def differences(recorded, values, free=()):
+    """What differs between recorded flags and these, in words; flags named in `free` may."""
+    # Through JSON, so that tuples equal lists.
+    values = json.loads(json.dumps(values))
+    names = sorted((set(recorded) | set(values)) - set(free))
+    return ['--%s=%s, now %s' % (name, recorded.get(name), values.get(name)) for name in names
+            if recorded.get(name) != values.get(name)]
+
+
 def data_sources(rows):
     """Where the problems' data come from: a sorted list of words."""
     return sorted({row[1].source for row in rows if row[1] is not None})

@@ -1,0 +1,38 @@
+"""What a run writes about itself, and how that is compared."""
+
+import json
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+import run_record
+from problems import datasets
+
+ROWS = [(None, None, None), (None, datasets.random(2, 10, random_seed=1), 5)]
+
+
+def test_a_record_says_how_to_make_the_run_again(tmp_path):
+    run_record.write(str(tmp_path), 'metarun', {'alpha': 0.5}, 7, ROWS, ('L2ODM', {'units': 3}))
+    record = run_record.read(str(tmp_path))
+    assert record['flags'] == {'alpha': 0.5} and record['seed'] == 7
+    assert record['optimizer'] == {'name': 'L2ODM', 'kwargs': {'units': 3}}
+    assert record['data'] == ['synthetic']
+    assert record['versions']['tensorflow'] == tf.__version__
+    assert set(record) >= {'git_commit', 'script'}
+
+
+def test_a_folder_without_a_record(tmp_path):
+    assert run_record.read(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{"flags": 3, "seed": 1}', json.dumps({'flags': {}})])
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / 'run.json').write_text(text)
+    with pytest.raises(ValueError, match='run.json is damaged'):
+        run_record.read(str(tmp_path))
+
+
+def test_differences_name_flag_and_both_values():
+    assert run_record.differences({'a': 1, 'b': [1, 2], 'c': 3}, {'a': 2, 'b': (1, 2), 'c': 4},
+                                  free=['c']) == ['--a=1, now 2']
+    assert run_record.differences({}, {'d': True}) == ['--d=None, now True']
