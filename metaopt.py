@@ -41,9 +41,10 @@ Evaluation = collections.namedtuple('Evaluation', 'period epochs')
 Evaluation.__new__.__defaults__ = (1, 20)
 
 #: What one unroll of meta-training reports: the meta-objective (in `imitated` unrolls the imitation
-#: objective), the problem's last objective, the gradient's norm and share of non-finite entries.
+#: objective), the problem's last objective, the gradient's norm and share of non-finite entries,
+#: the number of steps.
 UnrollReport = collections.namedtuple(
-    'UnrollReport', 'meta_objective objective gradient_norm nonfinite_share penalty imitated')
+    'UnrollReport', 'meta_objective objective gradient_norm nonfinite_share penalty steps imitated')
 
 #: What meta-training ends with: the best validation cost (infinite if none was finite), where its
 #: meta-parameters are saved, and the number of meta-iterations.
@@ -130,13 +131,17 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
         progress.restore(logdir)
     draws = _draw_problems(len(problems_and_data), num_problems, select_random_problems,
                            progress.generator(_DRAWS))
-    while progress.problem < num_problems and not progress.complete:
-        spec, dataset, batch_size = problems_and_data[draws[progress.problem]]
-        training = _ProblemTraining(settings, progress, reporter, spec,
-                                    dataset or datasets.EMPTY_DATASET, batch_size)
-        for callback in callbacks or ():
-            callback(training.problem)
-        training.run()
+    reporter.begin(progress, num_problems * num_meta_iterations)
+    try:
+        while progress.problem < num_problems and not progress.complete:
+            spec, dataset, batch_size = problems_and_data[draws[progress.problem]]
+            training = _ProblemTraining(settings, progress, reporter, spec,
+                                        dataset or datasets.EMPTY_DATASET, batch_size)
+            for callback in callbacks or ():
+                callback(training.problem)
+            training.run()
+    finally:
+        reporter.end()
     checkpoint = os.path.join(logdir, BEST_CHECKPOINT + '-0') if progress.best else None
     return TrainingResult(progress.best_cost, checkpoint, progress.meta_iterations)
 
@@ -245,10 +250,24 @@ class _ProblemTraining:
             if imitates:
                 start = params if index == 0 else self._session.run(self._unroll.state.params)
                 feed.update(self._imitation_feed(start, length, scales, goes_on=imitated))
-            fetched, _, _ = self._session.run([self._step.report, self._step.train,
-                                               self._unroll.carry], feed)
+            self._run_unroll(feed, imitates)
             imitated = imitates
-            self._reporter.unroll(self._progress, UnrollReport(imitated=imitates, **fetched))
+
+    def _run_unroll(self, feed, imitates):
+        """One unroll and one step of the meta-optimizer, reported."""
+        reporter, progress, graph = self._reporter, self._progress, self._unroll
+        details, trace = {}, {}
+        if reporter.wants_details(progress):
+            details = {'objectives': graph.problem_objectives, 'state': graph.next_state.optimizer}
+        if reporter.wants_timeline(progress):
+            trace = dict(options=tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE),
+                         run_metadata=tf.RunMetadata())
+        report, details, _, _ = self._session.run(
+            [self._step.report, details, self._step.train, graph.carry], feed, **trace)
+        if trace:
+            reporter.timeline(trace['run_metadata'])
+        reporter.unroll(progress, UnrollReport(imitated=imitates, **report), details)
+        progress.unrolls += 1
 
     def _unroll_lengths(self):
         """The number of steps of each unroll of an episode."""
@@ -384,7 +403,8 @@ def _build_meta_step(optimizer, graph, settings):
     nonfinite = 1.0 - (tf.add_n([tf.reduce_sum(tf.cast(ok, tf.float32)) for ok in finite])
                        / float(sum(variable.shape.num_elements() for variable in variables)))
     report = {'meta_objective': loss, 'objective': graph.problem_objectives[-1],
-              'gradient_norm': norm, 'nonfinite_share': nonfinite, 'penalty': graph.penalty}
+              'gradient_norm': norm, 'nonfinite_share': nonfinite, 'penalty': graph.penalty,
+              'steps': graph.steps_taken}
     return _MetaStep(train, report, _checkpoint_names(optimizer, stepper, global_step))
 
 

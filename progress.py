@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 FILE_NAME = 'state.npz'
-_COUNTERS = ('problem', 'iteration', 'meta_iterations', 'best_cost', 'complete')
+_COUNTERS = ('problem', 'iteration', 'meta_iterations', 'unrolls', 'best_cost', 'complete')
 
 
 class Progress:
@@ -23,6 +23,7 @@ class Progress:
       problem: index of the current draw of a problem.
       iteration: meta-iterations done on it.
       meta_iterations: meta-iterations done in all.
+      unrolls: unrolls done in all.
       values: dict from names to arrays: meta-parameters and the meta-optimizer's slots.
       best: the same, as they were at the best validation of the current stage.
       best_cost: of that validation.
@@ -32,7 +33,7 @@ class Progress:
     def __init__(self, curriculum, seed):
         self.curriculum = curriculum
         self.seed = seed
-        self.problem = self.iteration = self.meta_iterations = 0
+        self.problem = self.iteration = self.meta_iterations = self.unrolls = 0
         self.values, self.best = {}, {}
         self.best_cost = np.inf
         self.complete = False

@@ -1,34 +1,270 @@
-"""What meta-training says while it runs."""
+"""What meta-training tells while it runs: progress on a terminal or in lines, TensorBoard, a trace.
 
+A `Reporter` is told of every unroll and validation by `metaopt.train_optimizer`; what it needs
+beyond the few numbers of each unroll it asks for (`wants_details`, `wants_timeline`), so that
+what is switched off costs nothing.
+"""
+
+import os
 import time
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+import tqdm
+
+LINE_PERIOD = 60  # seconds between lines of progress
+REFRESH_PERIOD = 0.5  # seconds between changes of the bar
+TIMELINE = 'timeline.json'
 
 
 class Reporter:
-    """Writes one line for each validation.
+    """Shows progress, writes summaries and a timeline.
 
     Args:
-      out: file to write to; None: say nothing.
+      out: file to write progress to, a bar if it is a terminal, else lines; None: show nothing.
+      summaries: a `Summaries`, or None.
+      timeline: folder for `timeline.json`, the trace of one unroll; None: write none.
+      clock: gives seconds.
     """
 
-    def __init__(self, out):
-        self._out = out
-        self._start = time.time()
-        self._reports = []
+    def __init__(self, out, summaries=None, timeline=None, clock=time.time):
+        self._display = _display(out, clock)
+        self._summaries, self._timeline = summaries, timeline
+        self._objectives = []
 
-    def unroll(self, progress, report):
-        """Takes note of an unroll."""
-        del progress
-        self._reports.append(report)
+    def begin(self, progress, num_meta_iterations):
+        """Meta-training begins, or goes on from `progress`; it shall have so many iterations."""
+        self._display.begin(progress.meta_iterations, num_meta_iterations)
+
+    def wants_details(self, progress):
+        """Whether the coming unroll shall be reported with `details`."""
+        return self._summaries is not None and self._summaries.due(progress.unrolls)
+
+    def wants_timeline(self, progress):
+        """Whether the coming unroll shall be traced; not the first, which sets the graph up."""
+        return self._timeline is not None and progress.unrolls > 0
+
+    def timeline(self, metadata):
+        """Takes the `RunMetadata` of the unroll."""
+        write_timeline(os.path.join(self._timeline, TIMELINE), metadata)
+        self._timeline = None
+
+    def unroll(self, progress, report, details=None):
+        """Takes note of an unroll.
+
+        Args:
+          progress: has `curriculum`, `meta_iterations` and `unrolls` (before this one).
+          report: a `metaopt.UnrollReport`.
+          details: where `wants_details`, a dict: `objectives [n + 1]`; `state`, the optimizer's
+            state, a nest of arrays.
+        """
+        if not report.imitated:
+            self._objectives.append(float(report.meta_objective))
+        if details:
+            self._summaries.unroll(progress, report, details)
+        self._display.unroll(progress, report)
 
     def validation(self, progress, stage, cost, improved):
         """Reports a validation, with the mean meta-objective of the unrolls since the last one."""
-        plain = [report.meta_objective for report in self._reports if not report.imitated]
         parts = ['meta-iteration %d' % progress.meta_iterations, 'stage %d' % (stage + 1)]
-        if plain:
-            parts.append('meta-objective %.4g' % (sum(plain) / len(plain)))
+        if self._objectives:
+            parts.append('meta-objective %.4g' % np.mean(self._objectives))
         parts.append('validation %.4g%s' % (cost, ' (best)' if improved else ''))
-        parts.append('%.0f s' % (time.time() - self._start))
-        self._reports = []
-        if self._out is not None:
-            self._out.write(', '.join(parts) + '\n')
-            self._out.flush()
+        self._objectives = []
+        self._display.line(parts)
+        if self._summaries is not None:
+            self._summaries.validation(progress, stage, cost)
+
+    def end(self):
+        """Meta-training has ended, or was interrupted."""
+        self._display.end()
+        if self._summaries is not None:
+            self._summaries.close()
+
+
+# Progress.
+
+
+def _display(out, clock):
+    if out is None:
+        return _Nothing()
+    return _Bar(out, clock) if getattr(out, 'isatty', lambda: False)() else _Lines(out, clock)
+
+
+class _Nothing:
+    """Shows nothing."""
+
+    def begin(self, done, total):
+        pass
+
+    def unroll(self, progress, report):
+        pass
+
+    def line(self, parts):
+        pass
+
+    def end(self):
+        pass
+
+
+class _Lines(_Nothing):
+    """A line a minute, and one for each validation."""
+
+    _period = LINE_PERIOD
+
+    def __init__(self, out, clock):
+        self._out, self._clock = out, clock
+
+    def begin(self, done, total):
+        self._begun = self._last = self._clock()
+        self._first, self._total, self._steps = done, total, 0
+
+    def unroll(self, progress, report):
+        self._steps += int(report.steps)
+        now = self._clock()
+        if now - self._last >= self._period:
+            self._show(progress, report, now)
+            self._last, self._steps = now, 0
+
+    def _show(self, progress, report, now):
+        parts = ['meta-iteration %d/%d' % (progress.meta_iterations, self._total)]
+        parts += self._status(progress, report, now)
+        done = progress.meta_iterations - self._first
+        if done:
+            left = (now - self._begun) / done * (self._total - progress.meta_iterations)
+            parts.append('%s left' % in_words(left))
+        self.line(parts)
+
+    def _status(self, progress, report, now):
+        kind = 'imitation objective' if report.imitated else 'meta-objective'
+        return ['stage %d' % (progress.curriculum.stage + 1),
+                '%s %.4g' % (kind, report.meta_objective),
+                '%.3g steps/s' % (self._steps / max(now - self._last, 1e-9))]
+
+    def line(self, parts):
+        self._write(', '.join(parts + ['%.0f s' % (self._clock() - self._begun)]))
+
+    def _write(self, text):
+        self._out.write(text + '\n')
+        self._out.flush()
+
+
+class _Bar(_Lines):
+    """A bar at the bottom of a terminal, lines of validations above it."""
+
+    _period = REFRESH_PERIOD
+
+    def begin(self, done, total):
+        super().begin(done, total)
+        self._bar = tqdm.tqdm(
+            total=total, initial=done, file=self._out, dynamic_ncols=True, leave=False,
+            unit='it', desc='meta-iteration',
+            bar_format='{desc} {n_fmt}/{total_fmt} |{bar:10}| {remaining} left{postfix}')
+
+    def _show(self, progress, report, now):
+        self._bar.n = progress.meta_iterations
+        self._bar.set_postfix_str(', '.join(self._status(progress, report, now)))
+
+    def _write(self, text):
+        self._bar.write(text, file=self._out)
+
+    def end(self):
+        self._bar.close()
+
+
+def in_words(seconds):
+    """`40 s`, `12 min`, `3.5 h`."""
+    if seconds < 100:
+        return '%.0f s' % seconds
+    return '%.0f min' % (seconds / 60) if seconds < 6000 else '%.1f h' % (seconds / 3600)
+
+
+# TensorBoard.
+
+
+class Summaries:
+    """Writes event files for TensorBoard; the steps are unrolls.
+
+    Args:
+      folder: where to.
+      period: unrolls from one report to the next.
+    """
+
+    def __init__(self, folder, period):
+        self._period = period
+        with tf.Graph().as_default():
+            self._writer = tf.summary.FileWriter(folder)
+
+    def due(self, unrolls):
+        """Whether the unroll after so many is reported."""
+        return unrolls % self._period == 0
+
+    def unroll(self, progress, report, details):
+        """Writes the numbers of an unroll and histograms of the optimizer's state."""
+        values = report._asdict()
+        kind = 'imitation_objective' if values.pop('imitated') else 'meta_objective'
+        values[kind] = values.pop('meta_objective')
+        problem = 'problem_%d' % progress.problem
+        values[problem + '/objective'] = values.pop('objective')
+        values['stage'] = progress.curriculum.stage + 1
+        summary = [_number('unroll/' + name, value) for name, value in sorted(values.items())]
+        summary.append(_histogram(problem + '/objectives', details['objectives']))
+        for name, arrays in sorted(_leaves(details['state']).items()):
+            summary.append(_histogram('state/' + name, np.concatenate(arrays)))
+        self._write(summary, progress)
+
+    def validation(self, progress, stage, cost):
+        """Writes the cost of a validation."""
+        self._write([_number('validation/cost', cost), _number('validation/stage', stage + 1)],
+                    progress)
+
+    def _write(self, values, progress):
+        self._writer.add_summary(tf.Summary(value=values), progress.unrolls)
+        self._writer.flush()
+
+    def close(self):
+        """Closes the file."""
+        self._writer.close()
+
+
+def _number(tag, value):
+    return tf.Summary.Value(tag=tag, simple_value=float(value))
+
+
+def _histogram(tag, values, bins=30):
+    """A histogram of the finite ones of `values`."""
+    values = np.asarray(values, 'float64').reshape(-1)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        values = np.zeros(1)
+    counts, edges = np.histogram(values, bins)
+    return tf.Summary.Value(tag=tag, histo=tf.HistogramProto(
+        min=values.min(), max=values.max(), num=values.size, sum=values.sum(),
+        sum_squares=np.square(values).sum(), bucket_limit=edges[1:].tolist(),
+        bucket=counts.tolist()))
+
+
+def _leaves(state, path=()):
+    """The arrays of a nest, flat, by the names of the fields that lead to them."""
+    if hasattr(state, '_asdict'):
+        children = [(path + (name,), child) for name, child in state._asdict().items()]
+    elif isinstance(state, (list, tuple)):
+        children = [(path, child) for child in state]
+    else:
+        return {'/'.join(path) or 'all': [np.reshape(state, -1)]}
+    found = {}
+    for child_path, child in children:
+        for name, arrays in _leaves(child, child_path).items():
+            found.setdefault(name, []).extend(arrays)
+    return found
+
+
+# Where the time goes.
+
+
+def write_timeline(path, metadata):
+    """Writes the step statistics of a `RunMetadata` for chrome://tracing."""
+    from tensorflow.python.client import timeline
+
+    with open(path, 'w') as handle:
+        handle.write(timeline.Timeline(metadata.step_stats).generate_chrome_trace_format())
