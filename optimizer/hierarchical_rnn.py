@@ -306,7 +306,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             scaled = utils.rms_scale(gradients, mean_squares)
             mean = None if mean_log_lr is None else chunk.spread(chunk.take(mean_log_lr))
             inputs = tf.concat(self._features(scaled, mean_squares, rows.log_lr, mean)
-                               + [chunk.membership()], 0)
+                               + [chunk.membership(), rows.parameter], 0)
             parameter = cell_step(inputs, rows.parameter, chunk.take(bias))
             out = read_out(parameter, scaled, rows.log_lr)
             proposal = Proposal(inputs[:self._num_features()], out.direction, out.attention,
@@ -404,7 +404,8 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         def move(proposals, chunks, state):
             sums = [self._tensor_inputs(*both) for both in zip(layout.chunks, proposals, chunks)]
             bias = bias_from_model(state.model[0]) if bias_from_model else 0.0
-            return [cell_step(_with_ones(layout.tensor_means(sums)), state.tensors[0], bias)]
+            inputs = _cell_inputs(layout.tensor_means(sums), state.tensors[0])
+            return [cell_step(inputs, state.tensors[0], bias)]
 
         return move
 
@@ -421,7 +422,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             return lambda tensors, state: []
         cell_step = self._cells[2].prepare()
         return lambda tensors, state: [
-            cell_step(_with_ones(tensors[0][:, -1:]), state.model[0])]
+            cell_step(_cell_inputs(tensors[0][:, -1:], state.model[0]), state.model[0])]
 
     def _scale(self, layout, directions, log_steps, offset):
         """Minus the directions, brought to RMS 1 over each tensor, times the step sizes."""
@@ -451,6 +452,6 @@ def _decay_row(rows, name, fixed, like):
     return tf.sigmoid(rows[name]) if name in rows else tf.fill([1, like.shape.as_list()[1]], fixed)
 
 
-def _with_ones(columns):
-    """`[features, T]` with a row of ones below: all columns belong to one piece."""
-    return tf.concat([columns, tf.ones([1, columns.shape.as_list()[1]])], 0)
+def _cell_inputs(columns, state):
+    """What a cell takes beside `state` where all columns belong to one piece."""
+    return tf.concat([columns, tf.ones([1, columns.shape.as_list()[1]]), state], 0)

@@ -59,22 +59,24 @@ class BiasGRUCell:
     def prepare(self):
         """Reads the weights; returns `step(inputs, state, bias=0.0)`.
 
-        `step` takes `inputs [num_inputs + pieces, N]`, whose last rows tell which piece a column
-        belongs to (`Chunk.membership`; for a single piece a row of ones), `state [num_units, N]`
-        and `bias [3 * num_units, pieces]` for r, u and c of each piece, and returns the new state.
-        The biases enter as weights of the membership rows: no pass over memory of their own.
+        `step` takes `inputs [num_inputs + pieces + num_units, N]`: the inputs proper, rows that
+        tell which piece a column belongs to (`Chunk.membership`; for a single piece a row of ones),
+        and once more the `state [num_units, N]`; and `bias [3 * num_units, pieces]` for r, u and c
+        of each piece. It returns the new state. The biases enter as weights of the membership rows,
+        and one matrix product serves both gates and the candidate.
         """
         units, split = self.num_units, self._num_inputs
         gates, candidate = tf.transpose(self._gates.matrix), tf.transpose(self._candidate.matrix)
         from_inputs = tf.concat([gates[:, :split], candidate[:, :split]], 0)
+        from_state = tf.concat([gates[:, split:], tf.zeros([units, units])], 0)
         own_bias = tf.concat([self._gates.bias, self._candidate.bias], 0)[:, tf.newaxis]
-        gates_from_state, candidate_from_state = gates[:, split:], candidate[:, split:]
+        candidate_from_state = candidate[:, split:]
 
         def step(inputs, state, bias=0.0):
-            outside = tf.matmul(tf.concat([from_inputs, own_bias + bias], 1), inputs)
-            both = tf.sigmoid(outside[:2 * units] + tf.matmul(gates_from_state, state))
-            reset, update = both[:units], both[units:]
-            new = tf.tanh(outside[2 * units:] + tf.matmul(candidate_from_state, reset * state))
+            weights = tf.concat([from_inputs, own_bias + bias, from_state], 1)
+            gates, candidate = tf.split(tf.matmul(weights, inputs), [2 * units, units], axis=0)
+            reset, update = tf.split(tf.sigmoid(gates), 2, axis=0)
+            new = tf.tanh(candidate + tf.matmul(candidate_from_state, reset * state))
             return new + update * (state - new)
 
         return step

@@ -14,18 +14,30 @@ import tensorflow.compat.v1 as tf
 RMS_EPSILON = 1e-16  # added to a mean square before its root or logarithm
 MEAN_SQUARE_EPSILON = 1e-12  # added to a squared gradient before it is averaged
 
+#: Chunks are padded to a multiple of so many columns: rows then begin at multiples of 64 bytes, and
+#: TensorFlow slices and splits along the features without copying.
+ALIGNMENT = 16
+
 #: Columns [start, start + size) of tensor number `tensor`.
 Piece = collections.namedtuple('Piece', 'tensor start size')
 
 
 class Chunk:
-    """A run of adjacent columns of the `[features, N]` layout: one or several pieces of tensors."""
+    """A run of adjacent columns of the `[features, N]` layout: one or several pieces of tensors.
+
+    Attributes:
+      pieces: the pieces; `first_piece` is the number of the first one.
+      sizes: their columns.
+      padding: columns behind them that belong to no piece and count nowhere.
+      size: all columns.
+    """
 
     def __init__(self, pieces, first_piece):
         self.pieces = pieces
         self.first_piece = first_piece
         self.sizes = [piece.size for piece in pieces]
-        self.size = sum(self.sizes)
+        self.padding = -sum(self.sizes) % ALIGNMENT
+        self.size = sum(self.sizes) + self.padding
 
     def take(self, piece_columns):
         """This chunk's columns of a `[features, all pieces]` tensor: `[features, pieces here]`."""
@@ -37,7 +49,7 @@ class Chunk:
 
     def sums(self, rows):
         """`[features, size]` -> `[features, pieces here]`, summed over each piece."""
-        if len(self.pieces) == 1:
+        if len(self.pieces) == 1 and not self.padding:
             return tf.reduce_sum(rows, axis=1, keepdims=True)
         return tf.matmul(rows, self.membership(), transpose_b=True)
 
@@ -46,7 +58,8 @@ class Chunk:
 
         As extra input rows of a matrix product these add a bias of its own to every piece.
         """
-        owners = np.repeat(np.arange(len(self.pieces), dtype=np.int32), self.sizes)
+        owners = np.repeat(np.arange(len(self.pieces) + 1, dtype=np.int32),
+                           self.sizes + [self.padding])
         return tf.one_hot(tf.constant(owners), len(self.pieces), axis=0, dtype=tf.float32)
 
 
@@ -78,22 +91,23 @@ class Layout:
 
     def _small_pieces(self, max_chunk):
         for tensor, size in enumerate(self.sizes):
-            parts = max(1, -(-size // max_chunk))
-            bounds = [size * part // parts for part in range(parts + 1)]
-            for start, end in zip(bounds, bounds[1:]):
-                yield Piece(tensor, start, end - start)
+            length = _round_up(-(-size // max(1, -(-size // max_chunk))))
+            for start in range(0, max(1, size), max(1, length)):
+                yield Piece(tensor, start, min(length, size - start))
 
     def to_chunks(self, tensors):
         """A list of tensors -> a list with one `[1, chunk size]` float32 row for each chunk."""
         flat = [tf.reshape(tf.cast(tensor, tf.float32), [1, -1]) for tensor in tensors]
-        return [_join([_slice(flat[p.tensor], p, self.sizes[p.tensor]) for p in chunk.pieces])
+        return [_join([_slice(flat[p.tensor], p, self.sizes[p.tensor]) for p in chunk.pieces]
+                      + ([tf.zeros([1, chunk.padding])] if chunk.padding else []))
                 for chunk in self.chunks]
 
     def to_tensors(self, rows):
         """The inverse of `to_chunks`: one row for each chunk -> a list of shaped tensors."""
         parts = [[] for _ in self.shapes]
         for chunk, row in zip(self.chunks, rows):
-            split = [row] if len(chunk.pieces) == 1 else tf.split(row, chunk.sizes, axis=1)
+            sizes = chunk.sizes + ([chunk.padding] if chunk.padding else [])
+            split = [row] if len(sizes) == 1 else tf.split(row, sizes, axis=1)
             for piece, part in zip(chunk.pieces, split):
                 parts[piece.tensor].append(part)
         return [tf.reshape(_join(part), shape) for part, shape in zip(parts, self.shapes)]
@@ -114,6 +128,11 @@ class Layout:
         for row, piece in enumerate(self.pieces):
             average[row, piece.tensor] = 1.0 / max(1, self.sizes[piece.tensor])
         return tf.matmul(sums, tf.constant(average))
+
+
+def _round_up(size):
+    """The least multiple of `ALIGNMENT` that is not below `size`."""
+    return size + -size % ALIGNMENT
 
 
 def _slice(row, piece, size):
@@ -145,7 +164,14 @@ def mean_square(gradient, decay, previous):
 
 def rms_scale(gradient, mean_squared):
     """`asinh(gradient / sqrt(mean_squared + 1e-16))`: the gradient against its RMS, squashed."""
-    return tf.asinh(gradient * tf.rsqrt(mean_squared + RMS_EPSILON))
+    return asinh(gradient * tf.rsqrt(mean_squared + RMS_EPSILON))
+
+
+def asinh(x):
+    """`tf.asinh`, several times as fast: made of functions that TensorFlow vectorizes."""
+    sign = 1.0 - 2.0 * tf.cast(x < 0.0, tf.float32)  # not tf.sign: its zero would stop gradients
+    square = tf.square(x)
+    return sign * tf.log1p(sign * x + square / (tf.sqrt(square + 1.0) + 1.0))
 
 
 def initial_log_rates(shape, lr_range, seed=None):
