@@ -72,7 +72,7 @@ class TrainableOptimizer(tf.train.Optimizer):
         Where a graph holds several optimizers TensorFlow numbers the later variables' names; in
         `named_meta_parameters`, and so in checkpoints, they keep the published ones.
         """
-        with tf.name_scope(OPTIMIZER_SCOPE + '/'):
+        with tf.init_scope(), tf.name_scope(OPTIMIZER_SCOPE + '/'):
             variable = tf.Variable(initializer(shape, dtype=tf.float32), trainable=False,
                                    dtype=tf.float32, name=name)
         self._meta_parameters['%s/%s' % (OPTIMIZER_SCOPE, name)] = variable
@@ -108,7 +108,8 @@ class TrainableOptimizer(tf.train.Optimizer):
         if wrong:
             raise ValueError('The checkpoint %s does not hold the meta-parameters of %s. Expected '
                              '(found): %s.' % (path, self.get_name(), ', '.join(wrong)))
-        tf.train.init_from_checkpoint(path, self._meta_parameters)
+        with tf.init_scope():
+            tf.train.init_from_checkpoint(path, self._meta_parameters)
 
     # Use as a tf.train.Optimizer.
 
@@ -336,6 +337,7 @@ def with_constants(cls, values):
             if value is None or value.shape != tuple(shape):
                 raise ValueError('The meta-parameters of %s lack %s %s.'
                                  % (cls.__name__, name, tuple(shape)))
+            self._meta_parameters['%s/%s' % (OPTIMIZER_SCOPE, name)] = value
             return value
 
     return Constants

@@ -39,22 +39,21 @@ def _switch(mode):
 
 
 @pytest.fixture(scope='session')
-def run_folder(tmp_path_factory):
+def make_run_folder(tmp_path_factory):
+    """A function (name of an optimizer, keyword arguments) -> a new folder of a run of it."""
+    return lambda name, arguments: _make_run(tmp_path_factory.mktemp(name), name, arguments)
+
+
+@pytest.fixture(scope='session')
+def run_folder(make_run_folder):
     """The folder of a run: a HierarchicalRNN that was not trained."""
-    return make_run(tmp_path_factory.mktemp('run'), 'HierarchicalRNN', {
-        'level_sizes': [6, 5, 4], 'init_lr_range': [3e-3, 3e-3], 'use_gradient_shortcut': True,
+    return make_run_folder('HierarchicalRNN', {
+        'level_sizes': [6, 5, 4], 'init_lr_range': [2e-2, 2e-2], 'use_gradient_shortcut': True,
         'rnn_readout_scale': 0.1, 'random_seed': 1})
 
 
-@pytest.fixture
-def make_run_folder(tmp_path):
-    """A function (name of an optimizer, keyword arguments) -> the folder of a run of it."""
-    return lambda name, arguments: make_run(tmp_path / name, name, arguments)
-
-
-def make_run(folder, name, arguments):
+def _make_run(folder, name, arguments):
     """Writes what a run leaves: `run.json` and the checkpoint of the best meta-parameters."""
-    folder.mkdir(exist_ok=True)
     (folder / 'run.json').write_text(json.dumps(
         {'optimizer': {'name': name, 'kwargs': arguments}, 'seed': 1}))
     with tf.Graph().as_default(), tf.Session() as session:

@@ -1,0 +1,225 @@
+"""The Keras optimizer: same trajectory as the version-1 class; compile, fit, save, load, XLA.
+
+Keras needs eager execution, which the other tests switch off: this file runs itself as a script in
+a process of its own, once, and each test looks at one of its findings.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+START = [np.array([[0.5, 1.0, -2.0], [0.3, 0.1, -0.7]], 'float32'), np.zeros([3], 'float32')]
+INPUTS = np.random.RandomState(0).standard_normal([16, 2]).astype('float32')
+TARGETS = (INPUTS.dot([[1.0, -1.0, 0.5], [0.0, 2.0, 1.0]]) + 0.3).astype('float32')
+STEPS = 10
+ATTENTION = {'level_sizes': [5, 4, 3], 'init_lr_range': [1e-2, 1e-2], 'use_attention': True,
+             'random_seed': 3}
+
+pytestmark = pytest.mark.skipif(tf.__version__ < '2', reason='TensorFlow 1 has no Keras 3')
+
+
+# In the process of its own.
+
+
+def linear_model(keras):
+    model = keras.Sequential([keras.Input([2]), keras.layers.Dense(3)])
+    model.set_weights(START)
+    return model
+
+
+def fit(keras, optimizer, epochs=STEPS, model=None, jit_compile=False):
+    """Trains a linear model, a full batch each step."""
+    model = model or linear_model(keras)
+    model.compile(optimizer=optimizer, loss='mse', jit_compile=jit_compile)
+    losses = model.fit(INPUTS, TARGETS, batch_size=16, epochs=epochs, verbose=0,
+                       shuffle=False).history['loss']
+    return model, losses
+
+
+def weights_of(model):
+    return [weight.tolist() for weight in model.get_weights()]
+
+
+def find_trajectories(keras, make, folders, scratch):
+    """The final weights for each folder, and for the first one compiled with XLA, too."""
+    plain = [weights_of(fit(keras, make(folder))[0]) for folder in folders]
+    return plain + [weights_of(fit(keras, make(folders[0]), jit_compile=True)[0])]
+
+
+def find_saved(keras, make, folders, scratch):
+    """Training on after saving and loading, without the folder; and in one go."""
+    whole, _ = fit(keras, make(folders[0]))
+    model, _ = fit(keras, make(folders[0]), epochs=4)
+    path = os.path.join(scratch, 'model.keras')
+    model.save(path)
+    os.rename(folders[0], folders[0] + '_moved')
+    loaded = keras.models.load_model(path)
+    os.rename(folders[0] + '_moved', folders[0])
+    loaded.fit(INPUTS, TARGETS, batch_size=16, epochs=STEPS - 4, verbose=0, shuffle=False)
+    return [weights_of(loaded), weights_of(whole)]
+
+
+def find_learning_rates(keras, make, folders, scratch):
+    """With rate 0 nothing moves; 2 is twice the first step of 1."""
+    found = [weights_of(fit(keras, make(folders[0], learning_rate=rate), epochs=1)[0])
+             for rate in (0.0, 1.0, 2.0)]
+    config = make(folders[0], learning_rate=0.5, clipnorm=1.0).get_config()
+    return [found, config['learning_rate'], config['clipnorm']]
+
+
+def find_embedding(keras, make, folders, scratch):
+    """A table [5, 2] of ones of which rows 1 and 3 are used."""
+    model = keras.Sequential([keras.Input([2], dtype='int32'), keras.layers.Embedding(5, 2)])
+    model.set_weights([np.ones([5, 2], 'float32')])
+    model.compile(optimizer=make(folders[0]), loss='mse', jit_compile=False)
+    model.fit(np.array([[1, 3]]), np.zeros([1, 2, 2]), epochs=3, verbose=0)
+    return weights_of(model)[0]
+
+
+def find_float16(keras, make, folders, scratch):
+    """Variables of float16, and a loss-scaling optimizer around ours."""
+    losses = []
+    for policy in ('float16', 'mixed_float16'):
+        keras.config.set_dtype_policy(policy)
+        model = keras.Sequential([keras.Input([2]), keras.layers.Dense(3)])
+        losses.append(fit(keras, make(folders[0]), epochs=20, model=model)[1])
+    keras.config.set_dtype_policy('float32')
+    return losses
+
+
+def find_unused(keras, make, folders, scratch):
+    """Eager `apply` with a variable that has no gradient."""
+    variables = [keras.Variable(value) for value in START]
+    make(folders[0]).apply([np.ones([2, 3], 'float32'), None], variables)
+    return [variable.numpy().tolist() for variable in variables]
+
+
+def find_digits(keras, make, folders, scratch):
+    """Losses of a small convolutional network on handwritten digits."""
+    from sklearn.datasets import load_digits
+    keras.utils.set_random_seed(1)
+    images, labels = load_digits(return_X_y=True)
+    images = images[:512].reshape([-1, 8, 8, 1]).astype('float32') / 16
+    model = keras.Sequential([
+        keras.Input([8, 8, 1]), keras.layers.Conv2D(8, 3, activation='relu'),
+        keras.layers.MaxPooling2D(), keras.layers.Flatten(), keras.layers.Dense(10)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=make(folders[0]), loss=loss, jit_compile=False)
+    return model.fit(images, labels[:512], epochs=5, batch_size=64, verbose=0).history['loss']
+
+
+def find_errors(keras, make, folders, scratch):
+    """The messages of wrong uses."""
+    from optimizer import load
+    messages = []
+    for wrong in (lambda: make(os.path.join(scratch, 'absent')), make,
+                  lambda: load(folders[0]).apply_gradients([])):
+        try:
+            wrong()
+            messages.append(None)
+        except (ValueError, RuntimeError) as error:
+            messages.append(str(error))
+    return messages
+
+
+def main(scratch, folders):
+    import keras
+
+    from keras_optimizer import LearnedOptimizer
+    findings = {name[len('find_'):]: find(keras, LearnedOptimizer, folders, scratch)
+                for name, find in globals().items() if name.startswith('find_')}
+    with open(os.path.join(scratch, 'findings.json'), 'w') as file:
+        json.dump(findings, file)
+
+
+# The tests.
+
+
+@pytest.fixture(scope='module')
+def folders(run_folder, make_run_folder):
+    return [run_folder, make_run_folder('HierarchicalRNN', ATTENTION),
+            make_run_folder('RNNProp', {'units': 4})]
+
+
+@pytest.fixture(scope='module')
+def findings(folders, tmp_path_factory):
+    scratch = str(tmp_path_factory.mktemp('keras'))
+    root = os.path.dirname(HERE)
+    done = subprocess.run(
+        [sys.executable, os.path.abspath(__file__), scratch] + folders, stderr=subprocess.PIPE,
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join([root, HERE]), KERAS_BACKEND='tensorflow'))
+    assert done.returncode == 0, done.stderr.decode()
+    with open(os.path.join(scratch, 'findings.json')) as file:
+        return json.load(file)
+
+
+def version_one(folder):
+    """The same training in a graph with the version-1 class."""
+    from optimizer import load
+    weights, bias = (tf.Variable(value) for value in START)
+    loss = tf.reduce_mean(tf.square(tf.matmul(INPUTS, weights) + bias - TARGETS))
+    train = load(folder).minimize(loss)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(STEPS):
+            session.run(train)
+        return session.run([weights, bias])
+
+
+@pytest.mark.parametrize('index, tolerance', [(0, 3e-7), (1, 3e-7), (2, 3e-7), (3, 3e-6)])
+def test_trajectory_is_that_of_version_one(findings, folders, index, tolerance):
+    expected = version_one((folders + folders[:1])[index])
+    for found, value in zip(findings['trajectories'][index], expected):
+        np.testing.assert_allclose(found, value, rtol=tolerance, atol=tolerance)
+
+
+def test_saving_and_loading(findings):
+    for one, other in zip(*findings['saved']):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+
+def test_learning_rate_is_a_factor(findings):
+    (still, once, twice), rate, clipnorm = findings['learning_rates']
+    for start, *moved in zip(START, still, once, twice):
+        np.testing.assert_array_equal(moved[0], start)
+        np.testing.assert_allclose(moved[2] - start, 2 * (moved[1] - start), atol=1e-6)
+    assert (rate, clipnorm) == (0.5, 1.0)
+
+
+def test_rows_without_gradient_stay(findings):
+    table = np.array(findings['embedding'])
+    np.testing.assert_array_equal(table[[0, 2, 4]], 1.0)
+    assert (table[[1, 3]] != 1.0).all()
+
+
+def test_float16(findings):
+    for losses in findings['float16']:
+        assert np.isfinite(losses).all() and losses[-1] < losses[0]
+
+
+def test_variable_without_gradient_stays(findings):
+    used, unused = findings['unused']
+    assert (np.array(used, 'float32') != START[0]).all()
+    np.testing.assert_array_equal(unused, START[1])
+
+
+def test_digits(findings):
+    losses = findings['digits']
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_errors(findings):
+    absent, nothing, eager = findings['errors']
+    assert 'no folder' in absent
+    assert 'needs the folder of a run' in nothing
+    assert 'keras_optimizer.LearnedOptimizer' in eager
+
+
+if __name__ == '__main__':
+    main(sys.argv[1], sys.argv[2:])
