@@ -1,0 +1,43 @@
+"""The code in README's section on using a learned optimizer runs as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SECTION = 'Use a learned optimizer in your model'
+
+
+def blocks(kind):
+    """The code blocks ```python (kind '') or ```python KIND of the section."""
+    path = os.path.join(ROOT, 'README.md')
+    text = open(path, encoding='utf-8').read() if os.path.exists(path) else ''
+    found = re.search(r'^## %s\n(.*?)(?=^## |\Z)' % SECTION, text, re.DOTALL | re.MULTILINE)
+    if not found:
+        pytest.skip('README.md has no section "%s"' % SECTION)
+    return re.findall(r'^```python%s\n(.*?)^```' % (' ' + kind if kind else ''), found.group(1),
+                      re.DOTALL | re.MULTILINE)
+
+
+def test_graph_blocks(run_folder, tmp_path):
+    """One after another, as a reader would type them."""
+    code = blocks('')
+    names = {'folder': run_folder, 'checkpoints': str(tmp_path)}
+    assert code
+    for block in code:
+        exec(block, names)
+    assert tf.train.latest_checkpoint(str(tmp_path)).endswith('model.ckpt-20')
+
+
+@pytest.mark.skipif(tf.__version__ < '2', reason='TensorFlow 1 has no Keras 3')
+def test_keras_blocks(run_folder, tmp_path):
+    code = blocks('keras')
+    assert code
+    prelude = 'folder, checkpoints = %r, %r\n' % (run_folder, str(tmp_path))
+    done = subprocess.run([sys.executable, '-c', prelude + ''.join(code)], cwd=ROOT,
+                          stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr.decode()
