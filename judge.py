@@ -1,0 +1,123 @@
+"""Judges the optimizers of `pretrained/` on problems that none of them was trained on.
+
+`python judge.py [folder ...]` runs each, untuned, against the hand-tuned rules, each at the best
+learning rate of its grid for that problem, and writes a card into every folder and the tables into
+`pretrained/results.md`.
+"""
+
+import collections
+import json
+import os
+import sys
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+import numpy as np  # noqa: E402
+import tensorflow.compat.v1 as tf  # noqa: E402
+
+import comparison  # noqa: E402
+from optimizer import load  # noqa: E402
+from problems import datasets, problem_sets  # noqa: E402
+from problems import problem_generator as pg  # noqa: E402
+from problems.problem_spec import Spec  # noqa: E402
+
+FOLDER = 'pretrained'
+SEEDS = (6, 12, 18, 24, 30)
+STEPS, LONG_STEPS = 1000, 10000
+RIVALS = ('SGD', 'Momentum', 'Adam', 'RMSProp')
+CARD_STEPS = 100  # the length of the runs that a test makes again
+
+#: A problem to judge on: its name, (spec, dataset, batch size), steps.
+Trial = collections.namedtuple('Trial', 'name row steps')
+
+
+def trials():
+    """The held-out problems, on the embedded digits."""
+    source = datasets.DataSource('digits')
+    test, train = datasets.mnist(False, source), datasets.mnist(True, source)
+
+    def mlp(hidden, activation, dataset=test, batch_size=128):
+        return (Spec(pg.FullyConnected, (784, 10),
+                     {'hidden_sizes': hidden, 'activation': activation}), dataset, batch_size)
+
+    sigmoid, relu = tf.nn.sigmoid, tf.nn.relu
+    convnets = [sets(source)[0] for sets in (problem_sets.test_mnist_conv_orig_problems,
+                                             problem_sets.test_mnist_conv_problems)]
+    softmax = (Spec(pg.SoftmaxRegression, (784, 10), {}), test, 128)
+    return [
+        Trial('MLP 20, sigmoid', mlp((20,), sigmoid), STEPS),
+        Trial('MLP 20, relu', mlp((20,), relu), STEPS),
+        Trial('MLP 20-20, sigmoid', mlp((20, 20), sigmoid), STEPS),
+        Trial('MLP 64, sigmoid', mlp((64,), sigmoid), STEPS),
+        Trial('MLP 20, relu, batch 32', mlp((20,), relu, train, 32), STEPS),
+        Trial('MLP 20, relu, batch 512', mlp((20,), relu, train, 512), STEPS),
+        Trial('softmax regression', softmax, STEPS),
+        Trial('convnet 8-8', convnets[0], STEPS),
+        Trial('convnet 16-32 with dense layer', convnets[1], STEPS),
+        Trial('MLP 20, sigmoid, 10,000 steps', mlp((20,), sigmoid), LONG_STEPS),
+        Trial('MLP 20, relu, 10,000 steps', mlp((20,), relu), LONG_STEPS),
+    ]
+
+
+def entrant(folder):
+    """The pretrained optimizer of a folder."""
+    return comparison.Entrant(os.path.basename(folder), None, lambda: load(folder))
+
+
+def run(one, trial, seeds=SEEDS, steps=None):
+    """The curves of an entrant on a trial, one for each seed."""
+    return [comparison.run(one, trial.name, trial.row, seed, steps or trial.steps)
+            for seed in seeds]
+
+
+def best_of_grid(name, trial):
+    """A hand-tuned rule at the learning rate that is best with the first seed."""
+    grid = comparison.entrants([name], comparison.LEARNING_RATES, None)
+    ends = [comparison.final_loss(run(one, trial, SEEDS[:1], min(trial.steps, STEPS))[0].losses)
+            for one in grid]
+    return grid[int(np.argmin(ends))]
+
+
+def judge(folders):
+    """All curves: of the pretrained optimizers and of their rivals."""
+    curves = []
+    for trial in trials():
+        rivals = [best_of_grid(name, trial) for name in RIVALS]
+        for one in [entrant(folder) for folder in folders] + rivals:
+            new = run(one, trial)
+            curves += new
+            print('%s, %s: %.3g' % (trial.name, comparison.label(one), np.mean(
+                [comparison.final_loss(curve.losses) for curve in new])), flush=True)
+    return curves
+
+
+def write_card(folder, curves):
+    """`card.json`: the losses of short runs, which a test makes again; `curves.png`."""
+    name = os.path.basename(folder)
+    rows = [{'problem': curve.problem, 'seed': curve.seed,
+             'loss': comparison.final_loss(curve.losses[:CARD_STEPS])}
+            for curve in curves if curve.optimizer == name and curve.seed == SEEDS[0]]
+    with open(os.path.join(folder, 'card.json'), 'w') as handle:
+        json.dump({'steps': CARD_STEPS, 'rows': rows}, handle, indent=2)
+        handle.write('\n')
+    shown = [curve for curve in curves if curve.optimizer == name or curve.optimizer in RIVALS]
+    comparison.draw_curves(os.path.join(folder, 'curves.png'), shown,
+                           comparison.summarize(shown))
+
+
+def main(folders):
+    """Judges the pretrained optimizers in these folders, or in all."""
+    folders = [folder.rstrip('/') for folder in folders] or sorted(
+        os.path.join(FOLDER, name) for name in os.listdir(FOLDER)
+        if os.path.exists(os.path.join(FOLDER, name, 'run.json')))
+    tf.disable_v2_behavior()
+    tf.enable_resource_variables()
+    tf.logging.set_verbosity(tf.logging.ERROR)
+    curves = judge(folders)
+    comparison.write_summary(os.path.join(FOLDER, 'results.md'), comparison.summarize(curves))
+    for folder in folders:
+        write_card(folder, curves)
+
+
+if __name__ == '__main__':
+    main(sys.argv[1:])
