@@ -5,7 +5,7 @@ VENV_TF1 := .venv-tf1
 PIP := -m pip install -qq --disable-pip-version-check
 PYTEST := -m pytest -q -n 2
 # TensorFlow's start-up chatter.
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-tf1 lint bazel clean

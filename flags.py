@@ -5,12 +5,13 @@ Flags `--include_<set>_problems` come from the table of problem sets.
 """
 
 import collections
+import contextlib
 import math
 import os
 import sys
 
 import tensorflow.compat.v1 as tf
-from absl import app
+from absl import app, logging
 from absl import flags as absl_flags
 
 import comparison
@@ -187,8 +188,9 @@ GROUPS = collections.OrderedDict([
                  POSITIVE),
         _metarun('save_period', 1, 'Meta-iterations from one saving of the run\'s state to the '
                  'next.', POSITIVE),
-        _metarun('resume', True, 'Go on from the state that is saved in the run folder, if any; '
-                 'else begin anew.'),
+        _metarun('overwrite', False, 'Begin anew where the run folder holds a run; else go on with '
+                 'that run.'),
+        _metarun('random_scaling', False, 'Train in coordinates of random size, as RNNProp was.'),
     ]),
     ('curriculum', [
         _metarun('if_cl', False, 'Curriculum: episodes grow longer, stage by stage.'),
@@ -239,9 +241,14 @@ GROUPS = collections.OrderedDict([
         _metatest('restore_model_name', '', 'Checkpoint in the run folder; empty: model.ckpt-0, or '
                   'else the latest.'),
     ]),
+    ('reports', [
+        _both('quiet', False, 'Write nothing but errors.'),
+        _metarun('summary_period', 0, 'Unrolls from one report for TensorBoard to the next, in the '
+                 'run folder; 0: none.', NOT_NEGATIVE),
+        _training('set_profiling', False, 'Write a timeline of one unroll into the run folder, for '
+                  'chrome://tracing.'),
+    ]),
     ('machine', [
-        _nowhere('set_profiling', False, 'Write a timeline of one unroll into the run folder, for '
-                 'chrome://tracing.'),
         _nowhere('xla', False, 'Compile with XLA.'),
         _nowhere('ps_tasks', 0, 'Parameter servers; 0: train on this machine alone.',
                  NOT_NEGATIVE),
@@ -249,6 +256,10 @@ GROUPS = collections.OrderedDict([
         _training('task', 0, 'Index of this worker; only worker 0 saves.', NOT_NEGATIVE),
     ]),
 ])
+
+#: Flags that may differ where a run goes on.
+FREE = ('train_dir', 'data_dir', 'seed', 'save_period', 'overwrite', 'quiet', 'summary_period',
+        'set_profiling')
 
 #: All flags.
 FLAGS = [flag for group in GROUPS.values() for flag in group]
@@ -528,13 +539,26 @@ def _parse(script, args):
 
 
 def _run(script, main, values):
+    _set_verbosity(values)
     tf.disable_v2_behavior()
     tf.enable_resource_variables()
     tf.enable_control_flow_v2()
     try:
-        main(values)
+        with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(
+                nowhere if values.quiet else sys.stdout):
+            main(values)
     except (FlagError, DataError) as error:
         fail(script, error)
+    except KeyboardInterrupt:
+        sys.stderr.write('%s: interrupted\n' % script)
+        sys.exit(130)
+
+
+def _set_verbosity(values):
+    """TensorFlow's Python code reports errors, and what else --verbosity asks for."""
+    chosen = values['verbosity']
+    tf.logging.set_verbosity(logging.converter.absl_to_standard(chosen.value) if chosen.present
+                             else tf.logging.ERROR)
 
 
 def fail(script, error):

@@ -1,13 +1,14 @@
 """Evaluates a learned optimizer and compares it: `python metatest.py --train_dir=... ...`."""
 
+import quiet  # noqa: F401  before all else: it silences TensorFlow's import
+
+# isort: split
 import os
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-
-import comparison  # noqa: E402
-import flags  # noqa: E402
-import inspection  # noqa: E402
-import run_record  # noqa: E402
+import comparison
+import flags
+import inspection
+import run_record
 
 
 def main(values):

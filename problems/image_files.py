@@ -71,7 +71,7 @@ def load_mnist(train, source):
     if source.mnist_source == 'mnist':
         raise DataError('MNIST is not to be had: put mnist.npz into '
                         + _places(source.data_dir))
-    return _announced(_digits(train))
+    return _digits(train)
 
 
 def load_cifar10(train, source):
@@ -94,11 +94,6 @@ def _images(pixels, labels, source):
     data = np.asarray(pixels, 'float32') / 255
     return _Images(data.reshape(data.shape[:3] + (-1,)),
                    np.asarray(labels, 'int32').reshape(-1), source)
-
-
-def _announced(images):
-    logging.info('MNIST is not to be had, using %s', images.source)
-    return images
 
 
 def _digits(train):

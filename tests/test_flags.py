@@ -242,7 +242,8 @@ def test_help_of_flags_without_effect():
     ('metatest', ['--test_optimizer=L2o,Sgd'], '--test_optimizer'),
 ])
 def test_one_line_and_exit_status_2(script, arguments, named, tmp_path):
-    done = subprocess.run([sys.executable, os.path.join(HERE, '..', script + '.py')] + arguments,
+    path = {'metarun': metarun, 'metatest': metatest}[script].__file__
+    done = subprocess.run([sys.executable, os.path.abspath(path)] + arguments,
                           cwd=str(tmp_path), capture_output=True, text=True)
     assert done.returncode == 2 and not done.stdout
     line = done.stderr.splitlines()[-1]
