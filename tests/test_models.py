@@ -142,5 +142,5 @@ def meta_training(learned):
     gradients, _ = tf.clip_by_global_norm(tf.gradients(unroll.meta_objective, variables), 1.0)
     step = tf.train.AdamOptimizer(0.01).apply_gradients(zip(gradients, variables))
     start = 0.1 * np.random.RandomState(0).standard_normal(20)
-    return step, unroll, {unroll.objective_weights: np.full(20, 0.05), unroll.batches: np.zeros([20, 0]),
-                          unroll.initial_params[0]: start}
+    return step, unroll, {unroll.objective_weights: np.full(20, 0.05),
+                          unroll.batches: np.zeros([20, 0]), unroll.initial_params[0]: start}
