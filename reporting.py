@@ -156,10 +156,11 @@ class _Bar(_Lines):
 
     def begin(self, done, total):
         super().begin(done, total)
+        sized = _has_size(self._out)
         self._bar = tqdm.tqdm(
-            total=total, initial=done, file=self._out, dynamic_ncols=True, leave=False,
-            unit='it', desc='meta-iteration',
-            bar_format='{desc} {n_fmt}/{total_fmt} |{bar:10}| {remaining} left{postfix}')
+            total=total, initial=done, file=self._out, leave=False, desc='meta-iteration',
+            dynamic_ncols=sized, ncols=None if sized else 80, nrows=None if sized else 24,
+            bar_format='{desc} {n_fmt}/{total_fmt} |{bar:5}| {remaining} left{postfix}')
 
     def _show(self, progress, report, now):
         self._bar.n = progress.meta_iterations
@@ -170,6 +171,14 @@ class _Bar(_Lines):
 
     def end(self):
         self._bar.close()
+
+
+def _has_size(terminal):
+    """Whether a terminal knows its size: some pseudo-terminals say 0."""
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
 
 
 def in_words(seconds):

@@ -1,10 +1,14 @@
 """What meta-training tells: lines, a bar on a terminal, event files, a timeline."""
 
 import collections
+import fcntl
 import glob
 import io
 import json
 import os
+import pty
+import struct
+import termios
 
 import numpy as np
 import pytest
@@ -106,6 +110,23 @@ def test_a_bar_on_a_terminal():
     assert 'meta-iteration 1/4' in text and '500 steps/s' in text and 'left, stage 1' in text
     assert 'validation 2 (best), 1 s\n' in text
     assert text.rstrip(' ').endswith('\r')  # the bar is wiped away
+
+
+@pytest.mark.parametrize('columns', [0, 60])
+def test_a_bar_fits_its_terminal(columns):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('HHHH', columns and 24, columns, 0, 0))
+    with os.fdopen(theirs, 'w') as out:
+        progress, clock = new_progress(), Clock()
+        reporter = reporting.Reporter(out, clock=clock)
+        reporter.begin(progress, 4)
+        clock.now += 1
+        reporter.unroll(progress, report(steps=123456))
+        shown = os.read(ours, 65536).decode().split('\r')
+        reporter.end()
+    os.close(ours)
+    assert any('meta-iteration 0/4' in line for line in shown)
+    assert max(map(len, shown)) <= (columns or 80)
 
 
 @pytest.mark.parametrize('seconds, words', [

@@ -46,7 +46,7 @@ def run(folder, script, *arguments):
 
 def run_on_a_terminal(folder, script, *arguments):
     """Exit status and output of a script whose standard output is a pseudo-terminal."""
-    ours, theirs = pty.openpty()
+    ours, theirs = pty.openpty()  # of width 0, as in some containers
     child = subprocess.Popen(command(script, *arguments), cwd=str(folder), env=environment(),
                              stdout=theirs, stderr=theirs, close_fds=True)
     os.close(theirs)
