@@ -211,6 +211,7 @@ def test_two_optimizers_in_one_graph(make_run_folder, run_folder, tmp_path):
             assert_all_equal(values, alone(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('gate', [tf.train.Optimizer.GATE_NONE, tf.train.Optimizer.GATE_OP,
                                   tf.train.Optimizer.GATE_GRAPH])
 def test_gate_gradients(run_folder, gate):
@@ -219,6 +220,7 @@ def test_gate_gradients(run_folder, gate):
     assert_all_equal(run_steps(train, here.variables), alone(run_folder))
 
 
+@pytest.mark.slow
 def test_inside_of_a_condition(run_folder, tensorflow_mode):
     """Training every other step; the state is created outside of the branch."""
     if tensorflow_mode.control_flow_v2 and not tensorflow_mode.resource_variables:
@@ -336,7 +338,7 @@ def _embedding(ids):
 
 
 @pytest.mark.parametrize('name', sorted(SPARSE))
-def test_rows_without_gradient_keep_values_and_state(name, tensorflow_mode):
+def test_rows_without_gradient_keep_values_and_state(name):
     learned = OPTIMIZERS[name](**SPARSE[name])
     ids = tf.placeholder(tf.int32, [None])
     variables, loss = _embedding(ids)

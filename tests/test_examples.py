@@ -27,6 +27,7 @@ def test_monitored_session_goes_on(run_folder, tmp_path):
     assert os.path.basename(tf.train.latest_checkpoint(str(tmp_path))) == 'model.ckpt-100'
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(tf.__version__ < '2', reason='TensorFlow 1 has no Keras 3')
 def test_keras_fit(run_folder):
     output = subprocess.check_output([sys.executable, '-m', 'examples.keras_fit', run_folder],

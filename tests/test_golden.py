@@ -216,5 +216,6 @@ def test_meta_gradient(case):
     check_meta_gradient(case)
 
 
+@pytest.mark.slow
 def test_meta_gradient_in_every_mode(tensorflow_mode):
     check_meta_gradient(META_GRADIENTS[0])

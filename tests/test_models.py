@@ -115,6 +115,7 @@ def test_hand_made_rules_train(name, arguments, model):
     assert np.isfinite(after) and after < 0.99 * before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name, arguments', [
     ('CoordinatewiseRNN', {'cell_sizes': [8], 'cell_cls': 'LSTMCell', 'random_seed': 1,
                            'init_lr_range': [1e-3, 1e-3]}),

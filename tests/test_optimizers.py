@@ -379,7 +379,8 @@ class Chunked(HierarchicalRNN):
         return utils.Layout(shapes, max_chunk=16, max_pieces=2)
 
 
-@pytest.mark.parametrize('changes', [{}, {'use_problem_lr_mean': False, 'use_attention': True}])
+@pytest.mark.parametrize('changes', [pytest.param({}, marks=pytest.mark.slow), {
+    'use_problem_lr_mean': False, 'use_attention': True}])
 def test_chunks_do_not_change_the_result(changes):
     arguments = dict(HIERARCHICAL, **changes)
     whole, cut = HierarchicalRNN(**arguments), Chunked(**arguments)
@@ -420,7 +421,7 @@ def test_many_tensors():
         assert session.run(loss) < before
 
 
-@pytest.mark.parametrize('shortcut', [True, False])
+@pytest.mark.parametrize('shortcut', [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_attention(shortcut):
     """The variables are the attended points; unroll and `apply_gradients` agree on both."""
     optimizer = make('HierarchicalRNN', use_attention=True, use_gradient_shortcut=shortcut)
@@ -469,6 +470,7 @@ def _one_step(**changes):
         return session.run(model.variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('choice', [
     dict(zip(FEATURES, on)) for on in itertools.product([False, True], repeat=len(FEATURES))
     if sum(on) in (0, 1, len(FEATURES))], ids=lambda choice: '-'.join(
@@ -477,6 +479,7 @@ def test_features(choice):
     assert all(np.isfinite(value).all() for value in _one_step(**choice))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('levels, off', [([4, 3, 2], off) for off in DECAYS] + [
     ([4], DECAYS[0]), ([4, 3], DECAYS[-1])])
 def test_levels_and_decays(levels, off):

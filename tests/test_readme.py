@@ -33,6 +33,7 @@ def test_graph_blocks(run_folder, tmp_path):
     assert tf.train.latest_checkpoint(str(tmp_path)).endswith('model.ckpt-20')
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(tf.__version__ < '2', reason='TensorFlow 1 has no Keras 3')
 def test_keras_blocks(run_folder, tmp_path):
     code = blocks('keras')
