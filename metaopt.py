@@ -200,7 +200,7 @@ class _ProblemTraining:
     def run(self):
         """Runs what is left of this problem's meta-iterations and goes on to the next problem."""
         progress, settings = self._progress, self._settings
-        with tf.Session(graph=self._graph) as self._session:
+        with tf.Session(graph=self._graph, config=_session_config()) as self._session:
             self._session.run(self._init)
             self._load(progress.best)
             if progress.best:  # an interruption may have come between the two savings
@@ -282,13 +282,15 @@ class _ProblemTraining:
 
     def _unroll_feed(self, index, num_unrolls, length, params):
         graph, penalty = self._unroll, self._settings.penalty
+        # Every unroll feeds the same tensors: a graph is compiled anew for each set of them.
         feed = {graph.objective_weights: np.full(length, 1.0 / length),
                 graph.batches: self._batches(length, self._rng),
-                graph.first_unroll: index == 0}
-        if index == 0:
-            feed.update(zip(graph.initial_params, params))
-        if penalty is not None and penalty.counts(index, num_unrolls):
-            feed[graph.regularize] = True
+                graph.first_unroll: index == 0, graph.imitate: False,
+                graph.regularize: penalty is not None and penalty.counts(index, num_unrolls)}
+        feed.update(zip(graph.initial_params, params))
+        if self._teacher is not None:
+            feed.update({place: np.zeros([1] + place.shape.as_list()[1:])
+                         for place in graph.teacher_steps})
         return feed
 
     def _imitation_feed(self, start, length, scales, goes_on):
@@ -365,6 +367,13 @@ class _ProblemTraining:
     def _load(self, values):
         for name, value in values.items():
             self._step.variables[name].load(value, self._session)
+
+
+def _session_config():
+    """Without Grappler: on the graph of an unroll it takes seconds and gains nothing."""
+    config = tf.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return config
 
 
 def _seed_global_generators(rng):

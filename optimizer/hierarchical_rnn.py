@@ -29,8 +29,9 @@ ChunkState = collections.namedtuple(
 Readout = collections.namedtuple(
     'Readout', 'direction attention log_step log_lr scale_decay input_decay')
 
-#: What a chunk gives before whole tensors are known: the direction of its step (and of the attended
-#: point), still to be divided by its RMS over the tensor, and the log of the step's size.
+#: What a chunk gives before whole tensors are known: its inputs, features first; the direction of
+#: its step (and of the attended point), still to be divided by its RMS over the tensor; and the log
+#: of the step's size.
 Proposal = collections.namedtuple('Proposal', 'inputs direction attention log_step')
 
 
@@ -250,6 +251,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
     # Update rule.
 
     def update_rule(self, layout):
+        layout = layout.prepare()
         propose, bias_of_pieces = self._prepare_proposals(), self._prepare_biases(layout)
         move_tensors, move_model = self._prepare_tensor_level(layout), self._prepare_model_level()
         offset = self._stepsize_offset + 0.0 if self.dynamic_output_scale else 0.0
@@ -306,11 +308,10 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             scaled = utils.rms_scale(gradients, mean_squares)
             mean = None if mean_log_lr is None else chunk.spread(chunk.take(mean_log_lr))
             inputs = tf.concat(self._features(scaled, mean_squares, rows.log_lr, mean)
-                               + [chunk.membership(), rows.parameter], 0)
+                               + [chunk.membership, rows.parameter], 0)
             parameter = cell_step(inputs, rows.parameter, chunk.take(bias))
             out = read_out(parameter, scaled, rows.log_lr)
-            proposal = Proposal(inputs[:self._num_features()], out.direction, out.attention,
-                                out.log_step)
+            proposal = Proposal(inputs, out.direction, out.attention, out.log_step)
             return proposal, ChunkState(
                 parameter, gradients if self._accumulates() else [], mean_squares,
                 out.scale_decay, out.input_decay if self._accumulates() else [], out.log_lr)
@@ -332,7 +333,9 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         """The inputs of the parameter level, a list of `[features, size]`."""
         features = [scaled]
         if self.use_grad_products:
-            features.append(scaled[:-1] * scaled[1:])
+            # The gradient of a split is much faster than that of a slice.
+            last = self.num_gradient_scales - 1
+            features.append(tf.split(scaled, [last, 1])[0] * tf.split(scaled, [1, last])[1])
         if self.use_log_means_squared:
             logs = tf.log(mean_squares + utils.RMS_EPSILON)
             features.append(logs - tf.reduce_mean(logs, axis=0, keepdims=True))
@@ -414,7 +417,9 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         sums = chunk.sums(rows.parameter)
         if not self._passes_features():
             return sums
-        return tf.concat([sums, chunk.sums(proposal.inputs)], 0)
+        features = self._num_features()
+        others = proposal.inputs.shape.as_list()[0] - features
+        return tf.concat([sums, chunk.sums(tf.split(proposal.inputs, [features, others])[0])], 0)
 
     def _prepare_model_level(self):
         """The function (new tensor states, old state) -> new model state."""

@@ -41,9 +41,10 @@ Unroll = collections.namedtuple(
 Rollout = collections.namedtuple(
     'Rollout', 'batches data labels initial_params final_objective final_params')
 
-#: The loop's variables.
+#: The loop's variables. `record` has a TensorArray for each tensor of the parameters, whose
+#: objectives are computed after the loop, or the only one of the objectives themselves.
 Loop = collections.namedtuple(
-    'Loop', 'step params attended optimizer objectives objective imitation penalty')
+    'Loop', 'step params attended optimizer record objective imitation penalty')
 
 
 def build_unroll(optimizer, problem, dataset=None, penalty=None):
@@ -52,7 +53,8 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None):
     Args:
       optimizer: a `TrainableOptimizer`.
       problem: has `param_shapes`, `init_tensors`, `objective(parameters, data, labels)` and
-        `gradients(objective, parameters)`.
+        `gradients(objective, parameters)`; may have `objectives(parameters, data, labels)`, the
+        same for n points at once, `[n] + shape` -> `[n]`.
       dataset: has arrays `data` and `labels`, defaults of the placeholders; None: no data.
       penalty: None or a callable `(objective_fn, parameters, step) -> scalar` with attributes
         `meta_weight` (of its mean over the steps in the meta-objective; 1 if it has none) and
@@ -73,7 +75,7 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None):
             end = _run(optimizer, problem, layout, inputs, start, penalty)
         with tf.name_scope('objectives'):
             objectives = tf.concat([[start.initial_objective],
-                                    end.objectives.gather(tf.range(end.step))], 0)
+                                    _objectives(optimizer, problem, inputs, end)], 0)
             meta_objective = _meta_objective(optimizer, objectives, inputs, end.step)
             mean_penalty = end.penalty / tf.cast(tf.maximum(end.step, 1), tf.float32)
             if penalty is not None:
@@ -198,7 +200,8 @@ def _run(optimizer, problem, layout, inputs, start, penalty):
     rule = optimizer.step_rule(layout)
     loop = Loop(step=tf.constant(0), params=start.params, attended=start.attended,
                 optimizer=start.optimizer,
-                objectives=tf.TensorArray(tf.float32, num_steps, element_shape=[]),
+                record=[tf.TensorArray(tf.float32, num_steps, element_shape=shape) for shape in
+                        (layout.shapes if _objectives_after_loop(optimizer, problem) else [()])],
                 objective=start.initial_objective, imitation=tf.zeros([]), penalty=tf.zeros([]))
 
     def body(*variables):
@@ -217,8 +220,10 @@ def _condition(optimizer, num_steps, initial_objective):
 
 
 def _step(optimizer, problem, layout, rule, inputs, penalty, loop):
+    after_loop = _objectives_after_loop(optimizer, problem)
     with tf.name_scope('objective'):
-        objective = problem.objective(loop.params, inputs.data, inputs.labels)
+        objective = loop.objective if after_loop else problem.objective(
+            loop.params, inputs.data, inputs.labels)
     with tf.name_scope('penalty'):
         penalty_value = _penalty(problem, inputs, penalty, loop)
     with tf.name_scope('gradients'):
@@ -237,8 +242,24 @@ def _step(optimizer, problem, layout, rule, inputs, penalty, loop):
     return Loop(step=loop.step + 1,
                 params=[param + step for param, step in zip(loop.params, steps)],
                 attended=attended, optimizer=update.state,
-                objectives=loop.objectives.write(loop.step, objective), objective=objective,
+                record=[array.write(loop.step, value) for array, value in
+                        zip(loop.record, loop.params if after_loop else [objective])],
+                objective=objective,
                 imitation=loop.imitation + distance, penalty=loop.penalty + penalty_value)
+
+
+def _objectives_after_loop(optimizer, problem):
+    """Whether the objectives, which decide nothing in the loop, are computed together after it."""
+    return (getattr(problem, 'objectives', None) is not None
+            and optimizer.obj_train_max_multiplier <= 0)
+
+
+def _objectives(optimizer, problem, inputs, end):
+    """The objectives before each step, `[steps taken]`."""
+    record = [array.gather(tf.range(end.step)) for array in end.record]
+    if not _objectives_after_loop(optimizer, problem):
+        return record[0]
+    return problem.objectives(record, inputs.data, inputs.labels)
 
 
 def _attended(layout, params, update):

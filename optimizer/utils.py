@@ -7,6 +7,7 @@ stays in the processor's cache.
 """
 
 import collections
+import copy
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -43,57 +44,74 @@ class Chunk:
         """This chunk's columns of a `[features, all pieces]` tensor: `[features, pieces here]`."""
         return piece_columns[:, self.first_piece:self.first_piece + len(self.pieces)]
 
+    def prepare(self):
+        """Makes the tensor `membership`, once: call it outside of a loop.
+
+        `membership [pieces here, size]` is 1 where the column belongs to the piece, else 0. As
+        extra input rows of a matrix product it adds a bias of its own to every piece.
+
+        Returns:
+          a copy of this chunk that has `membership`, and with it `spread` and `sums`.
+        """
+        prepared = copy.copy(self)
+        owners = np.repeat(np.arange(len(self.pieces) + 1, dtype=np.int32),
+                           self.sizes + [self.padding])
+        prepared.membership = tf.ones([1, self.size]) if self._whole() else tf.one_hot(
+            tf.constant(owners), len(self.pieces), axis=0, dtype=tf.float32)
+        return prepared
+
+    def _whole(self):
+        return len(self.pieces) == 1 and not self.padding
+
     def spread(self, columns):
         """`[features, pieces here]` -> a tensor that broadcasts against `[features, size]`."""
-        return columns if len(self.pieces) == 1 else tf.matmul(columns, self.membership())
+        return columns if len(self.pieces) == 1 else tf.matmul(columns, self.membership)
 
     def sums(self, rows):
         """`[features, size]` -> `[features, pieces here]`, summed over each piece."""
-        if len(self.pieces) == 1 and not self.padding:
+        if self._whole():
             return tf.reduce_sum(rows, axis=1, keepdims=True)
-        return tf.matmul(rows, self.membership(), transpose_b=True)
-
-    def membership(self):
-        """`[pieces here, size]`: 1 where the column belongs to the piece, else 0.
-
-        As extra input rows of a matrix product these add a bias of its own to every piece.
-        """
-        owners = np.repeat(np.arange(len(self.pieces) + 1, dtype=np.int32),
-                           self.sizes + [self.padding])
-        return tf.one_hot(tf.constant(owners), len(self.pieces), axis=0, dtype=tf.float32)
+        return tf.matmul(rows, self.membership, transpose_b=True)
 
 
 class Layout:
     """How a list of tensors lies in the `[features, N]` layout.
 
+    Large tensors come first: they make chunks of their own, which need no `membership` in sums.
+    What they leave over and small tensors share the chunks behind.
+
     Args:
       shapes: static shapes of the tensors, in order.
-      max_chunk: columns in one chunk, at most.
+      max_chunk: columns in one chunk, at most (but at least `ALIGNMENT`).
       max_pieces: tensors (or parts of them) in one chunk, at most.
+      large: elements from which on a tensor is large.
     """
 
-    def __init__(self, shapes, max_chunk=16384, max_pieces=8):
+    def __init__(self, shapes, max_chunk=16384, max_pieces=8, large=4096):
         self.shapes = [tuple(shape) for shape in shapes]
         self.sizes = [int(np.prod(shape, dtype=np.int64)) for shape in self.shapes]
         self.num_tensors = len(self.shapes)
-        self.chunks = self._cut(max_chunk, max_pieces)
+        self.chunks = self._cut(max_chunk, max_pieces, large)
         self.pieces = [piece for chunk in self.chunks for piece in chunk.pieces]
+        self._in_order = [piece.tensor for piece in self.pieces] == list(range(self.num_tensors))
 
-    def _cut(self, max_chunk, max_pieces):
-        chunks, pending, first = [], [], 0
-        for piece in self._small_pieces(max_chunk):
-            filled = sum(p.size for p in pending) + piece.size
-            if pending and (filled > max_chunk or len(pending) == max_pieces):
-                chunks.append(Chunk(pending, first))
-                first, pending = first + len(pending), []
-            pending.append(piece)
-        return chunks + ([Chunk(pending, first)] if pending else [])
-
-    def _small_pieces(self, max_chunk):
+    def _cut(self, max_chunk, max_pieces, large):
+        groups, shared = [], []
         for tensor, size in enumerate(self.sizes):
-            length = _round_up(-(-size // max(1, -(-size // max_chunk))))
-            for start in range(0, max(1, size), max(1, length)):
-                yield Piece(tensor, start, min(length, size - start))
+            whole = size - size % ALIGNMENT if size >= large else 0
+            if whole:
+                groups.extend([piece] for piece in _pieces(tensor, 0, whole, max_chunk))
+            if size > whole or not size:
+                shared.extend(_pieces(tensor, whole, size, max_chunk))
+        groups += _gather(shared, max_chunk, max_pieces)
+        firsts = np.cumsum([0] + [len(group) for group in groups])
+        return [Chunk(group, int(first)) for group, first in zip(groups, firsts)]
+
+    def prepare(self):
+        """A copy of this layout with prepared chunks, see there."""
+        prepared = copy.copy(self)
+        prepared.chunks = [chunk.prepare() for chunk in self.chunks]
+        return prepared
 
     def to_chunks(self, tensors):
         """A list of tensors -> a list with one `[1, chunk size]` float32 row for each chunk."""
@@ -114,7 +132,7 @@ class Layout:
 
     def per_piece(self, columns):
         """`[features, tensors]` -> `[features, pieces]`: each piece gets its tensor's column."""
-        if len(self.pieces) == self.num_tensors:
+        if self._in_order:
             return columns
         return tf.gather(columns, [piece.tensor for piece in self.pieces], axis=1)
 
@@ -122,7 +140,7 @@ class Layout:
         """Sums over pieces, `[features, pieces of the chunk]` for each chunk, -> the means over
         whole tensors, `[features, tensors]`."""
         sums = _join(chunk_sums)
-        if len(self.pieces) == self.num_tensors:
+        if self._in_order:
             return sums / tf.constant(np.maximum(1, self.sizes), tf.float32)
         average = np.zeros([len(self.pieces), self.num_tensors], np.float32)
         for row, piece in enumerate(self.pieces):
@@ -130,9 +148,24 @@ class Layout:
         return tf.matmul(sums, tf.constant(average))
 
 
-def _round_up(size):
-    """The least multiple of `ALIGNMENT` that is not below `size`."""
-    return size + -size % ALIGNMENT
+def _pieces(tensor, start, end, max_chunk):
+    """Cuts columns of a tensor into pieces of about equal size, all but the last one aligned."""
+    parts = max(1, -(-(end - start) // max_chunk))
+    length = -(-(end - start) // parts)
+    length += -length % ALIGNMENT
+    bounds = (list(range(start, end, max(1, length))) or [start]) + [end]
+    return [Piece(tensor, first, last - first) for first, last in zip(bounds, bounds[1:])]
+
+
+def _gather(pieces, max_chunk, max_pieces):
+    """Puts consecutive pieces together, as many as a chunk may hold."""
+    groups = []
+    for piece in pieces:
+        if (not groups or len(groups[-1]) == max_pieces
+                or sum(other.size for other in groups[-1]) + piece.size > max_chunk):
+            groups.append([])
+        groups[-1].append(piece)
+    return groups
 
 
 def _slice(row, piece, size):

@@ -11,21 +11,22 @@ from problems.problem import Problem
 
 
 def cross_entropy(logits, labels, n_classes):
-    """Returns the mean cross-entropy, a scalar.
+    """Returns the mean cross-entropy over the batch, a scalar or [n].
 
     For two classes the sigmoid cross-entropy of each class against the rest, averaged over both;
     for more the softmax cross-entropy.
 
     Args:
-        logits: [batch, n_classes].
+        logits: [batch, n_classes] or [n, batch, n_classes].
         labels: integer class ids, [batch].
     """
     class_ids = tf.cast(tf.reshape(labels, [-1]), tf.int32)
     targets = tf.one_hot(class_ids, n_classes)
     if n_classes == 2:
+        targets += tf.zeros_like(logits)
         return tf.reduce_mean(
-            tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits))
-    return -tf.reduce_mean(tf.reduce_sum(targets * tf.nn.log_softmax(logits), 1))
+            tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits), [-2, -1])
+    return -tf.reduce_mean(tf.reduce_sum(targets * tf.nn.log_softmax(logits), -1), -1)
 
 
 class SoftmaxClassifier(Problem):
@@ -128,6 +129,12 @@ class FullyConnected(SoftmaxClassifier):
         features = tf.reshape(data, [-1, self.n_features])
         return dense_layers(features, parameters, self.activation)
 
+    def objectives(self, parameters, data, labels):
+        """The objective at n points: parameters [n] + shape -> [n]."""
+        features = tf.reshape(data, [-1, self.n_features])
+        logits = stacked_dense_layers(features, parameters, self.activation)
+        return cross_entropy(logits, labels, self.n_classes)
+
 
 def dense_shapes(sizes):
     """Shapes of the weights and biases of dense layers between consecutive `sizes`."""
@@ -141,6 +148,27 @@ def dense_layers(features, parameters, activation):
     for weight, bias in zip(weights[:-1], biases[:-1]):
         features = activation(tf.matmul(features, weight) + bias)
     return tf.matmul(features, weights[-1]) + biases[-1]
+
+
+def stacked_dense_layers(features, parameters, activation):
+    """As `dense_layers`, for n networks at once: [batch, inputs] -> [n, batch, outputs].
+
+    Parameters are [n] + shape. The first layers, which see the same features, are one matrix
+    product: narrow ones by themselves would be slow.
+    """
+    weights, biases = parameters[0::2], parameters[1::2]
+    outputs = _common_product(features, weights[0]) + biases[0][:, tf.newaxis]
+    for weight, bias in zip(weights[1:], biases[1:]):
+        outputs = tf.matmul(activation(outputs), weight) + bias[:, tf.newaxis]
+    return outputs
+
+
+def _common_product(features, weights):
+    """[batch, inputs], [n, inputs, units] -> [n, batch, units]."""
+    inputs, units = weights.shape.as_list()[1:]
+    joined = tf.reshape(tf.transpose(weights, [1, 0, 2]), [inputs, -1])
+    products = tf.reshape(tf.matmul(features, joined), [tf.shape(features)[0], -1, units])
+    return tf.transpose(products, [1, 0, 2])
 
 
 def small_normal_tensors(problem, seed):

@@ -14,9 +14,12 @@ class Problem:
         param_shapes: list of shapes, one for each parameter tensor.
         random_seed: seed of the random constants that define the problem, or None.
         noise_stdev: standard deviation of the noise that `gradients` adds.
+        objectives: None, or a function like `objective` that takes n points at once, parameters
+            [n] + shape, and returns their values [n], faster than one by one.
     """
 
     needs_data = False
+    objectives = None
 
     def __init__(self, param_shapes, random_seed=None, noise_stdev=0.0):
         self.param_shapes = list(param_shapes)

@@ -32,6 +32,13 @@ class RandomScaling:
         scaled = [parameter * scale for parameter, scale in zip(parameters, self.scales)]
         return self._problem.objective(scaled, data, labels)
 
+    @property
+    def objectives(self):
+        """The wrapped problem's function of n points, at s x; None if it has none."""
+        wrapped = self._problem.objectives
+        return wrapped and (lambda parameters, data=None, labels=None: wrapped(
+            [parameter * scale for parameter, scale in zip(parameters, self.scales)], data, labels))
+
     def draw(self, rng, log_range=LOG_RANGE):
         """Values for `scales`: exp(uniform(-log_range, log_range)) for each coordinate."""
         return [np.exp(rng.uniform(-log_range, log_range, shape)).astype('float32')

@@ -387,3 +387,18 @@ def test_logits_of_the_test_form_pass_through_the_activation():
 def test_errors(make, message):
     with tf.Graph().as_default(), pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize('classes', [2, 5])
+def test_objectives_of_several_points(classes):
+    """All at once as one by one."""
+    problem = pg.FullyConnected(7, classes, hidden_sizes=(3, 4))
+    rng = np.random.RandomState(0)
+    points = [rng.standard_normal((6,) + tuple(shape)).astype('float32')
+              for shape in problem.param_shapes]
+    data, labels = rng.standard_normal((9, 7)).astype('float32'), rng.randint(classes, size=9)
+    one_by_one = [problem.objective([point[index] for point in points], data, labels)
+                  for index in range(6)]
+    at_once = problem.objectives([tf.constant(point) for point in points], data, labels)
+    with tf.Session() as session:
+        np.testing.assert_allclose(*session.run([at_once, tf.stack(one_by_one)]), rtol=1e-5)

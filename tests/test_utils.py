@@ -26,7 +26,8 @@ def arrays(some_shapes):
 def test_layout_round_trip(some_shapes, max_chunk, max_pieces):
     """Every number has one place; sums over pieces add up to the means of whole tensors."""
     with tf.Graph().as_default():
-        layout, tensors = utils.Layout(some_shapes, max_chunk, max_pieces), arrays(some_shapes)
+        layout = utils.Layout(some_shapes, max_chunk, max_pieces).prepare()
+        tensors = arrays(some_shapes)
         rows = layout.to_chunks(tensors)
         back = layout.to_tensors(rows)
         means = layout.tensor_means([chunk.sums(row) for chunk, row in zip(layout.chunks, rows)])
@@ -45,7 +46,7 @@ def test_layout_round_trip(some_shapes, max_chunk, max_pieces):
 @given(shapes, st.integers(1, 40))
 def test_columns_spread_over_their_pieces(some_shapes, max_chunk):
     with tf.Graph().as_default():
-        layout = utils.Layout(some_shapes, max_chunk, max_pieces=3)
+        layout = utils.Layout(some_shapes, max_chunk, max_pieces=3).prepare()
         own = np.arange(1.0, 1 + len(some_shapes), dtype='float32')[np.newaxis]
         columns = layout.per_piece(tf.constant(own))
         rows = [chunk.spread(chunk.take(columns)) + tf.zeros([1, chunk.size])
@@ -94,3 +95,11 @@ def test_variables_like_names_and_values():
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         assert session.run(variables).state == [3.0]
+
+
+def test_asinh():
+    x = tf.constant([-1e4, -2.0, -1e-4, 0.0, 1e-6, 0.3, 1e4])
+    value, slope = run(utils.asinh(x), tf.gradients(utils.asinh(x), x)[0])
+    exact = np.array([-1e4, -2.0, -1e-4, 0.0, 1e-6, 0.3, 1e4])
+    np.testing.assert_allclose(value, np.arcsinh(exact), rtol=1e-6)
+    np.testing.assert_allclose(slope, 1.0 / np.sqrt(exact ** 2 + 1.0), rtol=1e-4)
