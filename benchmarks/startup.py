@@ -24,9 +24,9 @@ COMMAND = (
 def table(repeats, changes=()):
     """Medians over whole processes; `changes` are flags put behind the command's."""
     runs = [_in_process(changes) for _ in range(repeats)]
-    return [measuring.Result('command', name, None, times.median, times.low, times.high, 's', None,
+    return [measuring.Result('command', ' '.join((name,) + tuple(changes)), None, times.median, times.low, times.high, 's', None,
                              None)
-            for name, times in zip(('imports', 'first unroll, after imports', 'whole process'),
+            for name, times in zip(('imports', 'to first unroll', 'whole process'),
                                    map(measuring.summary, zip(*runs)))]
 
 
