@@ -405,10 +405,10 @@ _OPTIMIZER_ARGUMENTS = {
 }
 
 
-def optimizer_spec(values, seed=None):
-    """The `Spec` of the learned optimizer."""
+def optimizer_spec(values):
+    """The `Spec` of the learned optimizer; its random numbers come from the graph's seed."""
     name, arguments = optimizer_config(values)
-    return Spec(OPTIMIZERS[name], (), dict(arguments, random_seed=seed))
+    return Spec(OPTIMIZERS[name], (), arguments)
 
 
 def chosen_sets(values):

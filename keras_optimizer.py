@@ -54,7 +54,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         with tf.init_scope():
             initial = [variable.value for variable in variables]
             self._layout = self._learned.layout([tuple(variable.shape) for variable in variables])
-            state = self._learned.initial_state(self._layout, tf.convert_to_tensor)
+            state = self._learned.initial_state(self._layout, tf.convert_to_tensor,
+                                                self._learned.random_key())
             attends = self._learned.use_attention
             true_params = self._layout.to_chunks(initial) if attends else []
             self._state = tf.nest.map_structure(self._variable, (state, true_params))

@@ -286,6 +286,7 @@ class _ProblemTraining:
         feed = {graph.objective_weights: np.full(length, 1.0 / length),
                 graph.batches: self._batches(length, self._rng),
                 graph.first_unroll: index == 0, graph.imitate: False,
+                graph.random_key: self._rng.randint(2 ** 30, size=2),
                 graph.regularize: penalty is not None and penalty.counts(index, num_unrolls)}
         feed.update(zip(graph.initial_params, params))
         if self._teacher is not None:
@@ -355,7 +356,9 @@ class _ProblemTraining:
         steps, graph, costs = self._progress.curriculum.validation_steps, self._rollout, []
         for params, seed in self._validation_points:
             feed = dict(zip(graph.initial_params, params))
-            feed[graph.batches] = self._batches(steps, np.random.RandomState(seed))
+            rng = np.random.RandomState(seed)
+            feed[graph.batches] = self._batches(steps, rng)
+            feed[graph.random_key] = rng.randint(2 ** 30, size=2)
             costs.append(self._session.run(graph.final_objective, feed))
         return float(np.mean(costs))
 

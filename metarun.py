@@ -25,7 +25,7 @@ def main(values):
     _record(folder, values, seed, rows, optimizer)
     _announce(seed, rows, settings['penalty'])
     result = metaopt.train_optimizer(
-        folder, flags.optimizer_spec(values, seed), rows, values.num_problems,
+        folder, flags.optimizer_spec(values), rows, values.num_problems,
         values.num_meta_iterations, seed=seed, reporter=_reporter(values, folder), **settings)
     print('Best validation %.4g after %d meta-iterations: %s'
           % (result.best_cost, result.meta_iterations, result.checkpoint))

@@ -51,16 +51,16 @@ class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
 
     def _create_cell(self, cell_sizes, cell_cls):
         self._cell = rnn_cells.MultiRNNCell(
-            [cell_cls(size, seed=self.random_seed) for size in cell_sizes])
+            [cell_cls(size) for size in cell_sizes])
         scopes = ['multi_rnn_cell/cell_%d/%s' % (index, cell_cls.scope)
                   for index in range(len(cell_sizes))]
         self._cell.build(self.create_meta_parameter, scopes, num_inputs=1)
         self._init_vector = self.create_meta_parameter(
             'init_vector', (1, self._cell.state_size),
-            tf.random_uniform_initializer(-1.0, 1.0, seed=self.random_seed))
+            tf.random_uniform_initializer(-1.0, 1.0))
 
     def _create_readouts(self, units, scale, learnable_decay, zero_init_lr_weights):
-        random = rnn_cells.normal_initializer(scale, units, self.random_seed)
+        random = rnn_cells.normal_initializer(scale, units)
         zeros = tf.zeros_initializer()
 
         def affine(name, weights_init, bias_init):
@@ -74,11 +74,11 @@ class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
         if self.dynamic_output_scale:
             self._rate = affine('learning_rate', zeros if zero_init_lr_weights else random, zeros)
 
-    def initial_rows(self, size, read):
+    def initial_rows(self, size, read, key):
         return State(rnn=tf.tile(tf.transpose(read(self._init_vector)), [1, size]),
                      mean_square=tf.ones([1, size]), decay=tf.ones([1, size]),
                      learning_rate=tf.exp(utils.initial_log_rates([1, size], self.init_lr_range,
-                                                                  self.random_seed)))
+                                                                  key)))
 
     def row_rule(self):
         cell_step = self._cell.prepare()

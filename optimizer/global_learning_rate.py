@@ -18,7 +18,7 @@ class GlobalLearningRate(trainable_optimizer.CoordinatewiseOptimizer):
         self._rate = self.create_meta_parameter('global_learning_rate', (),
                                                 tf.constant_initializer(initial_rate))
 
-    def initial_rows(self, size, read):
+    def initial_rows(self, size, read, key):
         return []
 
     def row_rule(self):

@@ -149,13 +149,13 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         inputs = [features] + [sizes[0] + features * self._passes_features()] + list(sizes[1:2])
         self._cells = []
         for scope, size, num_inputs in zip(scopes, sizes, inputs):
-            cell = rnn_cells.BiasGRUCell(size, scale, gate_bias_init, self.random_seed)
+            cell = rnn_cells.BiasGRUCell(size, scale, gate_bias_init)
             cell.build(self.create_meta_parameter, scope, num_inputs)
             self._cells.append(cell)
 
         def bias(scope, source, target):
             return rnn_cells.Affine(self.create_meta_parameter, scope, sizes[source],
-                                    3 * sizes[target], affine_scale, seed=self.random_seed)
+                                    3 * sizes[target], affine_scale)
 
         if len(sizes) > 1:
             self._tensor_to_parameter = bias(scopes[0] + '/Param/Affine', 1, 0)
@@ -168,7 +168,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         return self._num_features() != self.num_gradient_scales
 
     def _create_init_vectors(self, learnable):
-        start = tf.random_uniform_initializer(-1.0, 1.0, seed=self.random_seed)
+        start = tf.random_uniform_initializer(-1.0, 1.0)
         if learnable:
             self._init_vectors = [
                 self.create_meta_parameter('Level%d_RNN/init_vector' % level, (1, size), start)
@@ -178,7 +178,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
 
     def _create_readouts(self, scale, zero_init_lr_weights, use_gradient_shortcut, momentum_logit):
         readout = (self.level_sizes[0], 1)
-        random = rnn_cells.normal_initializer(scale, readout[0], self.random_seed)
+        random = rnn_cells.normal_initializer(scale, readout[0])
         zeros = tf.zeros_initializer()
         create = self.create_meta_parameter
         self._update_weights = create('update_weights', readout, random)
@@ -187,7 +187,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         self._lr_bias = create('learning_rate_bias', (1,), zeros)
         self._attention_weights = self._shortcut = self._attention_shortcut = None
         scales = self.num_gradient_scales
-        averaging = rnn_cells.normal_initializer(0.1, scales, self.random_seed, mean=1.0 / scales)
+        averaging = rnn_cells.normal_initializer(0.1, scales, mean=1.0 / scales)
         if use_gradient_shortcut:
             self._shortcut = create('PerTensor/GradsToDelta/Matrix', (scales, 1), averaging)
         if self.use_attention:
@@ -203,7 +203,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
 
     def _create_decays(self, scale, learn_both, learn_input, scale_bias_init, input_bias_init):
         readout = (self.level_sizes[0], 1)
-        random = rnn_cells.normal_initializer(scale, readout[0], self.random_seed)
+        random = rnn_cells.normal_initializer(scale, readout[0])
 
         def decay(name, learn, bias_init):
             if not learn:
@@ -218,9 +218,10 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
 
     # State.
 
-    def initial_state(self, layout, read):
-        levels = self._initial_level_states(read)
-        log_lrs = layout.to_chunks([self._initial_log_lr(shape) for shape in layout.shapes])
+    def initial_state(self, layout, read, key):
+        levels = self._initial_level_states(read, key)
+        log_lrs = layout.to_chunks([self._initial_log_lr(shape, key + [1 + index, 0])
+                                    for index, shape in enumerate(layout.shapes)])
         chunks = [self._initial_chunk_state(chunk.size, levels[0], log_lr)
                   for chunk, log_lr in zip(layout.chunks, log_lrs)]
         tensors = [tf.tile(level, [1, layout.num_tensors]) for level in levels[1:2]]
@@ -239,13 +240,14 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
     def _accumulates(self):
         return self.num_gradient_scales > 1
 
-    def _initial_level_states(self, read):
+    def _initial_level_states(self, read, key):
         if self._init_vectors is None:
-            return [tf.random_normal([size, 1], seed=self.random_seed) for size in self.level_sizes]
+            return [tf.random.stateless_normal([size, 1], key + [0, level])
+                    for level, size in enumerate(self.level_sizes)]
         return [tf.transpose(read(vector)) for vector in self._init_vectors]
 
-    def _initial_log_lr(self, shape):
-        log_lr = utils.initial_log_rates(shape, self.init_lr_range, self.random_seed)
+    def _initial_log_lr(self, shape, key):
+        log_lr = utils.initial_log_rates(shape, self.init_lr_range, key)
         return tf.clip_by_value(log_lr, MIN_LOG_LR, self.max_log_lr)
 
     # Update rule.

@@ -13,16 +13,16 @@ class LSTMOptimizer(trainable_optimizer.CoordinatewiseOptimizer):
 
     def __init__(self, name, num_inputs, units, **kwargs):
         super().__init__(name, **kwargs)
-        seed, self.scope = self.random_seed, name
+        self.scope = name
         self._cell = rnn_cells.MultiRNNCell(
-            [rnn_cells.LSTMCell(units, ('w_gates', 'b_gates'), seed) for _ in range(2)])
+            [rnn_cells.LSTMCell(units, ('w_gates', 'b_gates')) for _ in range(2)])
         self._cell.build(self.create_meta_parameter, [name + '/lstm_1', name + '/lstm_2'],
                          num_inputs)
         self._linear = self.create_projection('linear', units, 1)
 
     def create_projection(self, layer, num_inputs, num_outputs):
         """Meta-parameters `<layer>/w [inputs, outputs]` and `<layer>/b [outputs]`."""
-        initializer = rnn_cells.normal_initializer(1.0, num_inputs, self.random_seed)
+        initializer = rnn_cells.normal_initializer(1.0, num_inputs)
         return (self.create_meta_parameter('%s/%s/w' % (self.scope, layer),
                                            (num_inputs, num_outputs), initializer),
                 self.create_meta_parameter('%s/%s/b' % (self.scope, layer), (num_outputs,),
@@ -67,7 +67,7 @@ class L2ODM(LSTMOptimizer):
         super().__init__(name, num_inputs=2, units=units, **kwargs)
         self.output_scale = output_scale
 
-    def initial_rows(self, size, read):
+    def initial_rows(self, size, read, key):
         return self.initial_lstm_rows(size)
 
     def row_rule(self):

@@ -25,7 +25,7 @@ class LearningRateSchedule(trainable_optimizer.CoordinatewiseOptimizer):
         self._rates = self.create_meta_parameter('learning_rates', (n_steps,),
                                                  tf.constant_initializer(initial_rate))
 
-    def initial_rows(self, size, read):
+    def initial_rows(self, size, read, key):
         return []
 
     def row_rule(self):

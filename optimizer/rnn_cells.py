@@ -11,17 +11,17 @@ import math
 import tensorflow.compat.v1 as tf
 
 
-def normal_initializer(scale, num_inputs, seed=None, mean=0.0):
+def normal_initializer(scale, num_inputs, mean=0.0):
     """N(mean, (scale / sqrt(num_inputs))^2): keeps the size of a projection of unit inputs."""
-    return tf.random_normal_initializer(mean, scale / math.sqrt(num_inputs), seed=seed)
+    return tf.random_normal_initializer(mean, scale / math.sqrt(num_inputs))
 
 
 class Affine:
     """`Matrix^T x + Bias`: `<scope>/Matrix [inputs, outputs]` and `<scope>/Bias [outputs]`."""
 
-    def __init__(self, create, scope, num_inputs, num_outputs, scale, bias_init=0.0, seed=None):
+    def __init__(self, create, scope, num_inputs, num_outputs, scale, bias_init=0.0):
         self.matrix = create(scope + '/Matrix', (num_inputs, num_outputs),
-                             normal_initializer(scale, num_inputs, seed))
+                             normal_initializer(scale, num_inputs))
         self.bias = create(scope + '/Bias', (num_outputs,), tf.constant_initializer(bias_init))
 
     def prepare(self):
@@ -42,19 +42,18 @@ class BiasGRUCell:
       gate_bias_init: initial bias of both gates.
     """
 
-    def __init__(self, num_units, scale=0.1, gate_bias_init=0.0, seed=None):
+    def __init__(self, num_units, scale=0.1, gate_bias_init=0.0):
         self.num_units = num_units
         self._scale = scale
         self._gate_bias_init = gate_bias_init
-        self._seed = seed
 
     def build(self, create, scope, num_inputs):
         rows = num_inputs + self.num_units
         self._num_inputs = num_inputs
         self._gates = Affine(create, scope + '/BiasGRUCell/gates/Affine', rows,
-                             2 * self.num_units, self._scale, self._gate_bias_init, self._seed)
+                             2 * self.num_units, self._scale, self._gate_bias_init)
         self._candidate = Affine(create, scope + '/BiasGRUCell/candidate/Affine', rows,
-                                 self.num_units, self._scale, seed=self._seed)
+                                 self.num_units, self._scale)
 
     def prepare(self):
         """Reads the weights; returns `step(inputs, state, bias=0.0)`.
@@ -94,16 +93,15 @@ class LSTMCell:
 
     scope = 'lstm_cell'
 
-    def __init__(self, num_units, names=('kernel', 'bias'), seed=None):
+    def __init__(self, num_units, names=('kernel', 'bias')):
         self.num_units = num_units
         self.state_size = 2 * num_units
         self._names = names
-        self._seed = seed
 
     def build(self, create, scope, num_inputs):
         rows, columns = num_inputs + self.num_units, 4 * self.num_units
         self._weights = create('%s/%s' % (scope, self._names[0]), (rows, columns),
-                               normal_initializer(1.0, rows, self._seed))
+                               normal_initializer(1.0, rows))
         self._bias = create('%s/%s' % (scope, self._names[1]), (columns,), tf.zeros_initializer())
 
     def prepare(self):
@@ -126,14 +124,13 @@ class GRUCell:
 
     scope = 'gru_cell'
 
-    def __init__(self, num_units, seed=None):
+    def __init__(self, num_units):
         self.num_units = num_units
         self.state_size = num_units
-        self._seed = seed
 
     def build(self, create, scope, num_inputs):
         rows, units = num_inputs + self.num_units, self.num_units
-        weights = normal_initializer(1.0, rows, self._seed)
+        weights = normal_initializer(1.0, rows)
         self._gates = (create(scope + '/gates/kernel', (rows, 2 * units), weights),
                        create(scope + '/gates/bias', (2 * units,), tf.ones_initializer()))
         self._candidate = (create(scope + '/candidate/kernel', (rows, units), weights),

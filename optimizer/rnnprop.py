@@ -37,7 +37,7 @@ class RNNProp(l2o_dm.LSTMOptimizer):
         self.output_scale = output_scale
         self._projection = self.create_projection('input_projection', 2, units)
 
-    def initial_rows(self, size, read):
+    def initial_rows(self, size, read, key):
         return State(tf.zeros([1, size]), tf.zeros([1, size]), self.initial_lstm_rows(size))
 
     def row_rule(self):

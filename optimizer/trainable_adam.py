@@ -40,7 +40,7 @@ class TrainableAdam(trainable_optimizer.CoordinatewiseOptimizer):
         self._beta2_logit = create('beta2_logit', np.log(beta2 / (1.0 - beta2)))
         self._log_epsilon = create('log_epsilon', np.log(epsilon))
 
-    def initial_rows(self, size, read):
+    def initial_rows(self, size, read, key):
         return Moments(tf.zeros([1, size]), tf.zeros([1, size]))
 
     def row_rule(self):

@@ -32,8 +32,9 @@ class TrainableOptimizer(tf.train.Optimizer):
     A subclass creates its meta-parameters in its constructor with `create_meta_parameter` and
     defines
 
-    * `initial_state(layout, read)`: a nest (namedtuples and lists) of float32 tensors, the state
-      before the first step; `read(variable)` gives the value of a meta-parameter.
+    * `initial_state(layout, read, key)`: a nest (namedtuples and lists) of float32 tensors, the
+      state before the first step; `read(variable)` gives the value of a meta-parameter, `key`,
+      int32 [2], is the seed for stateless draws of what is random in it.
     * `update_rule(layout)`: reads the meta-parameters and returns the function
       `rule(gradients, state) -> Update`, where `gradients` has a row `[1, size]` for each chunk of
       `layout`. The rule may be called inside of a loop.
@@ -73,6 +74,8 @@ class TrainableOptimizer(tf.train.Optimizer):
         `named_meta_parameters`, and so in checkpoints, they keep the published ones.
         """
         with tf.init_scope(), tf.name_scope(OPTIMIZER_SCOPE + '/'):
+            if self.random_seed is not None and hasattr(initializer, 'seed'):
+                initializer.seed = self.random_seed + len(self._meta_parameters)
             variable = tf.Variable(initializer(shape, dtype=tf.float32), trainable=False,
                                    dtype=tf.float32, name=name)
         self._meta_parameters['%s/%s' % (OPTIMIZER_SCOPE, name)] = variable
@@ -194,7 +197,7 @@ class TrainableOptimizer(tf.train.Optimizer):
 
     def _create_slots(self, variables):
         layout = self.layout(utils.static_shapes(variables))
-        state = self.initial_state(layout, initialized_value)
+        state = self.initial_state(layout, initialized_value, self.random_key())
         true_params = []
         if self.use_attention:
             true_params = layout.to_chunks([initialized_value(var) for var in variables])
@@ -231,6 +234,10 @@ class TrainableOptimizer(tf.train.Optimizer):
         """The graph of one differentiable unroll on `problem`; see `unroll.build_unroll`."""
         return unroll.build_unroll(self, problem, dataset, penalty)
 
+    def random_key(self):
+        """A seed for the stateless draws of `initial_state`."""
+        return utils.random_key(self.random_seed)
+
     def layout(self, shapes):
         """How parameters of these shapes lie in memory; see `utils.Layout`."""
         return utils.Layout(shapes)
@@ -261,7 +268,7 @@ class TrainableOptimizer(tf.train.Optimizer):
 
     # For subclasses.
 
-    def initial_state(self, layout, read):
+    def initial_state(self, layout, read, key):
         raise NotImplementedError
 
     def update_rule(self, layout):
@@ -271,16 +278,17 @@ class TrainableOptimizer(tf.train.Optimizer):
 class CoordinatewiseOptimizer(TrainableOptimizer):
     """A learned optimizer that treats every parameter by itself.
 
-    A subclass defines `initial_rows(size, read)`, the state of `size` parameters, a nest of tensors
-    `[features, size]`; and `row_rule()`, which returns `rule(gradient, state, steps_done)` ->
-    (step `[1, size]`, new state). `steps_done` is a float32 scalar, 0 at the first step.
+    A subclass defines `initial_rows(size, read, key)`, the state of `size` parameters, a nest of
+    tensors `[features, size]`; and `row_rule()`, which returns the function
+    `rule(gradient, state, steps_done)` -> (step `[1, size]`, new state). `steps_done` is a float32
+    scalar, 0 at the first step.
     """
 
     State = collections.namedtuple('State', 'chunks steps_done')
 
-    def initial_state(self, layout, read):
-        return self.State([self.initial_rows(chunk.size, read) for chunk in layout.chunks],
-                          tf.zeros([]))
+    def initial_state(self, layout, read, key):
+        return self.State([self.initial_rows(chunk.size, read, key + [index, 0])
+                           for index, chunk in enumerate(layout.chunks)], tf.zeros([]))
 
     def update_rule(self, layout):
         row_rule = self.row_rule()
@@ -292,7 +300,7 @@ class CoordinatewiseOptimizer(TrainableOptimizer):
 
         return rule
 
-    def initial_rows(self, size, read):
+    def initial_rows(self, size, read, key):
         raise NotImplementedError
 
     def row_rule(self):

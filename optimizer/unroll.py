@@ -17,10 +17,10 @@ EPSILON = 1e-6  # inside the logarithm of the meta-objective
 #: `initial_params`, with a new initial objective; else go on from `state`. `reset_state`: with a
 #: fresh optimizer state (default: as `first_unroll`). `imitate`: let the parameters follow
 #: `teacher_steps`, which are subtracted. `regularize`: let the penalty count. `labels` are integer
-#: class ids.
+#: class ids. `random_key`, int32 [2], decides what is random in fresh state and in the penalty.
 Inputs = collections.namedtuple(
     'Inputs', 'objective_weights batches first_unroll reset_state imitate regularize data labels '
-    'initial_params teacher_steps')
+    'initial_params teacher_steps random_key')
 
 #: A data set in variables.
 Data = collections.namedtuple('Data', 'data labels')
@@ -39,7 +39,7 @@ Unroll = collections.namedtuple(
 #: A run without meta-gradient: what is fed (as in `Inputs`), and the objective on all data after
 #: the last of the `batches`, with the parameters there.
 Rollout = collections.namedtuple(
-    'Rollout', 'batches data labels initial_params final_objective final_params')
+    'Rollout', 'batches data labels initial_params random_key final_objective final_params')
 
 #: The loop's variables. `record` has a TensorArray for each tensor of the parameters, whose
 #: objectives are computed after the loop, or the only one of the objectives themselves.
@@ -56,17 +56,17 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None):
         `gradients(objective, parameters)`; may have `objectives(parameters, data, labels)`, the
         same for n points at once, `[n] + shape` -> `[n]`.
       dataset: has arrays `data` and `labels`, defaults of the placeholders; None: no data.
-      penalty: None or a callable `(objective_fn, parameters, step) -> scalar` with attributes
+      penalty: None or a callable `(objective_fn, parameters, step, key) -> scalar` with attributes
         `meta_weight` (of its mean over the steps in the meta-objective; 1 if it has none) and
         `inner_weight` (in the objective that is optimized; 0 if it has none); with the latter it
-        also has `gradients(objective_fn, parameters, step)`.
+        also has `gradients(objective_fn, parameters, step, key)`.
 
     Returns:
       an `Unroll`.
     """
     layout = optimizer.layout([tuple(shape) for shape in problem.param_shapes])
     with tf.name_scope('unroll'):
-        inputs = _inputs(problem, dataset)
+        inputs = _inputs(optimizer, problem, dataset)
         with tf.name_scope('state'):
             state = _state_variables(optimizer, problem, layout)
         with tf.name_scope('start'):
@@ -102,7 +102,8 @@ def build_rollout(optimizer, problem, dataset=None):
     with tf.name_scope('rollout'):
         data, labels = dataset_placeholders(dataset)
         batches = tf.placeholder(tf.int32, [None, None], name='batches')
-        rollout = Rollout(batches, data, labels, _initial_params(problem), None, None)
+        rollout = Rollout(batches, data, labels, _initial_params(problem),
+                          _random_key(optimizer), None, None)
         rule = optimizer.step_rule(layout)
 
         def body(step, params, attended, state):
@@ -115,7 +116,7 @@ def build_rollout(optimizer, problem, dataset=None):
 
         params = _copy(rollout.initial_params)
         start = (tf.constant(0), params, params if optimizer.use_attention else [],
-                 optimizer.initial_state(layout, tf.identity))
+                 optimizer.initial_state(layout, tf.identity, rollout.random_key))
         _, params, _, _ = tf.while_loop(lambda step, *_: step < tf.shape(batches)[0], body, start,
                                         back_prop=False)
         return rollout._replace(final_objective=problem.objective(params, data, labels),
@@ -126,7 +127,11 @@ def _initial_params(problem):
     return [tf.placeholder_with_default(tensor, tensor.shape) for tensor in problem.init_tensors()]
 
 
-def _inputs(problem, dataset):
+def _random_key(optimizer):
+    return tf.placeholder_with_default(optimizer.random_key(), [2], name='random_key')
+
+
+def _inputs(optimizer, problem, dataset):
     initial_params = _initial_params(problem)
     shapes = [tensor.shape.as_list() for tensor in initial_params]
     first_unroll = tf.placeholder_with_default(True, [], name='first_unroll')
@@ -140,7 +145,8 @@ def _inputs(problem, dataset):
         regularize=tf.placeholder_with_default(False, [], name='regularize'),
         data=data, labels=labels, initial_params=initial_params,
         teacher_steps=[tf.placeholder_with_default(tf.zeros([1] + shape), [None] + shape)
-                       for shape in shapes])
+                       for shape in shapes],
+        random_key=_random_key(optimizer))
 
 
 def dataset_placeholders(dataset):
@@ -169,7 +175,8 @@ def _array_variable(name, array):
 
 def _state_variables(optimizer, problem, layout):
     zeros = [tf.zeros(shape) for shape in layout.shapes]
-    state = optimizer.initial_state(layout, lambda variable: tf.zeros(variable.shape))
+    state = optimizer.initial_state(layout, lambda variable: tf.zeros(variable.shape),
+                                    tf.zeros([2], tf.int32))
     carried = Carried(zeros, zeros if optimizer.use_attention else [],
                       tf.nest.map_structure(tf.zeros_like, state), tf.zeros([]))
     return optimizer.local_variables_like(carried)
@@ -182,7 +189,8 @@ def _start(optimizer, problem, layout, inputs, state):
         lambda: (_copy(inputs.initial_params), _copy(inputs.initial_params[:len(state.attended)])),
         lambda: (_copy(state.params), _copy(state.attended)), strict=True)
     optimizer_state = tf.cond(inputs.reset_state,
-                              lambda: _copy(optimizer.initial_state(layout, tf.identity)),
+                              lambda: _copy(optimizer.initial_state(layout, tf.identity,
+                                                                    inputs.random_key)),
                               lambda: _copy(state.optimizer), strict=True)
     initial_objective = tf.cond(
         inputs.first_unroll,
@@ -279,7 +287,8 @@ def _gradients(optimizer, problem, inputs, penalty, step, params):
         # A branch cannot be differentiated twice, so the penalty's gradients are made inside of it.
         extra = tf.cond(
             inputs.regularize,
-            lambda: penalty.gradients(lambda at: problem.objective(at, data, labels), params, step),
+            lambda: penalty.gradients(lambda at: problem.objective(at, data, labels), params, step,
+                                      inputs.random_key),
             lambda: [tf.zeros_like(param) for param in params], strict=True)
         gradients = [tf.convert_to_tensor(gradient) + weight * more
                      for gradient, more in zip(gradients, extra)]
@@ -301,7 +310,7 @@ def _penalty(problem, inputs, penalty, loop):
     return tf.cond(
         inputs.regularize,
         lambda: penalty(lambda at: problem.objective(at, inputs.data, inputs.labels),
-                        loop.params, loop.step),
+                        loop.params, loop.step, inputs.random_key),
         lambda: tf.zeros([]))
 
 

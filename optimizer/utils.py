@@ -207,15 +207,20 @@ def asinh(x):
     return sign * tf.log1p(sign * x + square / (tf.sqrt(square + 1.0) + 1.0))
 
 
-def initial_log_rates(shape, lr_range, seed=None):
+def initial_log_rates(shape, lr_range, key):
     """Log learning rates for the parameters of one tensor, drawn log-uniformly from `lr_range`.
 
     Half of the spread is common to the tensor, so that tensors differ among each other too. With
-    equal bounds every rate is that bound.
+    equal bounds every rate is that bound. `key`, int32 [2], is the seed of a stateless draw.
     """
     low, high = np.log(lr_range[0]), np.log(lr_range[1])
     if low == high:
         return tf.fill(shape, np.float32(low))
-    own, common = (tf.random_uniform(size, low / 2.0, high / 2.0, seed=seed)
-                   for size in (shape, []))
+    own, common = (tf.random.stateless_uniform(size, key + [0, part], low / 2.0, high / 2.0)
+                   for part, size in enumerate((shape, [])))
     return own + common
+
+
+def random_key(seed=None):
+    """The seed of stateless draws: int32 [2], another one at each run of the session."""
+    return tf.random_uniform([2], maxval=2 ** 31 - 1 - 2 ** 20, dtype=tf.int32, seed=seed)

@@ -80,21 +80,23 @@ class Penalty:
         return self.ever_counts and {'prior': early, 'posterior': not early,
                                      'always': True}[self._time]
 
-    def __call__(self, objective_fn, params, step=0):
+    def __call__(self, objective_fn, params, step=0, key=None):
         """The penalty at `params`: a scalar tensor.
 
         Args:
           objective_fn: list of tensors -> scalar tensor; called inside loop bodies, so it must
             build all that depends on its argument anew.
           params: list of tensors of any shapes.
-          step: scalar int; the random vectors differ from run to run and from step to step.
+          step: scalar int; the random vectors differ from step to step.
+          key: int32 [2], the seed of the random vectors; None: another one at each run.
         """
         measure = MEASURES[self.option]
-        key = _draw_key(self._seed) + tf.stack([0, tf.cast(step, tf.int32)])
+        key = _draw_key(self._seed) if key is None else key
+        key += tf.stack([0, tf.cast(step, tf.int32)])
         return measure(flat_objective(objective_fn, params), flatten(params),
                        self._iterations, key)
 
-    def gradients(self, objective_fn, params, step=0):
+    def gradients(self, objective_fn, params, step=0, key=None):
         """The gradients of the penalty with respect to `params`, as a list.
 
         For a penalty in the optimizee's objective under `tf.cond`: call it within the branch and
@@ -103,7 +105,7 @@ class Penalty:
         to the objective itself, fails at run time.
         """
         here = [tf.identity(param) for param in params]
-        return tf.gradients(self(objective_fn, here, step), here,
+        return tf.gradients(self(objective_fn, here, step, key), here,
                             unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 import metaopt
+from optimizer import OPTIMIZERS
 from optimizer.trainable_adam import TrainableAdam
 from problems import datasets
 from problems import problem_generator as pg
@@ -49,6 +51,21 @@ def interrupt(monkeypatch, episodes):
         return feed(self, index, *args)
 
     monkeypatch.setattr(metaopt._ProblemTraining, '_unroll_feed', counting_feed)
+
+
+@pytest.mark.slow
+def test_what_is_random_in_the_optimizer_goes_on_too(tmp_path, monkeypatch):
+    """HierarchicalRNN draws its initial learning rates anew for every episode."""
+    rnn = Spec(OPTIMIZERS['HierarchicalRNN'], ([3],), {'init_lr_range': (1e-4, 1e-2)})
+    monkeypatch.setattr(sys.modules[__name__], 'OPTIMIZER', rnn)
+    train(tmp_path / 'whole', num_meta_iterations=2, num_problems=1)
+    interrupt(monkeypatch, episodes=(2,))
+    with pytest.raises(Interruption):
+        train(tmp_path / 'interrupted', num_meta_iterations=2, num_problems=1)
+    train(tmp_path / 'interrupted', num_meta_iterations=2, num_problems=1)
+    expected, found = saved_state(tmp_path / 'whole'), saved_state(tmp_path / 'interrupted')
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 @pytest.mark.slow

@@ -324,7 +324,7 @@ def test_imitation_follows_the_teacher():
 
 
 def test_penalty_counts_only_where_it_is_asked_for():
-    def penalty(objective_fn, parameters, step):
+    def penalty(objective_fn, parameters, step, key):
         return 3.0 + 0.0 * objective_fn(parameters)
 
     penalty.meta_weight = 0.5

@@ -216,7 +216,7 @@ class Recorder(reporting.Reporter):
         super().__init__(None)
         self.reports, self.costs = [], []
 
-    def unroll(self, progress, report):
+    def unroll(self, progress, report, details=None):
         self.reports.append(report)
 
     def validation(self, progress, stage, cost, improved):
