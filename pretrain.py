@@ -26,22 +26,23 @@ from techniques.random_scaling import RandomScaling  # noqa: E402
 UNROLL_STEPS = 20
 VALIDATION_STEPS = 1000
 VALIDATIONS = 25
-LEARNING_RATES = ((0.0, 1e-3), (0.5, 3e-4), (0.8, 1e-4))  # from which share of the run on
+RATE_FACTORS = ((0.0, 1.0), (0.5, 0.3), (0.8, 0.1))  # from which share of the run on
 EPISODE_STEPS = ((0.0, 100), (0.25, 200), (0.5, 400), (0.75, 800))
 SHORT_EPISODES = 0.3  # this share of the episodes stays at the first length
 SCALINGS = (0.0, 1.0, 3.0)  # log ranges of the random scaling, drawn for each episode
 EXPLODED = 3.0  # the meta-objective (mean log ratio) at which an episode is given up
 LOSS_FLOOR = 1e-9  # validation losses below count as this
 
-#: An optimizer to ship: class, constructor arguments, minutes of processor time, seed.
-Recipe = collections.namedtuple('Recipe', 'optimizer arguments minutes seed')
+#: An optimizer to ship: class, constructor arguments, learning rate of the meta-optimizer, minutes
+#: of processor time, seed.
+Recipe = collections.namedtuple('Recipe', 'optimizer arguments learning_rate minutes seed')
 
 RECIPES = collections.OrderedDict([
-    ('rnnprop', Recipe('RNNProp', {}, 10, 1)),
-    ('l2o_dm', Recipe('L2ODM', {}, 10, 1)),
+    ('rnnprop', Recipe('RNNProp', {}, 1e-3, 10, 1)),
+    ('l2o_dm', Recipe('L2ODM', {}, 1e-3, 10, 1)),
     ('hierarchical_rnn', Recipe('HierarchicalRNN', {
         'level_sizes': [10, 20, 20], 'init_lr_range': [1e-2, 1e-2], 'use_problem_lr_mean': True,
-        'use_gradient_shortcut': True, 'use_grad_products': True}, 15, 1)),
+        'use_gradient_shortcut': True, 'use_grad_products': True}, 1e-4, 12, 1)),
 ])
 
 #: A problem to train or validate on; `starts` are names of `STARTS`.
@@ -169,7 +170,8 @@ class Pretraining:
         if self._rng.uniform() < SHORT_EPISODES:
             length = EPISODE_STEPS[0][1]
         trainer = self._trainers[self._rng.randint(len(self._trainers))]
-        feed = {self._learning_rate: _scheduled(LEARNING_RATES, done)}
+        rate = self._recipe.learning_rate * _scheduled(RATE_FACTORS, done)
+        feed = {self._learning_rate: rate}
         return trainer.episode(session, length // UNROLL_STEPS, feed, self._rng)
 
     def _validate(self, session, task, rollout):
@@ -223,7 +225,8 @@ def main(names):
     for name in names or RECIPES:
         recipe, folder = RECIPES[name], os.path.join('pretrained', name)
         rows = [(None, task.dataset, None) for task in training_tasks()]
-        run_record.write(folder, 'pretrain', {'recipe': name, 'minutes': recipe.minutes},
+        run_record.write(folder, 'pretrain', {'recipe': name, 'learning_rate': recipe.learning_rate,
+                                              'minutes': recipe.minutes},
                          recipe.seed, rows, (recipe.optimizer, recipe.arguments))
         Pretraining(recipe, folder).run()
 
