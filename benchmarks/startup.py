@@ -24,10 +24,10 @@ COMMAND = (
 def table(repeats, changes=()):
     """Medians over whole processes; `changes` are flags put behind the command's."""
     runs = [_in_process(changes) for _ in range(repeats)]
-    return [measuring.Result('command', ' '.join((name,) + tuple(changes)), None, times.median, times.low, times.high, 's', None,
-                             None)
-            for name, times in zip(('imports', 'to first unroll', 'whole process'),
-                                   map(measuring.summary, zip(*runs)))]
+    names = ('imports', 'to first unroll', 'whole process')
+    return [measuring.Result('command', ' '.join((name,) + tuple(changes)), None, times.median,
+                             times.low, times.high, 's', None, None)
+            for name, times in zip(names, map(measuring.summary, zip(*runs)))]
 
 
 def _in_process(changes):
