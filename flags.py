@@ -16,7 +16,7 @@ from absl import flags as absl_flags
 
 import comparison
 import metaopt
-from optimizer import OPTIMIZERS, rnn_cells
+from optimizer import OPTIMIZERS, RUN_FILE, describe, rnn_cells
 from problems import problem_sets
 from problems.datasets import DataError, DataSource
 from problems.problem_spec import Spec
@@ -480,16 +480,37 @@ def meta_optimizer(values):
                                  values.l2_reg, values.l2_reg_scale, values.nan_l2_reg)
 
 
-def checkpoint(values):
-    """The checkpoint that metatest evaluates.
+def learned(values):
+    """What metatest evaluates: folder of the run, (name, constructor arguments) of its optimizer.
+
+    The folder is --train_dir itself, if that holds a `run.json`, as those of `pretrained/` do; else
+    the run in it that the flags name. A run's own record of its optimizer counts before the flags.
 
     Raises:
-      FlagError: there is no such folder or checkpoint.
+      FlagError: there is no such folder, or its record is damaged.
     """
-    folder = run_folder(values)
+    folder = values.train_dir if _has_record(values.train_dir) else run_folder(values)
     if not os.path.isdir(folder):
         raise FlagError('--train_dir: there is no run in %s (its name is made of --optimizer, '
                         '--cell_cls, --cell_size and --num_cells)' % folder)
+    if not _has_record(folder):
+        return folder, optimizer_config(values)
+    try:
+        return folder, describe(folder)
+    except ValueError as error:
+        raise FlagError('--train_dir: %s' % error) from error
+
+
+def _has_record(folder):
+    return os.path.exists(os.path.join(folder, RUN_FILE))
+
+
+def checkpoint(values, folder):
+    """The checkpoint in a run's folder that metatest evaluates.
+
+    Raises:
+      FlagError: there is none, or none of that name.
+    """
     names = [values.restore_model_name] if values.restore_model_name else [
         metaopt.BEST_CHECKPOINT + '-0', os.path.basename(tf.train.latest_checkpoint(folder) or '')]
     found = [name for name in names if os.path.exists(os.path.join(folder, name + '.index'))]

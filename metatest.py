@@ -9,16 +9,17 @@ import comparison
 import flags
 import inspection
 import run_record
+from optimizer import build
 
 
 def main(values):
     """Runs every chosen optimizer on every chosen problem and writes the results."""
-    make_learned = _learned_optimizer(values)
+    config, make_learned = _learned_optimizer(values)
     entrants = _entrants(values, make_learned)
     rows = flags.problems_and_data(values, flags.METATEST)
     try:
         run_record.write(values.save_dir, flags.METATEST, flags.as_dict(values, flags.METATEST),
-                         values.seeds, rows, flags.optimizer_config(values))
+                         values.seeds, rows, config)
     except OSError as error:
         raise flags.FlagError('--save_dir: cannot write %s: %s' % (
             values.save_dir, error.strerror)) from error
@@ -31,18 +32,22 @@ def main(values):
 
 
 def _learned_optimizer(values):
-    """The function that builds the learned optimizer; its checkpoint is checked at once."""
+    """(name, arguments) of the learned optimizer and the function that builds it.
+
+    Its checkpoint is checked at once. Without `L2o` among the optimizers there is no function.
+    """
     if comparison.LEARNED not in values.test_optimizer:
-        return None
-    spec, checkpoint = flags.optimizer_spec(values), flags.checkpoint(values)
+        return flags.optimizer_config(values), None
+    folder, config = flags.learned(values)
+    checkpoint = flags.checkpoint(values, folder)
 
     def make():
-        optimizer = spec.build()
-        optimizer.init_from_checkpoint(checkpoint)
-        return optimizer
+        learned = build(*config)
+        learned.init_from_checkpoint(checkpoint)
+        return learned
 
     flags.check_checkpoint(make)
-    return make
+    return config, make
 
 
 def _entrants(values, make_learned):

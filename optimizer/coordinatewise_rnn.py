@@ -80,6 +80,9 @@ class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
                      learning_rate=tf.exp(utils.initial_log_rates([1, size], self.init_lr_range,
                                                                   key)))
 
+    def log_rate_row(self, chunk_state):
+        return tf.log(chunk_state.learning_rate)
+
     def row_rule(self):
         cell_step = self._cell.prepare()
         update_weights = tf.transpose(self._update_weights)

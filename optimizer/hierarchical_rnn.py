@@ -250,6 +250,9 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         log_lr = utils.initial_log_rates(shape, self.init_lr_range, key)
         return tf.clip_by_value(log_lr, MIN_LOG_LR, self.max_log_lr)
 
+    def log_rate_row(self, chunk_state):
+        return chunk_state.log_lr if self.dynamic_output_scale else None
+
     # Update rule.
 
     def update_rule(self, layout):

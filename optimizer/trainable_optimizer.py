@@ -228,6 +228,21 @@ class TrainableOptimizer(tf.train.Optimizer):
             raise ValueError('apply_gradients has not seen: %s.' % ', '.join(unknown))
         return [tf.cast(known[var.name], var.dtype.base_dtype) for var in var_list]
 
+    def log_learning_rates(self, var_list):
+        """Natural logarithms of the learning rates that the optimizer keeps.
+
+        Returns:
+          a tensor like each variable; None where the optimizer keeps no learning rates, or not of
+          all of these variables.
+        """
+        rates = {}
+        for names, slots in self._slots_by_variables.items():
+            rows = [self.log_rate_row(chunk) for chunk in read_values(slots.state).chunks]
+            if all(row is not None for row in rows):
+                rates.update(zip(names, slots.layout.to_tensors(rows)))
+        found = [rates.get(var.name) for var in var_list]
+        return None if any(rate is None for rate in found) else found
+
     # Meta-training.
 
     def train(self, problem, dataset=None, penalty=None):
@@ -267,6 +282,10 @@ class TrainableOptimizer(tf.train.Optimizer):
         return step
 
     # For subclasses.
+
+    def log_rate_row(self, chunk_state):
+        """The log learning rates `[1, size]` in the state of a chunk; None where there are none."""
+        return None
 
     def initial_state(self, layout, read, key):
         raise NotImplementedError

@@ -5,6 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import inspection
+from optimizer import build
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
 
@@ -28,6 +29,17 @@ def test_shapes_and_names(descent):
     assert descent.losses.shape == (6,)
     for field in descent[2:]:
         assert field.shape == (6, 2)
+
+
+@pytest.mark.parametrize('name, arguments', [
+    ('HierarchicalRNN', {'level_sizes': [3]}),
+    ('CoordinatewiseRNN', {'cell_sizes': [3], 'cell_cls': 'GRUCell',
+                           'zero_init_lr_weights': True})])
+def test_learning_rates_that_an_optimizer_keeps_are_shown(name, arguments):
+    seen = inspection.inspect(lambda: build(name, dict(arguments, init_lr_range=(1e-3, 1e-3))),
+                              ROW, 4, 3)
+    np.testing.assert_allclose(seen.rate_means, -3.0, atol=1e-3)
+    np.testing.assert_allclose(seen.rate_spreads, 0.0, atol=1e-3)
 
 
 def test_the_picture_has_a_line_for_each_tensor(descent):
