@@ -483,26 +483,22 @@ def meta_optimizer(values):
 def learned(values):
     """What metatest evaluates: folder of the run, (name, constructor arguments) of its optimizer.
 
-    The folder is --train_dir itself, if that holds a `run.json`, as those of `pretrained/` do; else
-    the run in it that the flags name. A run's own record of its optimizer counts before the flags.
+    Where --train_dir itself holds a `run.json`, as the folders of `pretrained/` do, that describes
+    the optimizer; else the flags name both the run in --train_dir and its optimizer.
 
     Raises:
       FlagError: there is no such folder, or its record is damaged.
     """
-    folder = values.train_dir if _has_record(values.train_dir) else run_folder(values)
+    if os.path.exists(os.path.join(values.train_dir, RUN_FILE)):
+        try:
+            return values.train_dir, describe(values.train_dir)
+        except ValueError as error:
+            raise FlagError('--train_dir: %s' % error) from error
+    folder = run_folder(values)
     if not os.path.isdir(folder):
         raise FlagError('--train_dir: there is no run in %s (its name is made of --optimizer, '
                         '--cell_cls, --cell_size and --num_cells)' % folder)
-    if not _has_record(folder):
-        return folder, optimizer_config(values)
-    try:
-        return folder, describe(folder)
-    except ValueError as error:
-        raise FlagError('--train_dir: %s' % error) from error
-
-
-def _has_record(folder):
-    return os.path.exists(os.path.join(folder, RUN_FILE))
+    return folder, optimizer_config(values)
 
 
 def checkpoint(values, folder):

@@ -229,3 +229,12 @@ def test_a_damaged_state(trained):
     done = run(folder, 'metarun', '--train_dir=damaged', *TRAINING)
     assert (done.returncode, done.stdout) == (2, '')
     assert done.stderr.count('\n') == 1 and 'state.npz' in done.stderr
+
+
+@pytest.mark.slow
+def test_the_folder_of_a_run_is_opened_by_its_own_record(trained):
+    folder, _ = trained
+    name, = os.listdir(os.path.join(str(folder), 'trained'))
+    done = run(folder, 'metatest', '--train_dir=trained/' + name, '--save_dir=by_record',
+               *(TESTING + ['--hrnn_level_sizes=5,3,3']))
+    assert done.returncode == 0, done.stderr
