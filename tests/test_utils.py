@@ -78,9 +78,12 @@ def test_rms_scale():
     np.testing.assert_allclose(value, [[0.0, np.arcsinh(1.0), -np.arcsinh(1.0)]], rtol=1e-5)
 
 
+KEY = np.array([1, 2], 'int32')
+
+
 def test_initial_log_rates():
-    many, same = run(utils.initial_log_rates([1000], (1e-6, 1e-2), seed=1),
-                     utils.initial_log_rates([3], (1e-3, 1e-3)))
+    many, same = run(utils.initial_log_rates([1000], (1e-6, 1e-2), KEY),
+                     utils.initial_log_rates([3], (1e-3, 1e-3), KEY))
     np.testing.assert_allclose(same, np.log(1e-3), rtol=1e-6)
     assert np.log(1e-6) <= many.min() < many.max() <= np.log(1e-2)
     assert 0.3 < (many.max() - many.min()) / np.log(1e4) <= 0.5
