@@ -37,10 +37,11 @@ Curve = collections.namedtuple('Curve', 'optimizer learning_rate problem seed lo
 
 #: What a group of curves (the seeds of one entrant on one problem) comes to. `area`: mean over the
 #: steps of the best loss so far; `steps_to_adam`: steps to the final loss of the best Adam, None
-#: where it isn't reached; `diverged`: how many runs ended without a finite loss.
+#: where it isn't reached; `times_adam`: the step's time in units of Adam's, None without an Adam;
+#: `diverged`: how many runs ended without a finite loss.
 Summary = collections.namedtuple(
     'Summary', 'optimizer learning_rate problem final spread area steps_to_adam step_time '
-    'diverged best')
+    'times_adam diverged best')
 
 
 def entrants(names, learning_rates, make_learned):
@@ -129,8 +130,8 @@ def write_summary(path, summaries):
         for problem in _in_order(summary.problem for summary in summaries):
             handle.write('## %s\n\n' % problem)
             handle.write('| optimizer | final loss | spread | best-so-far area '
-                         '| steps to Adam\'s best | ms per step | diverged |\n')
-            handle.write('|---|---|---|---|---|---|---|\n')
+                         '| steps to Adam\'s best | ms per step | times Adam\'s | diverged |\n')
+            handle.write('|---|---|---|---|---|---|---|---|\n')
             rows = [summary for summary in summaries if summary.problem == problem]
             for summary in sorted(rows, key=lambda row: _sortable(row.final)):
                 handle.write(_markdown_row(summary))
@@ -143,8 +144,9 @@ def write_summary(path, summaries):
 def _markdown_row(summary):
     name = '**%s**' % label(summary) if summary.best else label(summary)
     reached = '-' if summary.steps_to_adam is None else '%d' % summary.steps_to_adam
-    return '| %s | %.3g | %.2g | %.3g | %s | %.2f | %s |\n' % (
-        name, summary.final, summary.spread, summary.area, reached, 1e3 * summary.step_time,
+    ratio = '-' if summary.times_adam is None else '%.1f' % summary.times_adam
+    return '| %s | %.3g | %.2g | %.3g | %s | %.2f | %s | %s |\n' % (
+        name, summary.final, summary.spread, summary.area, reached, 1e3 * summary.step_time, ratio,
         summary.diverged or '')
 
 
@@ -164,10 +166,15 @@ def summarize(curves):
         groups.setdefault((curve.problem, curve.optimizer, curve.learning_rate), []).append(curve)
     finals = {key: np.mean([final_loss(curve.losses) for curve in group])
               for key, group in groups.items()}
-    return [_summary(key, group, finals) for key, group in groups.items()]
+    adam_times = {key[0]: _step_time(group) for key, group in groups.items() if key[1] == 'Adam'}
+    return [_summary(key, group, finals, adam_times) for key, group in groups.items()]
 
 
-def _summary(key, group, finals):
+def _step_time(group):
+    return float(np.median([curve.step_time for curve in group]))
+
+
+def _summary(key, group, finals, adam_times):
     problem, optimizer, rate = key
     rivals = {other: final for other, final in finals.items() if other[0] == problem}
     adams = [final for other, final in rivals.items() if other[1] == 'Adam']
@@ -179,7 +186,9 @@ def _summary(key, group, finals):
                    spread=np.inf if diverged else float(np.std(ends)),
                    area=float(np.mean(best_so_far)),
                    steps_to_adam=_steps_to(best_so_far, min(adams)) if adams else None,
-                   step_time=float(np.median([curve.step_time for curve in group])),
+                   step_time=_step_time(group),
+                   times_adam=(_step_time(group) / adam_times[problem]
+                               if problem in adam_times else None),
                    diverged=diverged, best=finals[key] == best)
 
 

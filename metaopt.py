@@ -50,8 +50,8 @@ UnrollReport = collections.namedtuple(
 #: meta-parameters are saved, and the number of meta-iterations.
 TrainingResult = collections.namedtuple('TrainingResult', 'best_cost checkpoint meta_iterations')
 
-#: What `run_wall_clock_test` measures, in seconds.
-WallClock = collections.namedtuple('WallClock', 'total_time median_step step_times')
+#: What `run_wall_clock_test` measures, in seconds, and the median step in units of Adam's.
+WallClock = collections.namedtuple('WallClock', 'total_time median_step step_times times_adam')
 
 
 DEFAULT_META_OPTIMIZER, DEFAULT_EVALUATION = MetaOptimizer(), Evaluation()
@@ -572,20 +572,28 @@ class TestRun:
 
 def run_wall_clock_test(optimizer, problem, num_steps, dataset=datasets.EMPTY_DATASET, seed=None,
                         logdir=None, batch_size=None):
-    """Times an optimizer's steps on a problem, in the default graph.
+    """Times an optimizer's steps on a problem, in the default graph, and Adam's beside it.
 
     Args: as for `test_optimizer`; the first, untimed, step comes in addition to `num_steps`.
 
     Returns:
       a `WallClock`.
     """
+    times = _step_times(optimizer, problem, num_steps, dataset, batch_size, seed, logdir)
+    with tf.Graph().as_default():
+        adam = _step_times(tf.train.AdamOptimizer(), problem, num_steps, dataset, batch_size, seed)
+    median = float(np.median(times))
+    return WallClock(sum(times), median, times, median / float(np.median(adam)))
+
+
+def _step_times(optimizer, problem, num_steps, dataset, batch_size, seed, logdir=None):
+    """Seconds of each step after the first."""
     run = TestRun(optimizer, problem, num_steps + 1, dataset, batch_size, seed, logdir)
     with tf.Session() as session:
         run.start(session)
         step = session.make_callable(run.train)
         step()
-        times = [_timed(step) for _ in range(num_steps)]
-    return WallClock(sum(times), float(np.median(times)), times)
+        return [_timed(step) for _ in range(num_steps)]
 
 
 def _timed(function):

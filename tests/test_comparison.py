@@ -46,6 +46,7 @@ def test_summary_numbers():
     target = np.mean(CURVES[2].losses[-50:])
     reached = [np.argmax(np.array(c.losses) <= target) for c in CURVES[:2]]
     assert learned.steps_to_adam == int(np.median(reached))
+    assert learned.times_adam == 1.0
 
 
 def test_summary_table_is_sorted_by_result(tmp_path):

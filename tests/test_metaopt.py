@@ -194,6 +194,7 @@ def test_wall_clock_test_times_every_step():
     assert len(times.step_times) == 7
     assert times.total_time == pytest.approx(sum(times.step_times))
     assert 0 < times.median_step <= max(times.step_times)
+    assert times.times_adam > 0
 
 
 def test_sample_numiter_is_exponential_above_its_minimum():
