@@ -240,7 +240,8 @@ def test_unroll_continues_and_equals_apply_gradients(name):
     assert_all_close(twice, once, rtol=2e-5, atol=1e-6)
 
 
-@every_optimizer
+@pytest.mark.parametrize('name', [  # L2ODM is RNNProp's network with other inputs
+    pytest.param(name, marks=[pytest.mark.slow] * (name == 'L2ODM')) for name in sorted(SMALL)])
 def test_meta_training_lowers_the_meta_objective(name):
     optimizer = make(name)
     problem = pg.Quadratic(3, random_seed=2)
@@ -347,8 +348,8 @@ class Lookup(Problem):
         return tf.reduce_sum(tf.square(tf.gather(table, [1, 3, 3]) + offset - 1.0)) + 0.1
 
 
-@pytest.mark.parametrize('name, second_derivatives', [('HierarchicalRNN', True),
-                                                      ('RNNProp', False)])
+@pytest.mark.parametrize('name, second_derivatives', [
+    pytest.param('HierarchicalRNN', True, marks=pytest.mark.slow), ('RNNProp', False)])
 def test_sparse_gradients_mean_the_same_in_the_unroll(name, second_derivatives):
     optimizer = make(name, use_second_derivatives=second_derivatives)
     problem, start = Lookup(), [np.ones([5, 2], 'float32') * 3, np.zeros([2], 'float32')]
