@@ -8,7 +8,7 @@ PYTEST := -m pytest -q -n 2
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test test-slow test-tf1 lint bazel clean
+.PHONY: help demo pretrain bench test test-slow test-tf1 lint bazel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -44,6 +44,9 @@ test-tf1:  ## the fast tests on TensorFlow 1.15, where there is a Python 3.7
 .PHONY: run-tf1
 run-tf1: $(VENV_TF1)/ready
 	$(VENV_TF1)/bin/python $(PYTEST) -m 'not slow'
+
+pretrain: $(VENV)/ready  ## meta-train the optimizers of pretrained/ from nothing: about half an hour
+	$(VENV)/bin/python pretrain.py
 
 lint: $(VENV)/ready  ## ruff, and whether the BUILD files agree with the sources
 	$(VENV)/bin/ruff check .

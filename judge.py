@@ -1,30 +1,33 @@
 """Judges the optimizers of `pretrained/` on problems that none of them was trained on.
 
-`python judge.py [folder ...]` runs each, untuned, against the hand-tuned rules, each at the best
-learning rate of its grid for that problem, and writes a card into every folder and the tables into
-`pretrained/results.md`.
+`python judge.py [--short] [folder ...]` runs each, untuned, against the hand-tuned rules, each at
+the best learning rate of its grid for that problem, and writes a card into every folder and the
+tables into `pretrained/results.md`. `--short` runs the first five problems, a quarter of an hour;
+the convnets and the runs of 10,000 steps take hours.
 """
 
+import quiet  # noqa: F401  before all else: it silences TensorFlow's import
+
+# isort: split
 import collections
 import json
 import os
 import sys
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+import numpy as np
+import tensorflow.compat.v1 as tf
 
-import numpy as np  # noqa: E402
-import tensorflow.compat.v1 as tf  # noqa: E402
-
-import comparison  # noqa: E402
-from optimizer import load  # noqa: E402
-from problems import datasets, problem_sets  # noqa: E402
-from problems import problem_generator as pg  # noqa: E402
-from problems.problem_spec import Spec  # noqa: E402
+import comparison
+from optimizer import load
+from problems import datasets, problem_sets
+from problems import problem_generator as pg
+from problems.problem_spec import Spec
 
 FOLDER = 'pretrained'
 SEEDS = (6, 12, 18, 24, 30)
 STEPS, LONG_STEPS = 1000, 10000
 RIVALS = ('SGD', 'Momentum', 'Adam', 'RMSProp')
+SHORT = 5  # how many problems are run by `--short`
 CARD_STEPS = 100  # the length of the runs that a test makes again
 
 #: A problem to judge on: its name, (spec, dataset, batch size), steps.
@@ -49,9 +52,9 @@ def trials():
         Trial('MLP 20, relu', mlp((20,), relu), STEPS),
         Trial('MLP 20-20, sigmoid', mlp((20, 20), sigmoid), STEPS),
         Trial('MLP 64, sigmoid', mlp((64,), sigmoid), STEPS),
+        Trial('softmax regression', softmax, STEPS),
         Trial('MLP 20, relu, batch 32', mlp((20,), relu, train, 32), STEPS),
         Trial('MLP 20, relu, batch 512', mlp((20,), relu, train, 512), STEPS),
-        Trial('softmax regression', softmax, STEPS),
         Trial('convnet 8-8', convnets[0], STEPS),
         Trial('convnet 16-32 with dense layer', convnets[1], STEPS),
         Trial('MLP 20, sigmoid, 10,000 steps', mlp((20,), sigmoid), LONG_STEPS),
@@ -78,10 +81,10 @@ def best_of_grid(name, trial):
     return grid[int(np.argmin(ends))]
 
 
-def judge(folders):
-    """All curves: of the pretrained optimizers and of their rivals."""
+def judge(folders, chosen):
+    """All curves on the chosen trials: of the pretrained optimizers and of their rivals."""
     curves = []
-    for trial in trials():
+    for trial in chosen:
         rivals = [best_of_grid(name, trial) for name in RIVALS]
         for one in [entrant(folder) for folder in folders] + rivals:
             new = run(one, trial)
@@ -105,15 +108,16 @@ def write_card(folder, curves):
                            comparison.summarize(shown))
 
 
-def main(folders):
+def main(arguments):
     """Judges the pretrained optimizers in these folders, or in all."""
-    folders = [folder.rstrip('/') for folder in folders] or sorted(
+    chosen = trials()[:SHORT] if '--short' in arguments else trials()
+    folders = [word.rstrip('/') for word in arguments if word != '--short'] or sorted(
         os.path.join(FOLDER, name) for name in os.listdir(FOLDER)
         if os.path.exists(os.path.join(FOLDER, name, 'run.json')))
     tf.disable_v2_behavior()
     tf.enable_resource_variables()
     tf.logging.set_verbosity(tf.logging.ERROR)
-    curves = judge(folders)
+    curves = judge(folders, chosen)
     comparison.write_summary(os.path.join(FOLDER, 'results.md'), comparison.summarize(curves))
     for folder in folders:
         write_card(folder, curves)

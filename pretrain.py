@@ -6,22 +6,23 @@ mixed unroll by unroll; coordinates of random size; episodes that grow longer; a
 many states of the meta-parameters by full-length runs on problems that are not trained on.
 """
 
+import quiet  # noqa: F401  before all else: it silences TensorFlow's import
+
+# isort: split
 import collections
 import csv
 import os
 import sys
 import time
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+import numpy as np
+import tensorflow.compat.v1 as tf
 
-import numpy as np  # noqa: E402
-import tensorflow.compat.v1 as tf  # noqa: E402
-
-import run_record  # noqa: E402
-from optimizer import OPTIMIZERS, unroll  # noqa: E402
-from problems import datasets  # noqa: E402
-from problems import problem_generator as pg  # noqa: E402
-from techniques.random_scaling import RandomScaling  # noqa: E402
+import run_record
+from optimizer import OPTIMIZERS, unroll
+from problems import datasets
+from problems import problem_generator as pg
+from techniques.random_scaling import RandomScaling
 
 UNROLL_STEPS = 20
 VALIDATION_STEPS = 1000
@@ -33,16 +34,16 @@ SCALINGS = (0.0, 1.0, 3.0)  # log ranges of the random scaling, drawn for each e
 EXPLODED = 3.0  # the meta-objective (mean log ratio) at which an episode is given up
 LOSS_FLOOR = 1e-9  # validation losses below count as this
 
-#: An optimizer to ship: class, constructor arguments, learning rate of the meta-optimizer, minutes
-#: of processor time, seed.
-Recipe = collections.namedtuple('Recipe', 'optimizer arguments learning_rate minutes seed')
+#: An optimizer to ship: class, constructor arguments, learning rate of the meta-optimizer, how many
+#: unrolls, seed.
+Recipe = collections.namedtuple('Recipe', 'optimizer arguments learning_rate unrolls seed')
 
 RECIPES = collections.OrderedDict([
-    ('rnnprop', Recipe('RNNProp', {}, 1e-3, 10, 1)),
-    ('l2o_dm', Recipe('L2ODM', {}, 1e-3, 10, 1)),
+    ('rnnprop', Recipe('RNNProp', {}, 1e-3, 4500, 1)),
+    ('l2o_dm', Recipe('L2ODM', {}, 1e-3, 4500, 1)),
     ('hierarchical_rnn', Recipe('HierarchicalRNN', {
         'level_sizes': [10, 20, 20], 'init_lr_range': [1e-2, 1e-2], 'use_problem_lr_mean': True,
-        'use_gradient_shortcut': True, 'use_grad_products': True}, 1e-4, 12, 1)),
+        'use_gradient_shortcut': True, 'use_grad_products': True}, 1e-4, 1000, 1)),
 ])
 
 #: A problem to train or validate on; `starts` are names of `STARTS`.
@@ -135,7 +136,7 @@ class Pretraining:
         self._init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
 
     def run(self):
-        """Trains until the recipe's time is up and keeps the best state."""
+        """Trains for the recipe's number of unrolls and keeps the best state."""
         config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
         with tf.Session(graph=self._graph, config=config) as session, \
                 open(os.path.join(self._folder, 'validation.csv'), 'w') as handle:
@@ -148,12 +149,11 @@ class Pretraining:
     def _loop(self, session, log, handle):
         begin, best, unrolls, validations = time.process_time(), np.inf, 0, 0
         while True:
-            seconds = time.process_time() - begin
-            done = seconds / (60.0 * self._recipe.minutes)
+            done = unrolls / self._recipe.unrolls
             if done * VALIDATIONS >= validations:
                 losses = [self._validate(session, *each) for each in self._validators]
                 score = float(np.mean(np.log10(np.clip(losses, LOSS_FLOOR, 1e3))))
-                log.writerow(['%.0f' % seconds, unrolls, '%.3f' % score]
+                log.writerow(['%.0f' % (time.process_time() - begin), unrolls, '%.3f' % score]
                              + ['%.3g' % loss for loss in losses])
                 handle.flush()
                 if score < best:
@@ -226,7 +226,7 @@ def main(names):
         recipe, folder = RECIPES[name], os.path.join('pretrained', name)
         rows = [(None, task.dataset, None) for task in training_tasks()]
         run_record.write(folder, 'pretrain', {'recipe': name, 'learning_rate': recipe.learning_rate,
-                                              'minutes': recipe.minutes},
+                                              'unrolls': recipe.unrolls},
                          recipe.seed, rows, (recipe.optimizer, recipe.arguments))
         Pretraining(recipe, folder).run()
 

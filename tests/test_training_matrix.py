@@ -40,8 +40,9 @@ SMALL = {
     'CoordinatewiseRNN': dict(cell_sizes=[4, 4], cell_cls='LSTMCell', init_lr_range=(1e-3, 1e-2)),
     'RNNProp': dict(units=4),
     'L2ODM': dict(units=4),
-    'GlobalLearningRate': dict(initial_rate=1e-2),
-    'LearningRateSchedule': dict(initial_rate=1e-2, n_steps=4),
+    # Not the teachers' rate, 1e-2: at that, gradient descent imitates itself.
+    'GlobalLearningRate': dict(initial_rate=2e-2),
+    'LearningRateSchedule': dict(initial_rate=2e-2, n_steps=4),
     'TrainableAdam': dict(learning_rate=1e-2),
 }
 
@@ -81,13 +82,13 @@ def trained_values(folder):
                 if name.startswith('values/')}
 
 
-def check(result, folder, name='HierarchicalRNN'):
+def check(result, folder, name='HierarchicalRNN', moved=True):
     """A finite validation, a checkpoint, and meta-parameters that are finite and have moved."""
     assert np.isfinite(result.best_cost)
     assert os.path.exists(result.checkpoint + '.index')
     before, after = initial_values(name), trained_values(folder)
     assert all(np.all(np.isfinite(after[key])) for key in before)
-    assert any(np.any(after[key] != before[key]) for key in before)
+    assert not moved or any(np.any(after[key] != before[key]) for key in before)
 
 
 # All problem sets.
@@ -129,7 +130,9 @@ def test_problem_set_trains(name, source, tmp_path):
 def test_all_problems_of_a_set_train(name, source, tmp_path):
     for index, row in enumerate(problem_sets.PROBLEM_SETS[name].training(source)):
         folder = tmp_path / str(index)
-        check(train(folder, row, 'TrainableAdam'), folder, 'TrainableAdam')
+        # Of sparse gradients, 1 in 100 entries, there may be none in four steps.
+        check(train(folder, row, 'TrainableAdam'), folder, 'TrainableAdam',
+              moved=name != 'sparse_gradient')
 
 
 @pytest.mark.slow
@@ -154,7 +157,7 @@ def _penalty(option, **kwargs):
 
 def _techniques():
     """Name -> arguments of `train_optimizer`."""
-    techniques = {'plain': {}, 'curriculum': {'curriculum': curricula.Curriculum((2, 4), 1)},
+    techniques = {'plain': {}, 'curriculum': {'curriculum': curricula.Curriculum((2, 4), 2)},
                   'teacher-k2': _teacher('adam', 2)}
     for name in imitation.TEACHERS:
         techniques['teacher-' + name] = _teacher(name)
