@@ -1,6 +1,7 @@
 """The base of all learned optimizers: meta-parameters, state variables, `apply_gradients`."""
 
 import collections
+import contextlib
 import os
 
 import tensorflow.compat.v1 as tf
@@ -192,7 +193,8 @@ class TrainableOptimizer(tf.train.Optimizer):
         key = tuple(variable.name for variable in variables)
         if key not in self._slots_by_variables:
             with tf.init_scope(), tf.name_scope(None), tf.name_scope(self.get_name() + '_state'):
-                self._slots_by_variables[key] = self._create_slots(variables)
+                with _flow_of_initial_values():
+                    self._slots_by_variables[key] = self._create_slots(variables)
         return self._slots_by_variables[key]
 
     def _create_slots(self, variables):
@@ -330,6 +332,23 @@ def initialized_value(variable):
     """A variable's value, or where it has none yet, the value it will be initialised with."""
     return tf.cond(tf.is_variable_initialized(variable), variable.read_value,
                    lambda: variable.initial_value)
+
+
+@contextlib.contextmanager
+def _flow_of_initial_values():
+    """Version-1 control flow while reference variables are made from other variables' values.
+
+    In version 2 a branch, ours or one of those that TensorFlow then adds, would read a reference
+    variable before it is known whether that has a value.
+    """
+    switches = tf.control_flow_v2_enabled() and not tf.resource_variables_enabled()
+    if switches:
+        tf.disable_control_flow_v2()
+    try:
+        yield
+    finally:
+        if switches:
+            tf.enable_control_flow_v2()
 
 
 def variables_like(structure, name, collections=(tf.GraphKeys.GLOBAL_VARIABLES,)):
