@@ -1,0 +1,56 @@
+"""The shipped optimizers open and do what their cards say; the script that makes them runs."""
+
+import csv
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import comparison
+import judge
+import pretrain
+from optimizer import load
+
+ROOT = os.path.dirname(os.path.abspath(pretrain.__file__))
+FOLDERS = sorted(
+    os.path.join(ROOT, 'pretrained', name) for name in os.listdir(os.path.join(ROOT, 'pretrained'))
+    if os.path.isdir(os.path.join(ROOT, 'pretrained', name)))
+
+
+@pytest.mark.parametrize('folder', FOLDERS, ids=os.path.basename)
+def test_a_shipped_optimizer_does_what_its_card_says(folder):
+    """The first row of the card: the mean loss of the last of so many steps."""
+    with open(os.path.join(folder, 'card.json')) as handle:
+        card = json.load(handle)
+    row = card['rows'][0]
+    trial, = [trial for trial in judge.trials() if trial.name == row['problem']]
+    curve, = judge.run(judge.entrant(folder), trial, [row['seed']], card['steps'])
+    assert comparison.final_loss(curve.losses) == pytest.approx(row['loss'], rel=0.2)
+    assert row['loss'] < 0.5 * curve.losses[0]
+
+
+@pytest.mark.parametrize('folder', FOLDERS, ids=os.path.basename)
+def test_a_shipped_optimizer_is_small(folder):
+    files = [os.path.join(folder, name) for name in os.listdir(folder) if 'model.ckpt' in name]
+    assert 0 < sum(os.path.getsize(path) for path in files) < 500e3
+    assert load(folder).meta_parameters
+
+
+@pytest.mark.slow
+def test_pretraining_trains_validates_and_keeps_the_best(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, 'VALIDATION_STEPS', 20)
+    monkeypatch.setattr(pretrain, 'VALIDATIONS', 2)
+    recipe = pretrain.RECIPES['l2o_dm']._replace(arguments={'units': 4}, unrolls=10)
+    pretrain.Pretraining(recipe, str(tmp_path)).run()
+    with open(str(tmp_path / 'validation.csv')) as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) >= 2 and int(rows[-1]['unrolls']) >= 10
+    assert all(np.isfinite(float(row['score'])) for row in rows)
+    assert tf.train.load_checkpoint(str(tmp_path / 'model.ckpt-0'))
+
+
+def test_recipes_name_optimizers_and_their_arguments():
+    for recipe in pretrain.RECIPES.values():
+        assert pretrain.OPTIMIZERS[recipe.optimizer](**recipe.arguments).meta_parameters
