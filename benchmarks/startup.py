@@ -17,7 +17,7 @@ COMMAND = (
     '--regularize_time=none', '--alpha=1e-4', '--reg_optimizer=True', '--reg_option=hessian-esd',
     '--include_mnist_mlp_problems', '--num_problems=1', '--num_meta_iterations=1',
     '--fix_unroll=True', '--fix_unroll_length=20', '--evaluation_period=1',
-    '--evaluation_epochs=20', '--use_second_derivatives=False', '--if_cl=True', '--if_mt=True',
+    '--evaluation_epochs=5', '--use_second_derivatives=False', '--if_cl=True', '--if_mt=True',
     '--mt_ratio=0.1', '--mt_k=1')
 
 
