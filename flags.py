@@ -441,14 +441,17 @@ def curriculum(values):
         raise FlagError('--cl_steps: %s' % error) from error
 
 
-def unroll_functions(values, rng):
-    """The functions that draw the number of unrolls (None: by the curriculum) and their lengths."""
+def unroll_functions(values):
+    """The functions that draw the number of unrolls (None: by the curriculum) and their lengths.
+
+    They draw from numpy's global generator, which `metaopt` seeds for every meta-iteration.
+    """
     if values.fix_unroll:
         length = values.fix_unroll_length
         return None, lambda: length
 
     def draw(scale, least):
-        return lambda: metaopt.sample_numiter(scale, least, rng)
+        return lambda: metaopt.sample_numiter(scale, least)
 
     lengths = draw(values.num_partial_unroll_itr_scale, values.min_num_itr_partial_unroll)
     if values.if_cl:

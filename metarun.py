@@ -21,6 +21,7 @@ def main(values):
     seed = _seed(values, folder)
     optimizer, settings = flags.optimizer_config(values), _settings(values, seed)
     _check_state(folder, values, settings['curriculum'], seed)
+    np.random.seed(seed)  # for data sets that are drawn
     rows = flags.problems_and_data(values, flags.METARUN)
     _record(folder, values, seed, rows, optimizer)
     _announce(seed, rows, settings['penalty'])
@@ -82,7 +83,7 @@ def _reporter(values, folder):
 
 def _settings(values, seed):
     """The keyword arguments of `train_optimizer` that the flags give."""
-    num_unrolls, unroll_length = flags.unroll_functions(values, np.random.RandomState(seed))
+    num_unrolls, unroll_length = flags.unroll_functions(values)
     return dict(
         num_unroll_func=num_unrolls, num_partial_unroll_itrs_func=unroll_length,
         learning_rate=values.meta_learning_rate, gradient_clip=values.gradient_clip_level,
