@@ -3,34 +3,32 @@
 `train_optimizer` meta-trains: on each of a series of problems it runs episodes of unrolls and steps
 the meta-optimizer after every unroll ("Learned Optimizers that Scale and Generalize",
 arXiv 1703.04813, section 4), with the curriculum, imitation and curvature penalties of "Training
-Stronger Baselines for Learning to Optimize" (arXiv 2010.09089). `test_optimizer` runs any
-`tf.train.Optimizer` on a problem, `run_wall_clock_test` times one.
+Stronger Baselines for Learning to Optimize" (arXiv 2010.09089). `test_optimizer` and
+`run_wall_clock_test` are those of `evaluation`.
 """
 
 import collections
 import os
 import random
 import sys
-import time
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import meta_step
 import reporting
+from evaluation import run_wall_clock_test, test_optimizer
+from meta_step import META_OPTIMIZERS, MetaOptimizer
 from optimizer import unroll
 from problems import datasets
 from progress import Progress
 from techniques import curriculum as curricula
 from techniques import imitation, random_scaling
 
-BEST_CHECKPOINT = 'model.ckpt'  # saved as step 0: model.ckpt-0
+__all__ = ['Evaluation', 'Imitation', 'META_OPTIMIZERS', 'MetaOptimizer', 'TrainingResult',
+           'run_wall_clock_test', 'sample_numiter', 'test_optimizer', 'train_optimizer']
 
-#: The optimizer of the meta-parameters. `l2_reg * l2_reg_scale` is the weight of half their squared
-#: norm in the meta-objective; `nan_l2_reg` times the meta-parameter replaces a non-finite entry of
-#: a gradient.
-MetaOptimizer = collections.namedtuple(
-    'MetaOptimizer', 'name rms_decay rms_epsilon l2_reg l2_reg_scale nan_l2_reg')
-MetaOptimizer.__new__.__defaults__ = ('rmsprop', 0.9, 1e-20, 0.0, 1e-3, 0.01)
+BEST_CHECKPOINT = 'model.ckpt'  # saved as step 0: model.ckpt-0
 
 #: Which share `ratio` of the unrolls imitates a teacher of `techniques.imitation`, and how many of
 #: the teacher's steps make one of the student's.
@@ -49,10 +47,6 @@ UnrollReport = collections.namedtuple(
 #: What meta-training ends with: the best validation cost (infinite if none was finite), where its
 #: meta-parameters are saved, and the number of meta-iterations.
 TrainingResult = collections.namedtuple('TrainingResult', 'best_cost checkpoint meta_iterations')
-
-#: What `run_wall_clock_test` measures, in seconds, and the median step in units of Adam's.
-WallClock = collections.namedtuple('WallClock', 'total_time median_step step_times times_adam')
-
 
 DEFAULT_META_OPTIMIZER, DEFAULT_EVALUATION = MetaOptimizer(), Evaluation()
 
@@ -190,7 +184,7 @@ class _ProblemTraining:
         penalty = settings.penalty if settings.penalty and settings.penalty.ever_counts else None
         self._unroll = self._optimizer.train(self._scaled, self._data, penalty)
         self._rollout = unroll.build_rollout(self._optimizer, self.problem, self._data)
-        self._step = _build_meta_step(self._optimizer, self._unroll, settings)
+        self._step = meta_step.build(self._optimizer, self._unroll, settings)
         self._teacher = None
         if settings.imitate:
             self._teacher = _Teacher(settings.imitate, self._scaled, self._data)
@@ -389,66 +383,6 @@ def _draw_seed(rng):
     return int(rng.randint(2 ** 31 - 1))
 
 
-# The step of the meta-optimizer.
-
-#: `train`, the operation of one meta-step; `report`, the tensors of an `UnrollReport`; `variables`,
-#: a dict from checkpoint names to meta-parameters, slots and the global step.
-_MetaStep = collections.namedtuple('_MetaStep', 'train report variables')
-
-
-def _build_meta_step(optimizer, graph, settings):
-    config = settings.meta_optimizer
-    with tf.name_scope('meta_step'):
-        loss = tf.where(graph.imitate, graph.imitation_objective, graph.meta_objective)
-        variables = optimizer.meta_parameters
-        gradients = _meta_gradients(loss, optimizer)
-        finite = [tf.is_finite(gradient) for gradient in gradients]
-        norm = tf.global_norm(gradients)
-        gradients = [tf.where(ok, gradient, config.nan_l2_reg * variable)
-                     + config.l2_reg * config.l2_reg_scale * variable
-                     for ok, gradient, variable in zip(finite, gradients, variables)]
-        if settings.gradient_clip > 0:
-            gradients, _ = tf.clip_by_global_norm(gradients, settings.gradient_clip)
-        global_step = tf.Variable(0, trainable=False, name='global_step', dtype=tf.int32)
-        stepper = META_OPTIMIZERS[config.name](settings.learning_rate, config)
-        train = stepper.apply_gradients(zip(tf.tuple(gradients), variables), global_step)
-    nonfinite = 1.0 - (tf.add_n([tf.reduce_sum(tf.cast(ok, tf.float32)) for ok in finite])
-                       / float(sum(variable.shape.num_elements() for variable in variables)))
-    report = {'meta_objective': loss, 'objective': graph.problem_objectives[-1],
-              'gradient_norm': norm, 'nonfinite_share': nonfinite, 'penalty': graph.penalty,
-              'steps': graph.steps_taken}
-    return _MetaStep(train, report, _checkpoint_names(optimizer, stepper, global_step))
-
-
-#: Name -> function (learning rate, `MetaOptimizer`) -> `tf.train.Optimizer`.
-META_OPTIMIZERS = {
-    'rmsprop': lambda rate, config: tf.train.RMSPropOptimizer(
-        rate, decay=config.rms_decay, epsilon=config.rms_epsilon),
-    'adam': lambda rate, config: tf.train.AdamOptimizer(rate),
-}
-
-
-def _meta_gradients(loss, optimizer):
-    gradients = tf.gradients(loss, optimizer.meta_parameters)
-    missing = [name for name, gradient in zip(optimizer.named_meta_parameters, gradients)
-               if gradient is None]
-    if missing:
-        raise ValueError('The meta-objective does not depend on %s.' % ', '.join(missing))
-    return gradients
-
-
-def _checkpoint_names(optimizer, stepper, global_step):
-    """What a checkpoint holds: dict from names, as published, to variables."""
-    names = dict(optimizer.named_meta_parameters, global_step=global_step)
-    for name, variable in optimizer.named_meta_parameters.items():
-        for index, slot in enumerate(stepper.get_slot_names()):
-            suffix = '/%s%s' % (stepper.get_name(), '_%d' % index if index else '')
-            names[name + suffix] = stepper.get_slot(variable, slot)
-    slots = {slot.name for slot in names.values()}
-    others = [variable for variable in stepper.variables() if variable.name not in slots]
-    return dict(names, **{variable.op.name: variable for variable in others})
-
-
 class _Teacher:
     """A teacher's trajectory beside the student's, in the same graph."""
 
@@ -481,122 +415,3 @@ class _Teacher:
         feed[self._batches] = batches
         steps, self._reached = session.run([self._result.steps, self._result.state], feed)
         return steps
-
-
-# Evaluation.
-
-
-def test_optimizer(optimizer, problem, num_iter, dataset=datasets.EMPTY_DATASET, batch_size=None,
-                   seed=None, graph=None, logdir=None, record_every=None):
-    """Runs an optimizer on a problem.
-
-    Args:
-      optimizer: any `tf.train.Optimizer`, made in the graph.
-      problem: a `Problem`.
-      num_iter: number of steps.
-      dataset: a `Dataset`.
-      batch_size: examples for each step; None: all.
-      seed: of the initial parameters and the batches; or a list of arrays, the initial parameters.
-      graph: where to run; None: the default graph.
-      logdir: run folder or checkpoint whose meta-parameters the optimizer gets first.
-      record_every: keep parameters, objective and gradients every so many steps; None: never.
-
-    Returns:
-      objective_values: list of the (mini-batch) objectives before each step.
-      parameters: list of arrays, the parameters at the end.
-      records: dict with lists `step`, `objective`, `parameters`, `gradients`.
-    """
-    with (graph or tf.get_default_graph()).as_default() as graph:
-        run = TestRun(optimizer, problem, num_iter, dataset, batch_size, seed, logdir)
-        objective_values, records = [], {}
-        with tf.Session(graph=graph) as session:
-            run.start(session)
-            step = session.make_callable([run.objective, run.train])
-            for index in range(num_iter):
-                if record_every and index % record_every == 0:
-                    run.record(session, index, records)
-                objective_values.append(float(step()[0]))
-            return objective_values, session.run(run.parameters), records
-
-
-class TestRun:
-    """The graph of one test; batches are in a variable, so that steps feed nothing.
-
-    Args: as for `test_optimizer`.
-
-    Attributes:
-      objective: the mini-batch objective before the next step.
-      gradients, dense_gradients: its gradients, as the problem gives them and as tensors.
-      parameters: the variables.
-      train: the operation of one step.
-    """
-
-    def __init__(self, optimizer, problem, num_iter, dataset, batch_size, seed, logdir=None):
-        if logdir is not None:
-            optimizer.init_from_checkpoint(logdir)
-        explicit = isinstance(seed, (list, tuple))
-        rng = np.random.RandomState(None if explicit else seed)
-        initial = seed if explicit else problem.init_tensors(seed)
-        batches = dataset.batch_indices(num_iter, batch_size or dataset.size, rng)
-        self.parameters = [
-            tf.Variable(value, trainable=False, dtype=tf.float32, use_resource=True,
-                        name='parameter_%d' % index) for index, value in enumerate(initial)]
-        self._build(optimizer, problem, unroll.dataset_variables(dataset),
-                    unroll.dataset_variables(datasets.Dataset(batches, batches))[0])
-
-    def _build(self, optimizer, problem, data, batches):
-        index = tf.Variable(0, trainable=False, use_resource=True, name='step')
-        here = tf.minimum(index.read_value(), max(0, batches.shape.as_list()[0] - 1))
-        batch = [tf.gather(array, batches[here]) for array in data]
-        read = [parameter.read_value() for parameter in self.parameters]
-        self.objective = problem.objective(read, *batch)
-        self.gradients = problem.gradients(self.objective, read)
-        self.dense_gradients = [tf.convert_to_tensor(gradient) for gradient in self.gradients]
-        with tf.control_dependencies([self.objective, here]):
-            self.train = optimizer.apply_gradients(zip(self.gradients, self.parameters),
-                                                   global_step=index)
-        self._init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
-
-    def start(self, session):
-        """Initialises everything."""
-        session.run(self._init)
-
-    def record(self, session, index, records):
-        """Adds what is known before step `index`."""
-        objective, parameters, gradients = session.run(
-            [self.objective, self.parameters, self.dense_gradients])
-        for key, value in (('step', index), ('objective', float(objective)),
-                           ('parameters', parameters), ('gradients', gradients)):
-            records.setdefault(key, []).append(value)
-
-
-def run_wall_clock_test(optimizer, problem, num_steps, dataset=datasets.EMPTY_DATASET, seed=None,
-                        logdir=None, batch_size=None):
-    """Times an optimizer's steps on a problem, in the default graph, and Adam's beside it.
-
-    Args: as for `test_optimizer`; the first, untimed, step comes in addition to `num_steps`.
-
-    Returns:
-      a `WallClock`.
-    """
-    times = _step_times(optimizer, problem, num_steps, dataset, batch_size, seed, logdir)
-    with tf.Graph().as_default():
-        adam = _step_times(tf.train.AdamOptimizer(), problem, num_steps, dataset, batch_size, seed)
-    median = float(np.median(times))
-    return WallClock(sum(times), median, times, median / float(np.median(adam)))
-
-
-def _step_times(optimizer, problem, num_steps, dataset, batch_size, seed, logdir=None):
-    """Seconds of each step after the first."""
-    run = TestRun(optimizer, problem, num_steps + 1, dataset, batch_size, seed, logdir)
-    with tf.Session() as session:
-        run.start(session)
-        step = session.make_callable(run.train)
-        step()
-        return [_timed(step) for _ in range(num_steps)]
-
-
-def _timed(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start

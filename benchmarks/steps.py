@@ -4,7 +4,7 @@ import time
 
 import tensorflow.compat.v1 as tf
 
-import metaopt
+import evaluation
 from benchmarks import measuring, models
 
 
@@ -19,8 +19,8 @@ class Stepper:
     def __init__(self, make_optimizer, problem, dataset, num_steps=100):
         start = time.perf_counter()
         with tf.Graph().as_default() as graph:
-            test = metaopt.TestRun(make_optimizer(), problem, num_steps, dataset,
-                                   models.BATCH_SIZE, seed=0)
+            test = evaluation.TestRun(make_optimizer(), problem, num_steps, dataset,
+                                      models.BATCH_SIZE, seed=0)
         self.build_seconds = time.perf_counter() - start
         self._session = tf.Session(graph=graph)
         test.start(self._session)
