@@ -37,6 +37,7 @@ Flag = collections.namedtuple('Flag', 'name defaults help allowed idle')
 
 ANY, POSITIVE, NOT_NEGATIVE = 'any value', 'a positive number', 'a number of at least 0'
 SHARE, BELOW_ONE = 'a number from 0 to 1', 'a number above 0 and below 1'
+UP_TO_ONE = 'a number above 0, at most 1'
 SEED, SEED_OR_DRAW = 'a whole number from 0 to 2^31 - 1', 'a whole number from -1 to 2^31 - 1'
 
 CHECKS = {
@@ -45,6 +46,7 @@ CHECKS = {
     NOT_NEGATIVE: lambda value: value >= 0,
     SHARE: lambda value: 0 <= value <= 1,
     BELOW_ONE: lambda value: 0 < value < 1,
+    UP_TO_ONE: lambda value: 0 < value <= 1,
     SEED: lambda value: 0 <= value < 2 ** 31,
     SEED_OR_DRAW: lambda value: -1 <= value < 2 ** 31,
 }
@@ -173,6 +175,10 @@ GROUPS = collections.OrderedDict([
         _metarun('meta_optimizer', 'rmsprop', 'Optimizer of the meta-parameters.',
                  tuple(metaopt.META_OPTIMIZERS)),
         _training('meta_learning_rate', 1e-6, 'Its learning rate.', POSITIVE),
+        _metarun('meta_learning_rate_decay', 1.0, 'The factor by which its learning rate falls, '
+                 'exponentially, in --meta_learning_rate_decay_steps; 1: not at all.', UP_TO_ONE),
+        _metarun('meta_learning_rate_decay_steps', 1000, 'Unrolls in which it falls by this '
+                 'factor.', POSITIVE),
         _training('rms_decay', 0.9, 'RMSProp\'s decay.', BELOW_ONE),
         _training('rms_epsilon', 1e-20, 'RMSProp\'s epsilon.', NOT_NEGATIVE),
         _training('gradient_clip_level', 10000.0, 'Bound of the meta-gradient\'s norm; 0: none.',
@@ -480,7 +486,9 @@ def penalty(values, seed=None):
 def meta_optimizer(values):
     """The `MetaOptimizer`."""
     return metaopt.MetaOptimizer(values.meta_optimizer, values.rms_decay, values.rms_epsilon,
-                                 values.l2_reg, values.l2_reg_scale, values.nan_l2_reg)
+                                 values.l2_reg, values.l2_reg_scale, values.nan_l2_reg,
+                                 values.meta_learning_rate_decay,
+                                 values.meta_learning_rate_decay_steps)
 
 
 def learned(values):

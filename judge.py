@@ -1,15 +1,16 @@
 """Judges the optimizers of `pretrained/` on problems that none of them was trained on.
 
 `python judge.py [--short] [folder ...]` runs each, untuned, against the hand-tuned rules, each at
-the best learning rate of its grid for that problem, and writes a card into every folder and the
+the best learning rate of its grid for that problem, and writes a card into every folder and all
 tables into `pretrained/results.md`. `--short` runs the first five problems, a quarter of an hour;
-the convnets and the runs of 10,000 steps take hours.
+all take hours. Curves are kept in `judged/`, so that what has been run is not run again.
 """
 
 import quiet  # noqa: F401  before all else: it silences TensorFlow's import
 
 # isort: split
 import collections
+import hashlib
 import json
 import os
 import sys
@@ -23,7 +24,8 @@ from problems import datasets, problem_sets
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
 
-FOLDER = 'pretrained'
+FOLDER, KEPT = 'pretrained', 'judged'
+CHECKPOINT = 'model.ckpt-0.data-00000-of-00001'
 SEEDS = (6, 12, 18, 24, 30)
 STEPS, LONG_STEPS = 1000, 10000
 RIVALS = ('SGD', 'Momentum', 'Adam', 'RMSProp')
@@ -59,6 +61,7 @@ def trials():
         Trial('convnet 16-32 with dense layer', convnets[1], STEPS),
         Trial('MLP 20, sigmoid, 10,000 steps', mlp((20,), sigmoid), LONG_STEPS),
         Trial('MLP 20, relu, 10,000 steps', mlp((20,), relu), LONG_STEPS),
+        Trial('MLP 20-20, sigmoid, 10,000 steps', mlp((20, 20), sigmoid), LONG_STEPS),
     ]
 
 
@@ -73,10 +76,33 @@ def run(one, trial, seeds=SEEDS, steps=None):
             for seed in seeds]
 
 
+def kept_run(one, trial, seeds=SEEDS, steps=None):
+    """The same as `run`, read from `KEPT` where it has been run before."""
+    steps = steps or trial.steps
+    words = [trial.name, comparison.label(one), '%d' % steps, '-'.join('%d' % s for s in seeds)]
+    if one.learning_rate is None:
+        words.append(_digest(os.path.join(FOLDER, one.optimizer, CHECKPOINT)))
+    path = os.path.join(KEPT, ' '.join(words).replace(' ', '_').replace(',', '') + '.npz')
+    if not os.path.exists(path):
+        curves = run(one, trial, seeds, steps)
+        os.makedirs(KEPT, exist_ok=True)
+        np.savez(path, losses=[curve.losses for curve in curves],
+                 step_times=[curve.step_time for curve in curves])
+    with np.load(path) as arrays:
+        return [comparison.Curve(one.optimizer, one.learning_rate, trial.name, *each)
+                for each in zip(seeds, arrays['losses'], arrays['step_times'])]
+
+
+def _digest(path):
+    with open(path, 'rb') as handle:
+        return hashlib.sha256(handle.read()).hexdigest()[:8]
+
+
 def best_of_grid(name, trial):
     """A hand-tuned rule at the learning rate that is best with the first seed."""
     grid = comparison.entrants([name], comparison.LEARNING_RATES, None)
-    ends = [comparison.final_loss(run(one, trial, SEEDS[:1], min(trial.steps, STEPS))[0].losses)
+    steps = min(trial.steps, STEPS)
+    ends = [comparison.final_loss(kept_run(one, trial, SEEDS[:1], steps)[0].losses)
             for one in grid]
     return grid[int(np.argmin(ends))]
 
@@ -87,7 +113,7 @@ def judge(folders, chosen):
     for trial in chosen:
         rivals = [best_of_grid(name, trial) for name in RIVALS]
         for one in [entrant(folder) for folder in folders] + rivals:
-            new = run(one, trial)
+            new = kept_run(one, trial)
             curves += new
             print('%s, %s: %.3g' % (trial.name, comparison.label(one), np.mean(
                 [comparison.final_loss(curve.losses) for curve in new])), flush=True)

@@ -6,10 +6,12 @@ import tensorflow.compat.v1 as tf
 
 #: The optimizer of the meta-parameters. `l2_reg * l2_reg_scale` is the weight of half their squared
 #: norm in the meta-objective; `nan_l2_reg` times the meta-parameter replaces a non-finite entry of
-#: a gradient.
+#: a gradient. The learning rate falls exponentially, by the factor `decay_rate` in `decay_steps`
+#: meta-steps.
 MetaOptimizer = collections.namedtuple(
-    'MetaOptimizer', 'name rms_decay rms_epsilon l2_reg l2_reg_scale nan_l2_reg')
-MetaOptimizer.__new__.__defaults__ = ('rmsprop', 0.9, 1e-20, 0.0, 1e-3, 0.01)
+    'MetaOptimizer',
+    'name rms_decay rms_epsilon l2_reg l2_reg_scale nan_l2_reg decay_rate decay_steps')
+MetaOptimizer.__new__.__defaults__ = ('rmsprop', 0.9, 1e-20, 0.0, 1e-3, 0.01, 1.0, 1000)
 
 #: `train`, the operation of one meta-step; `report`, the tensors of an `UnrollReport`; `variables`,
 #: a dict from checkpoint names to meta-parameters, slots and the global step.
@@ -46,7 +48,8 @@ def build(optimizer, graph, settings):
         if settings.gradient_clip > 0:
             gradients, _ = tf.clip_by_global_norm(gradients, settings.gradient_clip)
         global_step = tf.Variable(0, trainable=False, name='global_step', dtype=tf.int32)
-        stepper = META_OPTIMIZERS[config.name](settings.learning_rate, config)
+        stepper = META_OPTIMIZERS[config.name](
+            _learning_rate(settings.learning_rate, config, global_step), config)
         train = stepper.apply_gradients(zip(tf.tuple(gradients), variables), global_step)
     nonfinite = 1.0 - (tf.add_n([tf.reduce_sum(tf.cast(ok, tf.float32)) for ok in finite])
                        / float(sum(variable.shape.num_elements() for variable in variables)))
@@ -54,6 +57,12 @@ def build(optimizer, graph, settings):
               'gradient_norm': norm, 'nonfinite_share': nonfinite, 'penalty': graph.penalty,
               'steps': graph.steps_taken}
     return MetaStep(train, report, _checkpoint_names(optimizer, stepper, global_step))
+
+
+def _learning_rate(initial, config, global_step):
+    if config.decay_rate == 1.0:
+        return initial
+    return tf.train.exponential_decay(initial, global_step, config.decay_steps, config.decay_rate)
 
 
 #: Name -> function (learning rate, `MetaOptimizer`) -> `tf.train.Optimizer`.

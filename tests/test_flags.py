@@ -92,6 +92,7 @@ WRONG = {
     flags.NOT_NEGATIVE: ['-1', 'x'],
     flags.SHARE: ['-0.1', '1.1', 'nan'],
     flags.BELOW_ONE: ['0', '1', '-1', 'nan'],
+    flags.UP_TO_ONE: ['0', '1.1', '-1', 'nan'],
     flags.SEED: ['-1', '2147483648', '1,,2', '1.5'],
     flags.SEED_OR_DRAW: ['-2', '2147483648', '1.5'],
 }

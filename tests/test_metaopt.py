@@ -201,3 +201,15 @@ def test_sample_numiter_is_exponential_above_its_minimum():
     draws = [metaopt.sample_numiter(10, 4, np.random.RandomState(seed)) for seed in range(300)]
     assert min(draws) >= 4
     assert 12 < np.mean(draws) < 16
+
+
+def test_the_meta_learning_rate_falls(tmp_path):
+    """Adam's first step is as long as the learning rate; with this decay the others are nothing."""
+    def distance(name, meta_optimizer):
+        train(tmp_path / name, num_problems=1, meta_optimizer=meta_optimizer, imitate=None)
+        state = saved_state(tmp_path / name)
+        return abs(state['values/LOL/log_learning_rate'] - np.log(1e-2))
+
+    falling = distance('falling', metaopt.MetaOptimizer('adam', decay_rate=1e-6, decay_steps=1))
+    assert falling == pytest.approx(1e-2, rel=0.01)
+    assert distance('constant', metaopt.MetaOptimizer('adam')) > 2 * falling
