@@ -222,9 +222,11 @@ def make_figure(curves, summaries):
     from matplotlib.figure import Figure
 
     problems = _in_order(summary.problem for summary in summaries)
-    figure = Figure(figsize=(7, 4.5 * len(problems)), tight_layout=True)
+    columns = 1 if len(problems) < 4 else 2
+    rows = -(-len(problems) // columns)
+    figure = Figure(figsize=(7 * columns, 4.5 * rows), tight_layout=True)
     for index, problem in enumerate(problems):
-        axes = figure.add_subplot(len(problems), 1, index + 1)
+        axes = figure.add_subplot(rows, columns, index + 1)
         best = sorted((summary for summary in summaries if summary.best
                        and summary.problem == problem), key=lambda row: _sortable(row.final))
         for summary in best:
