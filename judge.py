@@ -1,9 +1,10 @@
 """Judges the optimizers of `pretrained/` on problems that none of them was trained on.
 
-`python judge.py [--short] [folder ...]` runs each, untuned, against the hand-tuned rules, each at
-the best learning rate of its grid for that problem, and writes a card into every folder and all
-tables into `pretrained/results.md`. `--short` runs the first five problems, a quarter of an hour;
-all take hours. Curves are kept in `judged/`, so that what has been run is not run again.
+`python judge.py [--short] [--kept] [folder ...]` runs each, untuned, against the hand-tuned rules,
+each at the best learning rate of its grid for that problem, and writes a card into every folder and
+all tables into `pretrained/results.md`. `--short` runs the first five problems, a quarter of an
+hour; all take hours. Curves are kept in `judged/`, so that what has been run is not run again;
+`--kept` leaves the pretrained optimizers out of what they have not run.
 """
 
 import quiet  # noqa: F401  before all else: it silences TensorFlow's import
@@ -102,11 +103,7 @@ def run(one, trial, seeds=SEEDS, steps=None):
 
 def kept_run(one, trial, seeds=SEEDS, steps=None):
     """The same as `run`, read from `KEPT` where it has been run before."""
-    steps = steps or trial.steps
-    words = [trial.name, comparison.label(one), '%d' % steps, '-'.join('%d' % s for s in seeds)]
-    if one.learning_rate is None:
-        words.append(_digest(os.path.join(FOLDER, one.optimizer, CHECKPOINT)))
-    path = os.path.join(KEPT, ' '.join(words).replace(' ', '_').replace(',', '') + '.npz')
+    path = kept_path(one, trial, seeds, steps)
     if not os.path.exists(path):
         curves = run(one, trial, seeds, steps)
         os.makedirs(KEPT, exist_ok=True)
@@ -115,6 +112,15 @@ def kept_run(one, trial, seeds=SEEDS, steps=None):
     with np.load(path) as arrays:
         return [comparison.Curve(one.optimizer, one.learning_rate, trial.name, *each)
                 for each in zip(seeds, arrays['losses'], arrays['step_times'])]
+
+
+def kept_path(one, trial, seeds=SEEDS, steps=None):
+    """The file for the curves of an entrant on a trial."""
+    words = [trial.name, comparison.label(one), '%d' % (steps or trial.steps),
+             '-'.join('%d' % seed for seed in seeds)]
+    if one.learning_rate is None:
+        words.append(_digest(os.path.join(FOLDER, one.optimizer, CHECKPOINT)))
+    return os.path.join(KEPT, ' '.join(words).replace(' ', '_').replace(',', '') + '.npz')
 
 
 def _digest(path):
@@ -135,12 +141,17 @@ def best_of_grid(name, trial):
     return min(grid[:FINALISTS], key=lambda one: loss(one, SEEDS, trial.steps))
 
 
-def judge(folders, chosen):
-    """All curves on the chosen trials: of the pretrained optimizers and of their rivals."""
+def judge(folders, chosen, only_kept=False):
+    """All curves on the chosen trials: of the pretrained optimizers and of their rivals.
+
+    With `only_kept`, pretrained optimizers are left out of the trials that they haven't run.
+    """
     curves = []
     for trial in chosen:
-        rivals = [best_of_grid(name, trial) for name in RIVALS]
-        for one in [entrant(folder) for folder in folders] + rivals:
+        learned = [entrant(folder) for folder in folders]
+        if only_kept:
+            learned = [one for one in learned if os.path.exists(kept_path(one, trial))]
+        for one in learned + [best_of_grid(name, trial) for name in RIVALS]:
             new = kept_run(one, trial)
             curves += new
             print('%s, %s: %.3g' % (trial.name, comparison.label(one), np.mean(
@@ -199,13 +210,13 @@ def verdict(pairs):
 def main(arguments):
     """Judges the pretrained optimizers in these folders, or in all."""
     chosen = trials()[:SHORT] if '--short' in arguments else trials()
-    folders = [word.rstrip('/') for word in arguments if word != '--short'] or sorted(
+    folders = [word.rstrip('/') for word in arguments if not word.startswith('--')] or sorted(
         os.path.join(FOLDER, name) for name in os.listdir(FOLDER)
         if os.path.exists(os.path.join(FOLDER, name, 'run.json')))
     tf.disable_v2_behavior()
     tf.enable_resource_variables()
     tf.logging.set_verbosity(tf.logging.ERROR)
-    curves = judge(folders, chosen)
+    curves = judge(folders, chosen, '--kept' in arguments)
     summaries = comparison.summarize(curves)
     comparison.write_summary(os.path.join(FOLDER, 'results.md'), summaries)
     for folder in folders:

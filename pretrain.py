@@ -39,7 +39,7 @@ LOSS_FLOOR = 1e-9  # validation losses below count as this
 Recipe = collections.namedtuple('Recipe', 'optimizer arguments learning_rate unrolls seed')
 
 RECIPES = collections.OrderedDict([
-    ('rnnprop', Recipe('RNNProp', {}, 1e-3, 4500, 1)),
+    ('rnnprop', Recipe('RNNProp', {}, 1e-3, 4500, 2)),
     ('l2o_dm', Recipe('L2ODM', {}, 1e-3, 4500, 1)),
     ('hierarchical_rnn', Recipe('HierarchicalRNN', {
         'level_sizes': [10, 20, 20], 'init_lr_range': [1e-2, 1e-2], 'use_problem_lr_mean': True,
@@ -132,7 +132,8 @@ class Pretraining:
             (task, unroll.build_rollout(self._optimizer, task.problem,
                                         unroll.dataset_variables(task.dataset)))
             for task in validation_tasks()]
-        self._saver = tf.train.Saver(self._optimizer.named_meta_parameters)
+        self._saver = tf.train.Saver(self._optimizer.named_meta_parameters,
+                                     save_relative_paths=True)
         self._init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
 
     def run(self):

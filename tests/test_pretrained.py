@@ -54,3 +54,32 @@ def test_pretraining_trains_validates_and_keeps_the_best(tmp_path, monkeypatch):
 def test_recipes_name_optimizers_and_their_arguments():
     for recipe in pretrain.RECIPES.values():
         assert pretrain.OPTIMIZERS[recipe.optimizer](**recipe.arguments).meta_parameters
+
+
+def _summary(optimizer, problem, final, diverged=0):
+    return comparison.Summary(optimizer, None, problem, final, 0.0, final, None, 0.1, None,
+                              diverged, True)
+
+
+def test_a_verdict_counts_held_out_problems_and_diverged_runs():
+    """The problem that was trained on and the long runs count for divergence only."""
+    ours = [('MLP 20, sigmoid', 1.0, 0), ('MLP 20, relu', 1.0, 0), ('MLP 64, sigmoid', 3.0, 1),
+            ('MLP 20, relu, 10,000 steps', 1.0, 2)]
+    summaries = [_summary(name, problem, final, diverged) for problem, loss, bad in ours
+                 for name, final, diverged in (('mine', loss, bad), ('Adam', 2.0, 0))]
+    pairs = [(row, judge.best_rival(row.problem, summaries)) for row in summaries
+             if row.optimizer == 'mine']
+    text = judge.verdict(pairs)
+    assert ' 1 of 2 problems' in text and '3 of all 20 runs' in text
+
+
+def test_curves_are_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trial = judge.trials()[4]
+    adam, = comparison.entrants(['Adam'], [0.1], None)
+    first = judge.kept_run(adam, trial, seeds=(1, 2), steps=3)
+    monkeypatch.setattr(judge, 'run', None)
+    again = judge.kept_run(adam, trial, seeds=(1, 2), steps=3)
+    for curve, same in zip(first, again):
+        np.testing.assert_array_equal(curve.losses, same.losses)
+        assert curve[:4] == same[:4]
