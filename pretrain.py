@@ -2,14 +2,16 @@
 
 What decides how good a learned optimizer gets, as far as was tried here (`pretrained/README.md`):
 many small problems that differ in depth, width, activation and initial values, all in one graph and
-mixed unroll by unroll; coordinates of random size; episodes that grow longer; and choosing among
-many states of the meta-parameters by full-length runs on problems that are not trained on.
+mixed unroll by unroll; coordinates of random size; episodes that grow longer; averages of the
+meta-parameters; and choosing among many states by full-length runs on problems that are not trained
+on.
 """
 
 import quiet  # noqa: F401  before all else: it silences TensorFlow's import
 
 # isort: split
 import collections
+import contextlib
 import csv
 import os
 import sys
@@ -30,20 +32,23 @@ VALIDATIONS = 25
 RATE_FACTORS = ((0.0, 1.0), (0.5, 0.3), (0.8, 0.1))  # from which share of the run on
 EPISODE_STEPS = ((0.0, 100), (0.25, 200), (0.5, 400), (0.75, 800))
 SHORT_EPISODES = 0.3  # this share of the episodes stays at the first length
-SCALINGS = (0.0, 1.0, 3.0)  # log ranges of the random scaling, drawn for each episode
 EXPLODED = 3.0  # the meta-objective (mean log ratio) at which an episode is given up
 LOSS_FLOOR = 1e-9  # validation losses below count as this
 
 #: An optimizer to ship: class, constructor arguments, learning rate of the meta-optimizer, how many
-#: unrolls, seed.
-Recipe = collections.namedtuple('Recipe', 'optimizer arguments learning_rate unrolls seed')
+#: unrolls, seed; log ranges of the random scaling, one drawn for each episode; the decay of the
+#: moving average of the meta-parameters that is validated and kept, 0 for the meta-parameters
+#: themselves.
+Recipe = collections.namedtuple(
+    'Recipe', 'optimizer arguments learning_rate unrolls seed scalings average')
 
 RECIPES = collections.OrderedDict([
-    ('rnnprop', Recipe('RNNProp', {}, 1e-3, 4500, 2)),
-    ('l2o_dm', Recipe('L2ODM', {}, 1e-3, 4500, 1)),
+    ('rnnprop', Recipe('RNNProp', {}, 1e-3, 4500, 2, (0.0, 1.0, 3.0), 0.0)),
+    ('l2o_dm', Recipe('L2ODM', {}, 1e-3, 3000, 2, (0.0, 0.0, 1.0), 0.99)),
     ('hierarchical_rnn', Recipe('HierarchicalRNN', {
-        'level_sizes': [10, 20, 20], 'init_lr_range': [1e-2, 1e-2], 'use_problem_lr_mean': True,
-        'use_gradient_shortcut': True, 'use_grad_products': True}, 1e-4, 1000, 1)),
+        'level_sizes': [10, 20, 20], 'init_lr_range': [1e-2, 1e-2], 'max_log_lr': -3.0,
+        'use_problem_lr_mean': True, 'use_gradient_shortcut': True, 'use_grad_products': True},
+                                1e-4, 1000, 2, (0.0, 1.0, 3.0), 0.99)),
 ])
 
 #: A problem to train or validate on; `starts` are names of `STARTS`.
@@ -127,7 +132,9 @@ class Pretraining:
             use_second_derivatives=False, **self._recipe.arguments)
         self._learning_rate = tf.placeholder(tf.float32, [])
         stepper = tf.train.AdamOptimizer(self._learning_rate)
-        self._trainers = [_Trainer(task, self._optimizer, stepper) for task in training_tasks()]
+        self._average = _Average(self._optimizer.meta_parameters, self._recipe.average)
+        self._trainers = [_Trainer(task, self._optimizer, stepper, self._average)
+                          for task in training_tasks()]
         self._validators = [
             (task, unroll.build_rollout(self._optimizer, task.problem,
                                         unroll.dataset_variables(task.dataset)))
@@ -152,15 +159,16 @@ class Pretraining:
         while True:
             done = unrolls / self._recipe.unrolls
             if done * VALIDATIONS >= validations:
-                losses = [self._validate(session, *each) for each in self._validators]
-                score = float(np.mean(np.log10(np.clip(losses, LOSS_FLOOR, 1e3))))
+                with self._average.in_place(session):
+                    losses = [self._validate(session, *each) for each in self._validators]
+                    score = float(np.mean(np.log10(np.clip(losses, LOSS_FLOOR, 1e3))))
+                    if score < best:
+                        best = score
+                        self._saver.save(session, os.path.join(self._folder, 'model.ckpt'),
+                                         global_step=0, write_meta_graph=False)
                 log.writerow(['%.0f' % (time.process_time() - begin), unrolls, '%.3f' % score]
                              + ['%.3g' % loss for loss in losses])
                 handle.flush()
-                if score < best:
-                    best = score
-                    self._saver.save(session, os.path.join(self._folder, 'model.ckpt'),
-                                     global_step=0, write_meta_graph=False)
                 validations += 1
             if done >= 1:
                 return
@@ -173,7 +181,8 @@ class Pretraining:
         trainer = self._trainers[self._rng.randint(len(self._trainers))]
         rate = self._recipe.learning_rate * _scheduled(RATE_FACTORS, done)
         feed = {self._learning_rate: rate}
-        return trainer.episode(session, length // UNROLL_STEPS, feed, self._rng)
+        log_range = self._recipe.scalings[self._rng.randint(len(self._recipe.scalings))]
+        return trainer.episode(session, length // UNROLL_STEPS, log_range, feed, self._rng)
 
     def _validate(self, session, task, rollout):
         rng = np.random.RandomState(0)
@@ -182,10 +191,39 @@ class Pretraining:
         return np.nan_to_num(session.run(rollout.final_objective, feed), nan=np.inf)
 
 
+class _Average:
+    """The moving average of variables, that of the first steps unbiased; without a decay, none."""
+
+    def __init__(self, variables, decay):
+        self._variables, self._decay = list(variables), decay
+        self._sums = [tf.Variable(tf.zeros(variable.shape), trainable=False)
+                      for variable in variables]
+        self._weight = tf.Variable(0.0, trainable=False)
+        self._values = [total / self._weight for total in self._sums]
+
+    def update(self):
+        """The operations that take note of the variables' values."""
+        pairs = zip(self._sums + [self._weight], self._variables + [1.0])
+        return [owner.assign_add((1.0 - self._decay) * (value - owner)) for owner, value in pairs]
+
+    @contextlib.contextmanager
+    def in_place(self, session):
+        """The variables have their average values while the context lasts."""
+        current = session.run(self._variables)
+        if self._decay and session.run(self._weight):
+            self._load(session, session.run(self._values))
+        yield
+        self._load(session, current)
+
+    def _load(self, session, values):
+        for variable, value in zip(self._variables, values):
+            variable.load(value, session)
+
+
 class _Trainer:
     """One task's unroll and the meta-step on it."""
 
-    def __init__(self, task, optimizer, stepper):
+    def __init__(self, task, optimizer, stepper, average):
         self._task = task
         self._problem = RandomScaling(task.problem)
         self._graph = optimizer.train(self._problem, unroll.dataset_variables(task.dataset))
@@ -194,12 +232,14 @@ class _Trainer:
         finite = tf.reduce_all([tf.reduce_all(tf.is_finite(gradient)) for gradient in gradients])
         gradients = [tf.where(finite, gradient, tf.zeros_like(gradient)) for gradient in gradients]
         gradients, _ = tf.clip_by_global_norm(gradients, 1.0)
-        self._step = stepper.apply_gradients(zip(tf.tuple(gradients), variables))
+        step = stepper.apply_gradients(zip(tf.tuple(gradients), variables))
+        with tf.control_dependencies([step]):
+            self._step = tf.group(average.update())
 
-    def episode(self, session, num_unrolls, feed, rng):
+    def episode(self, session, num_unrolls, log_range, feed, rng):
         """Trains on one episode; returns the number of unrolls that it took."""
         graph, task = self._graph, self._task
-        scales = self._problem.draw(rng, SCALINGS[rng.randint(len(SCALINGS))])
+        scales = self._problem.draw(rng, log_range)
         feed.update(zip(self._problem.scales, scales))
         feed[graph.objective_weights] = np.full(UNROLL_STEPS, 1.0 / UNROLL_STEPS)
         start = [value / scale for value, scale in zip(draw_start(task, rng), scales)]
