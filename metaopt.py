@@ -243,7 +243,8 @@ class _ProblemTraining:
                 self._rng, settings.imitate.ratio)
             if imitates:
                 start = params if index == 0 else self._session.run(self._unroll.state.params)
-                feed.update(self._imitation_feed(start, length, scales, goes_on=imitated))
+                feed.update(self._imitation_feed(start, length, feed[self._unroll.random_key],
+                                                 scales, goes_on=imitated))
             self._run_unroll(feed, imitates)
             imitated = imitates
 
@@ -288,9 +289,9 @@ class _ProblemTraining:
                          for place in graph.teacher_steps})
         return feed
 
-    def _imitation_feed(self, start, length, scales, goes_on):
+    def _imitation_feed(self, start, length, key, scales, goes_on):
         batches = self._batches(length * self._settings.imitate.steps_per_label, self._rng)
-        steps = self._teacher.run(self._session, start, batches, scales, goes_on)
+        steps = self._teacher.run(self._session, start, batches, key, scales, goes_on)
         feed = {place: -step for place, step in zip(self._unroll.teacher_steps, steps)}
         feed[self._unroll.imitate] = True
         return feed
@@ -390,21 +391,23 @@ class _Teacher:
         teacher = imitate.teacher
         self._params = [tf.placeholder(tf.float32, shape) for shape in problem.param_shapes]
         self._batches = tf.placeholder(tf.int32, [None, None])
+        self._key = tf.placeholder(tf.int32, [2])
         self._initial_state = teacher.initial_state(self._params)
         self._state = tf.nest.map_structure(
             lambda tensor: tf.placeholder(tensor.dtype, tensor.shape), self._initial_state)
         self._result = imitation.unroll_teacher(
             teacher, problem, self._params, self._state, self._batches, *data,
-            steps_per_label=imitate.steps_per_label)
+            steps_per_label=imitate.steps_per_label, key=self._key + [unroll.NOISE, 0])
         self._reached = None
 
-    def run(self, session, params, batches, scales, goes_on):
+    def run(self, session, params, batches, key, scales, goes_on):
         """The steps `[n] + shape` from `params`.
 
         Args:
           session: where to run.
           params: list of arrays.
           batches: `[n * steps_per_label, batch]`.
+          key: of the student's unroll.
           scales: what else to feed.
           goes_on: with the state of the last run, not a new one.
         """
@@ -412,6 +415,6 @@ class _Teacher:
         feed.update(zip(self._params, params))
         state = self._reached if goes_on else session.run(self._initial_state, feed)
         feed.update(zip(tf.nest.flatten(self._state), tf.nest.flatten(state)))
-        feed[self._batches] = batches
+        feed.update({self._batches: batches, self._key: key})
         steps, self._reached = session.run([self._result.steps, self._result.state], feed)
         return steps

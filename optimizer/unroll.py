@@ -11,13 +11,15 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 EPSILON = 1e-6  # inside the logarithm of the meta-objective
+NOISE = 2 ** 19  # added to a random key, makes it that of the gradients' noise
 
 #: What can be fed. `objective_weights [n]` and `batches [n, batch]` (indices into `data`) set the
 #: number of steps; all others have defaults. `first_unroll`: begin a new optimizee at
 #: `initial_params`, with a new initial objective; else go on from `state`. `reset_state`: with a
 #: fresh optimizer state (default: as `first_unroll`). `imitate`: let the parameters follow
 #: `teacher_steps`, which are subtracted. `regularize`: let the penalty count. `labels` are integer
-#: class ids. `random_key`, int32 [2], decides what is random in fresh state and in the penalty.
+#: class ids. `random_key`, int32 [2], decides what is random in fresh state, in the penalty and in the
+#: problem's gradients.
 Inputs = collections.namedtuple(
     'Inputs', 'objective_weights batches first_unroll reset_state imitate regularize data labels '
     'initial_params teacher_steps random_key')
@@ -54,7 +56,8 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None):
       optimizer: a `TrainableOptimizer`.
       problem: has `param_shapes`, `init_tensors`, `objective(parameters, data, labels)` and
         `gradients(objective, parameters)`; may have `objectives(parameters, data, labels)`, the
-        same for n points at once, `[n] + shape` -> `[n]`.
+        same for n points at once, `[n] + shape` -> `[n]`, and `noise_from(key)`, a context in which
+        what is random in `gradients` is a function of `key`, int32 [2].
       dataset: has arrays `data` and `labels`, defaults of the placeholders; None: no data.
       penalty: None or a callable `(objective_fn, parameters, step, key) -> scalar` with attributes
         `meta_weight` (of its mean over the steps in the meta-objective; 1 if it has none) and
@@ -109,7 +112,8 @@ def build_rollout(optimizer, problem, dataset=None):
         def body(step, params, attended, state):
             batch = _batch(rollout, step)
             points = attended or params
-            gradients = problem.gradients(problem.objective(points, *batch), points)
+            gradients = problem_gradients(problem, problem.objective(points, *batch), points,
+                                          rollout.random_key, step)
             update = rule(gradients, state)
             moved = [param + move for param, move in zip(params, layout.to_tensors(update.steps))]
             return step + 1, moved, _attended(layout, params, update), update.state
@@ -121,6 +125,15 @@ def build_rollout(optimizer, problem, dataset=None):
                                         back_prop=False)
         return rollout._replace(final_objective=problem.objective(params, data, labels),
                                 final_params=params)
+
+
+def problem_gradients(problem, objective, params, key, step):
+    """A problem's gradients; their noise is a function of the key (if there is one) and the step."""
+    noise_from = getattr(problem, 'noise_from', None)
+    if noise_from is None or key is None:
+        return problem.gradients(objective, params)
+    with noise_from(key + tf.stack([NOISE, step])):
+        return problem.gradients(objective, params)
 
 
 def _initial_params(problem):
@@ -281,7 +294,7 @@ def _gradients(optimizer, problem, inputs, penalty, step, params):
     """The gradients of the mini-batch objective of this step."""
     data, labels = _batch(inputs, step)
     objective = problem.objective(params, data, labels)
-    gradients = problem.gradients(objective, params)
+    gradients = problem_gradients(problem, objective, params, inputs.random_key, step)
     weight = getattr(penalty, 'inner_weight', 0.0)
     if weight:
         # A branch cannot be differentiated twice, so the penalty's gradients are made inside of it.

@@ -1,5 +1,7 @@
 """The interface that every optimization problem implements."""
 
+import contextlib
+
 import tensorflow.compat.v1 as tf
 
 
@@ -20,6 +22,7 @@ class Problem:
 
     needs_data = False
     objectives = None
+    _noise_key = None
 
     def __init__(self, param_shapes, random_seed=None, noise_stdev=0.0):
         self.param_shapes = list(param_shapes)
@@ -69,7 +72,8 @@ class Problem:
 
         Gives a list with one dense tensor or IndexedSlices for each parameter, as `tf.gradients`
         does. The noise is N(0, noise_stdev^2), independent for each entry and new at every
-        evaluation; of sparse gradients only the entries that are there get some.
+        evaluation (but see `noise_from`); of sparse gradients only the entries that are there get
+        some.
 
         Raises:
             ValueError: wrong number of parameters, or the objective does not depend on one.
@@ -80,8 +84,21 @@ class Problem:
         if missing:
             raise ValueError(f'the objective of {type(self).__name__} does not depend on '
                              f'parameters {missing}')
-        return [add_noise(gradient, stdev)
-                for gradient, stdev in zip(gradients, self._noise_stdevs())]
+        return [add_noise(gradient, stdev, self._draw_key(index))
+                for index, (gradient, stdev) in enumerate(zip(gradients, self._noise_stdevs()))]
+
+    @contextlib.contextmanager
+    def noise_from(self, key):
+        """Within this context `gradients` builds noise that is a function of `key`, int32 [2]."""
+        before, self._noise_key = self._noise_key, key
+        try:
+            yield
+        finally:
+            self._noise_key = before
+
+    def _draw_key(self, index):
+        """The key of draw number `index` of an evaluation of the gradients, or None."""
+        return None if self._noise_key is None else self._noise_key + [index, 0]
 
     def _objective(self, parameters, data, labels):
         raise NotImplementedError(f'{type(self).__name__} has no objective')
@@ -101,11 +118,16 @@ class Problem:
                              f'tensors, not {len(parameters)}')
 
 
-def add_noise(gradient, stdev):
-    """Returns a dense or sparse `gradient` plus N(0, stdev^2); itself if `stdev` is 0."""
+def add_noise(gradient, stdev, key=None):
+    """Returns a dense or sparse `gradient` plus N(0, stdev^2); itself if `stdev` is 0.
+
+    The noise is a function of `key`, int32 [2]; without a key it is new at every evaluation.
+    """
     if not stdev:
         return gradient
     if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(add_noise(gradient.values, stdev), gradient.indices,
+        return tf.IndexedSlices(add_noise(gradient.values, stdev, key), gradient.indices,
                                 gradient.dense_shape)
-    return gradient + tf.random_normal(tf.shape(gradient), stddev=stdev)
+    shape = tf.shape(gradient)
+    return gradient + stdev * (tf.random_normal(shape) if key is None
+                               else tf.random.stateless_normal(shape, key))

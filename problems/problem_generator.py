@@ -285,10 +285,13 @@ class SparseProblem(_Wrapper):
 
     def gradients(self, objective, parameters):
         gradients = super().gradients(objective, parameters)
-        return [self._zero_entries(tf.convert_to_tensor(gradient)) for gradient in gradients]
+        return [self._zero_entries(tf.convert_to_tensor(gradient), self._draw_key(draw))
+                for draw, gradient in enumerate(gradients, start=len(gradients))]
 
-    def _zero_entries(self, gradient):
-        kept = tf.random_uniform(tf.shape(gradient)) >= self.zero_prob
+    def _zero_entries(self, gradient, key):
+        shape = tf.shape(gradient)
+        kept = (tf.random_uniform(shape) if key is None
+                else tf.random.stateless_uniform(shape, key)) >= self.zero_prob
         return tf.where(kept, gradient, tf.zeros_like(gradient))
 
 

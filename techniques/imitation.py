@@ -12,6 +12,8 @@ import collections
 
 import tensorflow.compat.v1 as tf
 
+from optimizer import unroll
+
 AdamState = collections.namedtuple('AdamState', ['beta1_power', 'beta2_power', 'm', 'v'])
 RMSPropState = collections.namedtuple('RMSPropState', ['mean_square'])
 MomentumState = collections.namedtuple('MomentumState', ['accumulator'])
@@ -123,7 +125,7 @@ def make_teacher(name, learning_rate=0.01):
 
 
 def unroll_teacher(teacher, problem, params, state, batches, data=None, labels=None,
-                   steps_per_label=1):
+                   steps_per_label=1, key=None):
     """Lets a teacher optimize and records its steps, as labels for a learned optimizer.
 
     Label i is the sum of the teacher's steps i * k ... i * k + k - 1, with k = steps_per_label:
@@ -140,6 +142,7 @@ def unroll_teacher(teacher, problem, params, state, batches, data=None, labels=N
       data: [rows, ...], or None for a problem without data.
       labels: [rows], or None.
       steps_per_label: k.
+      key: int32 [2], decides the noise of the gradients; None: the problem does.
 
     Returns:
       A TeacherUnroll.
@@ -156,7 +159,8 @@ def unroll_teacher(teacher, problem, params, state, batches, data=None, labels=N
         loop = _Loop(*loop)
         rows = batches[loop.index]
         objective = problem.objective(loop.params, _take(data, rows), _take(labels, rows))
-        grads = [tf.convert_to_tensor(g) for g in problem.gradients(objective, loop.params)]
+        grads = [tf.convert_to_tensor(g) for g in unroll.problem_gradients(
+            problem, objective, loop.params, key, loop.index)]
         steps, new_state = teacher.steps(grads, loop.state)
         moved = [_like(param + step, param) for param, step in zip(loop.params, steps)]
         written = [array.write(loop.index, step) for array, step in zip(loop.steps, steps)]
