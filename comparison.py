@@ -6,6 +6,7 @@ of learned optimizers (arXiv 2010.09089, section 4).
 
 import collections
 import csv
+import io
 import os
 import pickle
 import time
@@ -14,6 +15,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import metaopt
+import run_files
 from problems.datasets import EMPTY_DATASET
 
 LEARNED = 'L2o'
@@ -107,38 +109,38 @@ def write_pickle(folder, model_name, curve):
     suffix = model_name if curve.optimizer == LEARNED else '%s-%s' % (
         model_name, label(curve).replace(' ', '-'))
     path = os.path.join(folder, 'seed%d_eval_loss_record.pickle-%s' % (curve.seed, suffix))
-    with open(path, 'wb') as handle:
-        pickle.dump(curve.losses, handle)
+    run_files.write(path, pickle.dumps(curve.losses))
     return path
 
 
 def write_csv(path, curves):
     """All losses, a row each: optimizer, learning_rate, problem, seed, step, loss."""
-    with open(path, 'w', newline='') as handle:
-        writer = csv.writer(handle)
-        writer.writerow(['optimizer', 'learning_rate', 'problem', 'seed', 'step', 'loss'])
-        for curve in curves:
-            rate = '' if curve.learning_rate is None else '%g' % curve.learning_rate
-            for step, loss in enumerate(curve.losses):
-                writer.writerow([curve.optimizer, rate, curve.problem, curve.seed, step,
-                                 repr(float(loss))])
+    text = io.StringIO(newline='')
+    writer = csv.writer(text)
+    writer.writerow(['optimizer', 'learning_rate', 'problem', 'seed', 'step', 'loss'])
+    for curve in curves:
+        rate = '' if curve.learning_rate is None else '%g' % curve.learning_rate
+        for step, loss in enumerate(curve.losses):
+            writer.writerow([curve.optimizer, rate, curve.problem, curve.seed, step,
+                             repr(float(loss))])
+    run_files.write(path, text.getvalue().encode())
 
 
 def write_summary(path, summaries):
     """A Markdown table for each problem, sorted by final loss."""
-    with open(path, 'w') as handle:
-        for problem in _in_order(summary.problem for summary in summaries):
-            handle.write('## %s\n\n' % problem)
-            handle.write('| optimizer | final loss | spread | best-so-far area '
-                         '| steps to Adam\'s best | ms per step | times Adam\'s | diverged |\n')
-            handle.write('|---|---|---|---|---|---|---|---|\n')
-            rows = [summary for summary in summaries if summary.problem == problem]
-            for summary in sorted(rows, key=lambda row: _sortable(row.final)):
-                handle.write(_markdown_row(summary))
-            handle.write('\n')
-        handle.write('Final loss: mean over the last %d steps and over the seeds; spread: standard '
-                     'deviation over the seeds; area: mean over the steps of the best loss so far. '
-                     'Bold: the best learning rate of each optimizer.\n' % FINAL_STEPS)
+    lines = []
+    for problem in _in_order(summary.problem for summary in summaries):
+        lines += ['## %s\n\n' % problem,
+                  '| optimizer | final loss | spread | best-so-far area '
+                  '| steps to Adam\'s best | ms per step | times Adam\'s | diverged |\n',
+                  '|---|---|---|---|---|---|---|---|\n']
+        rows = [summary for summary in summaries if summary.problem == problem]
+        lines += [_markdown_row(row) for row in sorted(rows, key=lambda row: _sortable(row.final))]
+        lines.append('\n')
+    lines.append('Final loss: mean over the last %d steps and over the seeds; spread: standard '
+                 'deviation over the seeds; area: mean over the steps of the best loss so far. '
+                 'Bold: the best learning rate of each optimizer.\n' % FINAL_STEPS)
+    run_files.write(path, ''.join(lines).encode())
 
 
 def _markdown_row(summary):
@@ -214,7 +216,9 @@ def _in_order(values):
 def draw_curves(path, curves, summaries):
     """Draws log loss against step, for the best learning rate of each optimizer, into a file."""
     figure = make_figure(curves, summaries)
-    figure.savefig(path, dpi=120)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format='png')
+    run_files.write(path, content.getvalue())
 
 
 def make_figure(curves, summaries):

@@ -9,14 +9,16 @@ import contextlib
 import math
 import os
 import sys
+import unicodedata
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import app, logging
 from absl import flags as absl_flags
 
 import comparison
 import metaopt
-from optimizer import OPTIMIZERS, RUN_FILE, describe, rnn_cells
+from optimizer import OPTIMIZERS, RUN_FILE, checkpoints, describe, rnn_cells
 from problems import problem_sets
 from problems.datasets import DataError, DataSource
 from problems.problem_spec import Spec
@@ -38,6 +40,10 @@ Flag = collections.namedtuple('Flag', 'name defaults help allowed idle')
 ANY, POSITIVE, NOT_NEGATIVE = 'any value', 'a positive number', 'a number of at least 0'
 SHARE, BELOW_ONE = 'a number from 0 to 1', 'a number above 0 and below 1'
 UP_TO_ONE = 'a number above 0, at most 1'
+SIZE, FEW = 'a whole number from 1 to 4096', 'a whole number from 1 to 100'
+MULTIPLIER = '-1 or a number of at least 1'
+FOLDER, TEXT = 'the name of a folder', 'text without control characters'
+NAME, NAME_OR_NONE = 'a word of at most 100 bytes without /', 'empty or the name of a checkpoint'
 SEED, SEED_OR_DRAW = 'a whole number from 0 to 2^31 - 1', 'a whole number from -1 to 2^31 - 1'
 
 CHECKS = {
@@ -47,6 +53,13 @@ CHECKS = {
     SHARE: lambda value: 0 <= value <= 1,
     BELOW_ONE: lambda value: 0 < value < 1,
     UP_TO_ONE: lambda value: 0 < value <= 1,
+    SIZE: lambda value: 1 <= value <= 4096,
+    FEW: lambda value: 1 <= value <= 100,
+    MULTIPLIER: lambda value: value == -1 or value >= 1,
+    FOLDER: bool,
+    TEXT: lambda value: True,
+    NAME: lambda value: value and '/' not in value and len(value.encode()) <= 100,
+    NAME_OR_NONE: lambda value: '/' not in value,
     SEED: lambda value: 0 <= value < 2 ** 31,
     SEED_OR_DRAW: lambda value: -1 <= value < 2 ** 31,
 }
@@ -80,12 +93,13 @@ def _metatest(name, default, text, allowed=ANY):
 GROUPS = collections.OrderedDict([
     ('files and data', [
         _both('train_dir', 'opt/', 'Folder of training runs: metarun writes into a folder there '
-              'that is named after the optimizer; metatest reads meta-parameters from it.'),
-        _metatest('save_dir', 'opt/', 'Folder into which metatest writes its results.'),
+              'that is named after the optimizer; metatest reads meta-parameters from it.',
+              FOLDER),
+        _metatest('save_dir', 'opt/', 'Folder into which metatest writes its results.', FOLDER),
         _both('mnist_source', 'auto', 'Where handwritten digits come from: mnist (a file, the '
               'cache or a download), digits (embedded in scikit-learn), or auto: mnist where it '
               'is to be had, else digits.', ('auto', 'mnist', 'digits')),
-        _both('data_dir', '', 'Folder with mnist.npz or cifar-10-batches-py.'),
+        _both('data_dir', '', 'Folder with mnist.npz or cifar-10-batches-py.', TEXT),
         _metarun('seed', -1, 'Seed of everything random in the run; -1: draw one and record it.',
                  SEED_OR_DRAW),
     ]),
@@ -105,21 +119,21 @@ GROUPS = collections.OrderedDict([
         _both('cell_cls', 'GRUCell', 'Cells of CoordinatewiseRNN: %s.'
               % ' or '.join(rnn_cells.CELLS), tuple(rnn_cells.CELLS)),
         _both('cell_size', 20, 'Units of each cell of CoordinatewiseRNN, and of the layers of '
-              'RNNProp and L2ODM.', POSITIVE),
-        _both('num_cells', 2, 'Cells of CoordinatewiseRNN, one upon the other.', POSITIVE),
+              'RNNProp and L2ODM.', SIZE),
+        _both('num_cells', 2, 'Cells of CoordinatewiseRNN, one upon the other.', FEW),
         _both('hrnn_level_sizes', [10, 20, 20], 'Units of HierarchicalRNN\'s levels: parameter, '
-              'tensor, model; one to three numbers.', POSITIVE),
+              'tensor, model; one to three numbers.', SIZE),
         _both('min_lr', 1e-6, 'Smallest initial learning rate.', POSITIVE),
         _both('max_lr', 1e-2, 'Largest initial learning rate; where there is only one, that one.',
               POSITIVE),
-        _both('max_log_lr', 33.0, 'Bound of HierarchicalRNN\'s log learning rates.'),
+        _both('max_log_lr', 33.0, 'Bound of HierarchicalRNN\'s log learning rates.', POSITIVE),
         _both('zero_init_lr_weights', True, 'Learning rates do not change before meta-training.'),
         _both('dynamic_output_scale', True, 'Keep a learning rate for each parameter.'),
         _both('learnable_decay', True, 'Learn the decay rate of mean square gradients.'),
         _both('learnable_inp_decay', True, 'Learn the decay rate of accumulated gradients.'),
         _both('learnable_rnn_init', True, 'Learn the initial states of the recurrent networks.'),
         _both('num_gradient_scales', 4, 'Time scales on which gradients are accumulated.',
-              POSITIVE),
+              FEW),
         _both('use_multiple_scale_decays', False, 'Average squares for longer on longer time '
               'scales.'),
         _both('use_gradient_shortcut', True, 'Add a linear function of the gradients to the step.'),
@@ -156,7 +170,7 @@ GROUPS = collections.OrderedDict([
         _training('use_second_derivatives', True, 'Let the meta-gradient flow through the '
                   'gradients.'),
         _training('objective_training_max_multiplier', -1.0, 'End an unroll where the objective '
-                  'exceeds the initial one by this factor; -1: never.'),
+                  'exceeds the initial one by this factor; -1: never.', MULTIPLIER),
     ]),
     ('meta-training', [
         _training('num_meta_iterations', 5, 'Episodes on each problem.', POSITIVE),
@@ -180,7 +194,7 @@ GROUPS = collections.OrderedDict([
         _metarun('meta_learning_rate_decay_steps', 1000, 'Unrolls in which it falls by this '
                  'factor.', POSITIVE),
         _training('rms_decay', 0.9, 'RMSProp\'s decay.', BELOW_ONE),
-        _training('rms_epsilon', 1e-20, 'RMSProp\'s epsilon.', NOT_NEGATIVE),
+        _training('rms_epsilon', 1e-20, 'RMSProp\'s epsilon.', POSITIVE),
         _training('gradient_clip_level', 10000.0, 'Bound of the meta-gradient\'s norm; 0: none.',
                   NOT_NEGATIVE),
         _training('l2_reg', 0.0, 'Weight of half the squared norm of the meta-parameters, in units '
@@ -194,6 +208,9 @@ GROUPS = collections.OrderedDict([
                  POSITIVE),
         _metarun('save_period', 1, 'Meta-iterations from one saving of the run\'s state to the '
                  'next.', POSITIVE),
+        _metarun('keep_checkpoints', 1, 'How many of the latest saved meta-parameters are kept, as '
+                 'model.ckpt-<meta-iterations done>, beside the best, model.ckpt-0; '
+                 '--restore_model_name of metatest opens them.', NOT_NEGATIVE),
         _metarun('overwrite', False, 'Begin anew where the run folder holds a run; else go on with '
                  'that run.'),
         _metarun('random_scaling', False, 'Train in coordinates of random size, as RNNProp was.'),
@@ -243,9 +260,9 @@ GROUPS = collections.OrderedDict([
         _metatest('num_testing_itrs', 100, 'Steps of a test.', POSITIVE),
         _metatest('seeds', [6, 12, 18, 24, 30], 'Seeds of the initial values and batches: each '
                   'optimizer runs once for each.', SEED),
-        _metatest('model_name', 'mt', 'Name of the tested model in file names.'),
+        _metatest('model_name', 'mt', 'Name of the tested model in file names.', NAME),
         _metatest('restore_model_name', '', 'Checkpoint in the run folder; empty: model.ckpt-0, or '
-                  'else the latest.'),
+                  'else the latest.', NAME_OR_NONE),
     ]),
     ('reports', [
         _both('quiet', False, 'Write nothing but errors.'),
@@ -264,8 +281,8 @@ GROUPS = collections.OrderedDict([
 ])
 
 #: Flags that may differ where a run goes on.
-FREE = ('train_dir', 'data_dir', 'seed', 'save_period', 'overwrite', 'quiet', 'summary_period',
-        'set_profiling')
+FREE = ('train_dir', 'data_dir', 'seed', 'save_period', 'keep_checkpoints', 'overwrite', 'quiet',
+        'summary_period', 'set_profiling')
 
 #: All flags.
 FLAGS = [flag for group in GROUPS.values() for flag in group]
@@ -299,12 +316,33 @@ def _define(flag, script, flag_values):
 
 
 def _allows(flag, value):
-    """Whether a value, or each element of a list, is allowed; no number may be infinite or nan."""
+    """Whether a value, or each element of a list, is allowed, as what TensorFlow makes of it."""
     if isinstance(value, list):
         return all(_allows(flag, element) for element in value)
     if isinstance(flag.allowed, tuple):
         return value in flag.allowed
-    return (not isinstance(value, float) or math.isfinite(value)) and CHECKS[flag.allowed](value)
+    if isinstance(value, str):
+        return _is_text(value) and bool(CHECKS[flag.allowed](value))
+    if isinstance(value, float):
+        value = _as_float32(value)
+    return math.isfinite(value) and abs(value) < 2 ** (31 if isinstance(value, int) else 128) and (
+        CHECKS[flag.allowed](value))
+
+
+def _as_float32(value):
+    """The nearest float32, as a float; those that TensorFlow takes for 0 are."""
+    with np.errstate(over='ignore', under='ignore'):
+        rounded = float(np.float32(value))
+    return 0.0 if abs(rounded) < np.finfo(np.float32).tiny else rounded
+
+
+def _is_text(value):
+    """Whether files can be named so: valid Unicode without control characters."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return all(unicodedata.category(character) != 'Cc' for character in value)
 
 
 def _allowed_in_words(flag, default):
@@ -518,8 +556,12 @@ def checkpoint(values, folder):
     Raises:
       FlagError: there is none, or none of that name.
     """
-    names = [values.restore_model_name] if values.restore_model_name else [
-        metaopt.BEST_CHECKPOINT + '-0', os.path.basename(tf.train.latest_checkpoint(folder) or '')]
+    names = [values.restore_model_name or metaopt.BEST_CHECKPOINT]
+    if not values.restore_model_name:
+        try:
+            names.append(os.path.basename(checkpoints.latest_checkpoint(folder) or ''))
+        except ValueError as error:
+            raise FlagError('--train_dir: %s' % error) from error
     found = [name for name in names if os.path.exists(os.path.join(folder, name + '.index'))]
     if not found:
         raise FlagError('--restore_model_name: there is no checkpoint %s in %s'
@@ -532,8 +574,8 @@ def check_checkpoint(make_optimizer):
     with tf.Graph().as_default():
         try:
             make_optimizer()
-        except ValueError as error:
-            raise FlagError(str(error)) from error
+        except Exception as error:  # whatever comes of the arguments in a damaged record
+            raise FlagError('--train_dir: %s' % error) from error
 
 
 def as_dict(values, script):
@@ -575,11 +617,15 @@ def _run(script, main, values):
         with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(
                 nowhere if values.quiet else sys.stdout):
             main(values)
+            sys.stdout.flush()
     except (FlagError, DataError) as error:
         fail(script, error)
-    except KeyboardInterrupt:
-        sys.stderr.write('%s: interrupted\n' % script)
-        sys.exit(130)
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        fail(script, 'there is not enough memory for this')
+    except OSError as error:
+        if error.filename is None:  # the standard output: nobody reads it, or its disk is full
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        fail(script, '%s: %s' % (error.filename or 'output', error.strerror or error))
 
 
 def _set_verbosity(values):

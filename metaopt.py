@@ -17,6 +17,7 @@ import tensorflow.compat.v1 as tf
 
 import meta_step
 import reporting
+import run_files
 from evaluation import run_wall_clock_test, test_optimizer
 from meta_step import META_OPTIMIZERS, MetaOptimizer
 from optimizer import unroll
@@ -28,7 +29,8 @@ from techniques import imitation, random_scaling
 __all__ = ['Evaluation', 'Imitation', 'META_OPTIMIZERS', 'MetaOptimizer', 'TrainingResult',
            'run_wall_clock_test', 'sample_numiter', 'test_optimizer', 'train_optimizer']
 
-BEST_CHECKPOINT = 'model.ckpt'  # saved as step 0: model.ckpt-0
+BEST_CHECKPOINT = run_files.CHECKPOINT + '-0'
+NONFINITE_LIMIT = 10  # meta-iterations in a row without any finite unroll that end a run
 
 #: Which share `ratio` of the unrolls imitates a teacher of `techniques.imitation`, and how many of
 #: the teacher's steps make one of the student's.
@@ -45,8 +47,16 @@ UnrollReport = collections.namedtuple(
     'UnrollReport', 'meta_objective objective gradient_norm nonfinite_share penalty steps imitated')
 
 #: What meta-training ends with: the best validation cost (infinite if none was finite), where its
-#: meta-parameters are saved, and the number of meta-iterations.
-TrainingResult = collections.namedtuple('TrainingResult', 'best_cost checkpoint meta_iterations')
+#: meta-parameters are saved (None if none was), the number of meta-iterations, of unrolls, and of
+#: unrolls whose meta-objective or meta-gradient was not finite.
+TrainingResult = collections.namedtuple(
+    'TrainingResult', 'best_cost checkpoint meta_iterations unrolls nonfinite_unrolls')
+TrainingResult.__new__.__defaults__ = (0, 0)
+
+
+class NothingFiniteError(RuntimeError):
+    """Meta-training in which every unroll had a non-finite objective or gradient."""
+
 
 DEFAULT_META_OPTIMIZER, DEFAULT_EVALUATION = MetaOptimizer(), Evaluation()
 
@@ -64,7 +74,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
                     meta_optimizer=DEFAULT_META_OPTIMIZER,
                     reset_rnn_params=True, normal_initial_params=False, mini_batch_size=10000,
                     data_freeze=False, random_scaling=False, save_period=1, resume=True, seed=None,
-                    reporter=None):
+                    reporter=None, keep_checkpoints=1):
     """Meta-trains the optimizer that a `Spec` describes.
 
     Args:
@@ -98,13 +108,16 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
       resume: go on from the state that is saved in `logdir`, if any; else begin anew.
       seed: of everything random, numpy's and Python's global generators too; None: drawn.
       reporter: a `reporting.Reporter`; None: one that writes to `out`.
+      keep_checkpoints: how many of the latest saved meta-parameters are kept, beside the best, as
+        `model.ckpt-<meta-iterations done>`.
 
     Returns:
       a `TrainingResult`.
 
     Raises:
       ValueError: no problems to draw from, or a saved state that doesn't fit.
-      tf.errors.OpError: the folder cannot be written.
+      OSError, tf.errors.OpError: the folder cannot be written.
+      NothingFiniteError: no unroll was finite, in the run or in so many meta-iterations in a row.
     """
     if not problems_and_data:
         raise ValueError('There are no problems to train on.')
@@ -116,13 +129,16 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
         obj_train_max_multiplier=obj_train_max_multiplier, imitate=imitate, penalty=penalty,
         evaluation=evaluation, meta_optimizer=meta_optimizer, reset_rnn_params=reset_rnn_params,
         normal_initial_params=normal_initial_params, mini_batch_size=mini_batch_size,
-        data_freeze=data_freeze, save_period=save_period, random_scaling=random_scaling)
+        data_freeze=data_freeze, save_period=save_period, random_scaling=random_scaling,
+        keep_checkpoints=keep_checkpoints)
     seed = np.random.randint(2 ** 31 - 1) if seed is None else seed
     progress = Progress(curriculum or curricula.Curriculum.fixed(100), seed)
     reporter = reporter or reporting.Reporter(out)
     tf.gfile.MakeDirs(logdir)
     if resume:
-        progress.restore(logdir)
+        restore(progress, logdir, optimizer_spec, meta_optimizer)
+    if is_chief:
+        (run_files.tidy if resume else run_files.discard)(logdir)
     draws = _draw_problems(len(problems_and_data), num_problems, select_random_problems,
                            progress.generator(_DRAWS))
     reporter.begin(progress, num_problems * num_meta_iterations)
@@ -136,8 +152,37 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
             training.run()
     finally:
         reporter.end()
-    checkpoint = os.path.join(logdir, BEST_CHECKPOINT + '-0') if progress.best else None
-    return TrainingResult(progress.best_cost, checkpoint, progress.meta_iterations)
+    _check_that_some_are_finite(progress)
+    checkpoint = os.path.join(logdir, BEST_CHECKPOINT) if progress.best else None
+    return TrainingResult(progress.best_cost, checkpoint, progress.meta_iterations,
+                          progress.unrolls, progress.nonfinite_unrolls)
+
+
+def restore(progress, logdir, optimizer_spec, meta_optimizer):
+    """Goes on from a saved state, if there is one.
+
+    Args:
+      progress: a new `Progress`.
+      logdir, optimizer_spec, meta_optimizer: as for `train_optimizer`.
+
+    Raises:
+      ValueError: the state is damaged or of another run.
+    """
+    if progress.restore(logdir):
+        progress.check(meta_step.value_types(optimizer_spec.build, meta_optimizer))
+
+
+def _check_that_some_are_finite(progress):
+    if progress.nonfinite_streak >= NONFINITE_LIMIT:
+        which = 'the last %d meta-iterations' % progress.nonfinite_streak
+    elif progress.unrolls and progress.nonfinite_unrolls == progress.unrolls:
+        which = 'the run'
+    else:
+        return
+    raise NothingFiniteError(
+        'every unroll of %s had a non-finite objective or gradient, so nothing can be learned: '
+        'begin with smaller steps or values, or end unrolls early '
+        '(objective_training_max_multiplier)' % which)
 
 
 # First words of the sequences that number the run's random generators, see `Progress.generator`.
@@ -148,7 +193,7 @@ _Settings = collections.namedtuple(
     '_Settings', 'logdir optimizer_spec num_meta_iterations num_unroll_func '
     'num_partial_unroll_itrs_func learning_rate gradient_clip is_chief obj_train_max_multiplier '
     'imitate penalty evaluation meta_optimizer reset_rnn_params normal_initial_params '
-    'mini_batch_size data_freeze save_period random_scaling')
+    'mini_batch_size data_freeze save_period random_scaling keep_checkpoints')
 
 
 def _draw_problems(num_rows, num_problems, at_random, rng):
@@ -188,7 +233,6 @@ class _ProblemTraining:
         self._teacher = None
         if settings.imitate:
             self._teacher = _Teacher(settings.imitate, self._scaled, self._data)
-        self._saver = tf.train.Saver(self._step.variables, max_to_keep=1)
         self._init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
 
     def run(self):
@@ -196,10 +240,10 @@ class _ProblemTraining:
         progress, settings = self._progress, self._settings
         with tf.Session(graph=self._graph, config=_session_config()) as self._session:
             self._session.run(self._init)
-            self._load(progress.best)
             if progress.best:  # an interruption may have come between the two savings
-                self._save_checkpoint()
+                self._save_best()
             self._load(progress.values)
+            self._load_carried()
             self._validation_points = self._draw_validation_points()
             if progress.iteration == 0:
                 progress.curriculum.compare_anew()
@@ -210,6 +254,8 @@ class _ProblemTraining:
     def _meta_iteration(self):
         progress, settings = self._progress, self._settings
         self._rng = progress.generator(_EPISODE, progress.meta_iterations)
+        if not settings.data_freeze and self._size < self._dataset.size:
+            self._load_data()
         if progress.curriculum.at_stage_start:
             self._validate()
         self._train()
@@ -220,9 +266,9 @@ class _ProblemTraining:
         progress.complete = progress.curriculum.finished
         last = progress.complete or progress.iteration == settings.num_meta_iterations
         if last or progress.iteration % settings.save_period == 0:
-            progress.values = self._session.run(self._step.variables)
-            if settings.is_chief:
-                progress.save(settings.logdir)
+            self._save()
+        if progress.nonfinite_streak >= NONFINITE_LIMIT:
+            _check_that_some_are_finite(progress)
 
     # One episode.
 
@@ -232,9 +278,9 @@ class _ProblemTraining:
         _seed_global_generators(self._rng)
         lengths = self._unroll_lengths()
         (params, scales), imitated = self._start_of_episode(), False
-        fresh = settings.reset_rnn_params or self._progress.iteration == 0
-        if not settings.data_freeze and self._size < self._dataset.size:
-            self._load_data()
+        fresh = (settings.reset_rnn_params or self._progress.iteration == 0
+                 or not all(np.isfinite(array).all() for array in self._carried()))
+        nonfinite_before = self._progress.nonfinite_unrolls
         for index, length in enumerate(lengths):
             feed = self._unroll_feed(index, len(lengths), length, params)
             feed[self._unroll.reset_state] = index == 0 and fresh
@@ -247,6 +293,10 @@ class _ProblemTraining:
                                                  scales, goes_on=imitated))
             self._run_unroll(feed, imitates)
             imitated = imitates
+        if self._progress.nonfinite_unrolls - nonfinite_before == len(lengths):
+            self._progress.nonfinite_streak += 1
+        else:
+            self._progress.nonfinite_streak = 0
 
     def _run_unroll(self, feed, imitates):
         """One unroll and one step of the meta-optimizer, reported."""
@@ -261,6 +311,8 @@ class _ProblemTraining:
             [self._step.report, details, self._step.train, graph.carry], feed, **trace)
         if trace:
             reporter.timeline(trace['run_metadata'])
+        if report['nonfinite_share'] > 0 or not np.isfinite(report['meta_objective']):
+            progress.nonfinite_unrolls += 1
         reporter.unroll(progress, UnrollReport(imitated=imitates, **report), details)
         progress.unrolls += 1
 
@@ -342,7 +394,7 @@ class _ProblemTraining:
         self._reporter.validation(progress, stage, cost, verdict.improved)
         if verdict.improved:
             progress.best, progress.best_cost = self._session.run(self._step.variables), cost
-            self._save_checkpoint()
+            self._save_best()
         if verdict.advanced or verdict.finished:
             self._load(progress.best)
 
@@ -357,14 +409,37 @@ class _ProblemTraining:
             costs.append(self._session.run(graph.final_objective, feed))
         return float(np.mean(costs))
 
-    def _save_checkpoint(self):
+    # Saving.
+
+    def _save_best(self):
         if self._settings.is_chief:
-            self._saver.save(self._session, os.path.join(self._settings.logdir, BEST_CHECKPOINT),
-                             global_step=0, write_meta_graph=False)
+            run_files.write_checkpoint(self._settings.logdir, 0, self._progress.best)
+
+    def _save(self):
+        """Saves what the run needs to go on."""
+        progress, settings = self._progress, self._settings
+        progress.values = self._session.run(self._step.variables)
+        progress.carried = [] if settings.reset_rnn_params else self._carried()
+        if not settings.is_chief:
+            return
+        if settings.keep_checkpoints:
+            run_files.write_checkpoint(settings.logdir, progress.meta_iterations, progress.values)
+        progress.save(settings.logdir)
+        run_files.keep_latest(settings.logdir, settings.keep_checkpoints)
 
     def _load(self, values):
         for name, value in values.items():
             self._step.variables[name].load(value, self._session)
+
+    def _carried(self):
+        """The optimizer's state at the end of the last unroll, flat."""
+        return self._session.run(tf.nest.flatten(self._unroll.state.optimizer))
+
+    def _load_carried(self):
+        places = tf.nest.flatten(self._unroll.state.optimizer)
+        if self._progress.iteration and not self._settings.reset_rnn_params:
+            for place, value in zip(places, self._progress.carried):
+                place.load(value, self._session)
 
 
 def _session_config():

@@ -1,6 +1,10 @@
 """Meta-trains a learned optimizer: `python metarun.py --include_mnist_mlp_problems ...`."""
 
-import quiet  # noqa: F401  before all else: it silences TensorFlow's import
+if __name__ == '__main__':  # before the import of TensorFlow, which takes seconds
+    import endings
+    endings.install('metarun')
+
+import quiet  # noqa: F401  before what imports TensorFlow: it silences that
 
 # isort: split
 import os
@@ -10,9 +14,10 @@ import numpy as np
 
 import flags
 import metaopt
-import progress
 import reporting
+import run_files
 import run_record
+from progress import Progress
 
 
 def main(values):
@@ -20,16 +25,20 @@ def main(values):
     folder = flags.run_folder(values)
     seed = _seed(values, folder)
     optimizer, settings = flags.optimizer_config(values), _settings(values, seed)
-    _check_state(folder, values, settings['curriculum'], seed)
+    _check_state(folder, values, seed)
     np.random.seed(seed)  # for data sets that are drawn
     rows = flags.problems_and_data(values, flags.METARUN)
+    if values.overwrite:  # first, lest the old state be found beside the new record
+        run_files.discard(folder)
     _record(folder, values, seed, rows, optimizer)
     _announce(seed, rows, settings['penalty'])
-    result = metaopt.train_optimizer(
-        folder, flags.optimizer_spec(values), rows, values.num_problems,
-        values.num_meta_iterations, seed=seed, reporter=_reporter(values, folder), **settings)
-    print('Best validation %.4g after %d meta-iterations: %s'
-          % (result.best_cost, result.meta_iterations, result.checkpoint))
+    try:
+        result = metaopt.train_optimizer(
+            folder, flags.optimizer_spec(values), rows, values.num_problems,
+            values.num_meta_iterations, seed=seed, reporter=_reporter(values, folder), **settings)
+    except metaopt.NothingFiniteError as error:
+        raise flags.FlagError(str(error)) from error
+    _tell(result)
 
 
 def _seed(values, folder):
@@ -53,7 +62,7 @@ def _seed(values, folder):
 
 def _recorded(folder):
     """The record of the run that the folder holds; None where it holds none."""
-    if not os.path.exists(os.path.join(folder, progress.FILE_NAME)):
+    if not os.path.exists(os.path.join(folder, run_files.STATE)):
         return None
     try:
         return run_record.read(folder)
@@ -61,16 +70,15 @@ def _recorded(folder):
         raise flags.FlagError('--train_dir: %s' % error) from error
 
 
-def _check_state(folder, values, curriculum, seed):
+def _check_state(folder, values, seed):
     """Reads the saved state once, so that a damaged one is found before anything is run."""
     if values.overwrite:
         return
-    before = curriculum.state()
     try:
-        progress.Progress(curriculum, seed).restore(folder)
+        metaopt.restore(Progress(flags.curriculum(values), seed), folder,
+                        flags.optimizer_spec(values), flags.meta_optimizer(values))
     except ValueError as error:
         raise flags.FlagError('%s; --overwrite begins anew' % error) from error
-    curriculum.restore(before)
 
 
 def _reporter(values, folder):
@@ -96,7 +104,8 @@ def _settings(values, seed):
         normal_initial_params=values.initial_params == 'normal',
         mini_batch_size=values.mini_batch_size, data_freeze=values.data_freeze,
         random_scaling=values.random_scaling,
-        save_period=values.save_period, resume=not values.overwrite)
+        save_period=values.save_period, keep_checkpoints=values.keep_checkpoints,
+        resume=not values.overwrite)
 
 
 def _record(folder, values, seed, rows, optimizer):
@@ -116,6 +125,18 @@ def _announce(seed, rows, penalty):
         print('The penalty never counts in this run (--regularize_time, --alpha, --beta, '
               '--reg_scale), so it is not computed.')
     sys.stdout.flush()
+
+
+def _tell(result):
+    """Says how the training ended."""
+    if result.nonfinite_unrolls:
+        print('%d of %d unrolls were not finite: their gradients did not count'
+              % (result.nonfinite_unrolls, result.unrolls))
+    if not np.isfinite(result.best_cost):
+        raise flags.FlagError('no validation was finite in %d meta-iterations, so there are no '
+                              'best meta-parameters' % result.meta_iterations)
+    print('Best validation %.4g after %d meta-iterations: %s'
+          % (result.best_cost, result.meta_iterations, result.checkpoint))
 
 
 if __name__ == '__main__':

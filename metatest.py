@@ -1,8 +1,13 @@
 """Evaluates a learned optimizer and compares it: `python metatest.py --train_dir=... ...`."""
 
-import quiet  # noqa: F401  before all else: it silences TensorFlow's import
+if __name__ == '__main__':  # before the import of TensorFlow, which takes seconds
+    import endings
+    endings.install('metatest')
+
+import quiet  # noqa: F401  before what imports TensorFlow: it silences that
 
 # isort: split
+import importlib.util
 import os
 
 import comparison
@@ -14,6 +19,7 @@ from optimizer import build
 
 def main(values):
     """Runs every chosen optimizer on every chosen problem and writes the results."""
+    _check(values)
     config, make_learned = _learned_optimizer(values)
     entrants = _entrants(values, make_learned)
     rows = flags.problems_and_data(values, flags.METATEST)
@@ -29,6 +35,20 @@ def main(values):
         _inspect(values, make_learned, rows)
     curves = _run_all(values, entrants, rows)
     _write_results(values.save_dir, curves)
+
+
+def _check(values):
+    """Raises a FlagError where the flags cannot be followed to the end."""
+    for name in ('test_optimizer', 'learning_rates', 'seeds'):
+        elements = getattr(values, name)
+        if len(set(elements)) < len(elements):
+            raise flags.FlagError('--%s names something twice: %s'
+                                  % (name, ','.join(map(str, elements))))
+    if values.inspect and comparison.LEARNED not in values.test_optimizer:
+        raise flags.FlagError('--inspect looks into the learned optimizer: --test_optimizer lacks '
+                              + comparison.LEARNED)
+    if importlib.util.find_spec('matplotlib') is None:
+        raise flags.FlagError('the curves are drawn by matplotlib: install it')
 
 
 def _learned_optimizer(values):
@@ -64,9 +84,6 @@ def _problem_names(values, rows):
 
 
 def _inspect(values, make_learned, rows):
-    if make_learned is None:
-        raise flags.FlagError('--inspect looks into the learned optimizer: --test_optimizer lacks '
-                              + comparison.LEARNED)
     for name, row in zip(_problem_names(values, rows), rows):
         seen = inspection.inspect(make_learned, row, values.seeds[0], values.num_testing_itrs)
         path = os.path.join(values.save_dir, 'inspection-%s.png' % name)

@@ -1,12 +1,15 @@
 """How far a meta-training has come, and the file that lets it go on after an interruption."""
 
+import io
 import json
 import os
 
 import numpy as np
 
-FILE_NAME = 'state.npz'
-_COUNTERS = ('problem', 'iteration', 'meta_iterations', 'unrolls', 'best_cost', 'complete')
+import run_files
+
+_COUNTERS = ('problem', 'iteration', 'meta_iterations', 'unrolls', 'nonfinite_unrolls',
+             'nonfinite_streak')
 
 
 class Progress:
@@ -24,8 +27,11 @@ class Progress:
       iteration: meta-iterations done on it.
       meta_iterations: meta-iterations done in all.
       unrolls: unrolls done in all.
+      nonfinite_unrolls: those whose meta-objective or meta-gradient was not finite.
+      nonfinite_streak: the last so many meta-iterations had no other ones.
       values: dict from names to arrays: meta-parameters and the meta-optimizer's slots.
       best: the same, as they were at the best validation of the current stage.
+      carried: list of arrays, the optimizer's state where episodes go on with it.
       best_cost: of that validation.
       complete: whether the run has come to its end.
     """
@@ -34,7 +40,8 @@ class Progress:
         self.curriculum = curriculum
         self.seed = seed
         self.problem = self.iteration = self.meta_iterations = self.unrolls = 0
-        self.values, self.best = {}, {}
+        self.nonfinite_unrolls = self.nonfinite_streak = 0
+        self.values, self.best, self.carried = {}, {}, []
         self.best_cost = np.inf
         self.complete = False
 
@@ -47,18 +54,20 @@ class Progress:
         self.problem, self.iteration = self.problem + 1, 0
 
     def save(self, folder):
-        """Writes the state; at any moment the file holds either the old or the new one, whole."""
-        path = os.path.join(folder, FILE_NAME)
-        facts = {name: getattr(self, name) for name in _COUNTERS}
+        """Writes the state; at any moment the file holds either the old or the new one, whole.
+
+        Raises:
+          OSError: it cannot be written; the old one stays.
+        """
+        facts = {name: getattr(self, name) for name in _COUNTERS + ('complete',)}
         facts['best_cost'] = None if np.isinf(self.best_cost) else float(self.best_cost)
         arrays = {'values/' + name: value for name, value in self.values.items()}
         arrays.update({'best/' + name: value for name, value in self.best.items()})
+        arrays.update({'carried/%06d' % index: value for index, value in enumerate(self.carried)})
         facts = json.dumps(dict(facts, curriculum=self.curriculum.state(), seed=self.seed))
-        with open(path + '.new', 'wb') as handle:
-            np.savez(handle, facts=np.array(facts), **arrays)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(path + '.new', path)
+        content = io.BytesIO()
+        np.savez(content, facts=np.array(facts), **arrays)
+        run_files.write(os.path.join(folder, run_files.STATE), content.getvalue())
 
     def restore(self, folder):
         """Goes on from a saved state, if there is one; tells whether.
@@ -66,7 +75,7 @@ class Progress:
         Raises:
           ValueError: the file is damaged, or of a run with another curriculum or seed.
         """
-        path = os.path.join(folder, FILE_NAME)
+        path = os.path.join(folder, run_files.STATE)
         if not os.path.exists(path):
             return False
         try:
@@ -74,18 +83,42 @@ class Progress:
                 facts = json.loads(str(arrays['facts']))
                 self._take(facts, {name: arrays[name] for name in arrays.files})
         except Exception as error:  # whatever zip and json make of a damaged file
-            raise ValueError('%s cannot be used to go on: %s' % (path, error)) from error
+            raise ValueError('%s cannot be used to go on: %s: %s' % (
+                path, type(error).__name__, error)) from error
         return True
+
+    def check(self, expected):
+        """Checks the restored values against dict `expected`, names to (shape, numpy type).
+
+        Raises:
+          ValueError: they are not of this optimizer, or not of this meta-optimizer.
+        """
+        for values in filter(None, (self.values, self.best)):
+            found = {name: (value.shape, value.dtype) for name, value in values.items()}
+            wrong = sorted(name for name in set(found) | set(expected)
+                           if found.get(name) != expected.get(name))
+            if wrong:
+                raise ValueError('%s is of another optimizer: it differs in %s'
+                                 % (run_files.STATE, ', '.join(wrong[:5])))
 
     def _take(self, facts, arrays):
         if facts['seed'] != self.seed:
             raise ValueError('it is of seed %s, not %s' % (facts['seed'], self.seed))
-        self.curriculum.restore(facts['curriculum'])
+        if not all(_is_count(facts[name]) for name in _COUNTERS):
+            raise ValueError('its counters are no numbers')
         for name in _COUNTERS:
             setattr(self, name, facts[name])
-        self.best_cost = np.inf if self.best_cost is None else self.best_cost
+        self.complete = bool(facts['complete'])
+        self.best_cost = np.inf if facts['best_cost'] is None else float(facts['best_cost'])
         self.values = _under('values/', arrays)
         self.best = _under('best/', arrays)
+        carried = _under('carried/', arrays)
+        self.carried = [carried[name] for name in sorted(carried)]
+        self.curriculum.restore(facts['curriculum'])
+
+
+def _is_count(value):
+    return isinstance(value, int) and 0 <= value < 2 ** 63
 
 
 def _under(prefix, arrays):

@@ -71,7 +71,7 @@ class Reporter:
             parts.append('meta-objective %.4g' % np.mean(self._objectives))
         parts.append('validation %.4g%s' % (cost, ' (best)' if improved else ''))
         self._objectives = []
-        self._display.line(parts)
+        self._display.line(parts + nonfinite_in_words(progress))
         if self._summaries is not None:
             self._summaries.validation(progress, stage, cost)
 
@@ -128,7 +128,7 @@ class _Lines(_Nothing):
 
     def _show(self, progress, report, now):
         parts = ['meta-iteration %d/%d' % (progress.meta_iterations, self._total)]
-        parts += self._status(progress, report, now)
+        parts += self._status(progress, report, now) + nonfinite_in_words(progress)
         done = progress.meta_iterations - self._first
         if done:
             left = (now - self._begun) / done * (self._total - progress.meta_iterations)
@@ -181,6 +181,12 @@ def _has_size(terminal):
         return False
 
 
+def nonfinite_in_words(progress):
+    """What to say of unrolls that were not finite, a list: nothing, where there were none."""
+    count = progress.nonfinite_unrolls
+    return ['%d unrolls not finite' % count] if count else []
+
+
 def in_words(seconds):
     """`40 s`, `12 min`, `3.5 h`."""
     if seconds < 100:
@@ -215,6 +221,7 @@ class Summaries:
         values[kind] = values.pop('meta_objective')
         problem = 'problem_%d' % progress.problem
         values[problem + '/objective'] = values.pop('objective')
+        values['nonfinite_unrolls'] = progress.nonfinite_unrolls
         values['stage'] = progress.curriculum.stage + 1
         summary = [_number('unroll/' + name, value) for name, value in sorted(values.items())]
         summary.append(_histogram(problem + '/objectives', details['objectives']))

@@ -8,6 +8,8 @@ import subprocess
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import run_files
+
 FILE_NAME = 'run.json'
 
 
@@ -37,26 +39,31 @@ def write(folder, script, values, seed, rows, optimizer):
         'git_commit': git_commit(),
     }
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, FILE_NAME), 'w') as handle:
-        json.dump(record, handle, indent=2, sort_keys=True)
-        handle.write('\n')
+    text = json.dumps(record, indent=2, sort_keys=True) + '\n'
+    run_files.write(os.path.join(folder, FILE_NAME), text.encode())
 
 
 def read(folder):
     """The record in a folder; None where there is none.
 
     Raises:
-      ValueError: it is damaged.
+      ValueError: it is damaged, or cannot be read.
     """
     path = os.path.join(folder, FILE_NAME)
     if not os.path.exists(path):
         return None
     try:
-        with open(path) as handle:
+        with open(path, encoding='utf-8') as handle:
             record = json.load(handle)
-        return dict(record, flags=dict(record['flags']), seed=int(record['seed']))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError('%s is damaged: %s' % (path, error)) from error
+        return dict(record, flags=dict(record['flags']), seed=_seed(record['seed']))
+    except Exception as error:  # whatever json makes of a damaged file
+        raise ValueError('%s is damaged: %s: %s' % (path, type(error).__name__, error)) from error
+
+
+def _seed(value):
+    if not isinstance(value, int) or not 0 <= value < 2 ** 32:
+        raise ValueError('the seed is %r' % (value,))
+    return value
 
 
 def differences(recorded, values, free=()):

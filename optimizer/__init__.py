@@ -57,7 +57,7 @@ def describe(folder):
         with tf.gfile.GFile(path) as file:
             described = json.load(file)['optimizer']
         name, arguments = described['name'], described['kwargs']
-    except (ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever json makes of a damaged file
         raise ValueError('%s is damaged or describes no optimizer (%s: %s).' % (
             path, type(error).__name__, error)) from error
     if not isinstance(name, str) or not isinstance(arguments, dict):

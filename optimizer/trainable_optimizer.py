@@ -2,17 +2,13 @@
 
 import collections
 import contextlib
-import os
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import unroll, utils
+from optimizer import checkpoints, unroll, utils
 
 #: Every meta-parameter's published name starts with this.
 OPTIMIZER_SCOPE = 'LOL'
-
-#: The checkpoint of a run's best meta-parameters.
-BEST_CHECKPOINT = 'model.ckpt-0'
 
 #: What one step of an optimizer gives: for each chunk of the layout a row `[1, size]` to add to the
 #: true parameters, with attention a row from the old true parameters to the point at which the next
@@ -100,18 +96,12 @@ class TrainableOptimizer(tf.train.Optimizer):
 
         Raises:
           ValueError: there is no readable checkpoint, meta-parameters are missing from it or have
-            other shapes there (the message lists them), or state variables exist already.
+            other shapes or types there (the message lists them), or state variables exist already.
         """
         if self._slots_by_variables:
             raise ValueError('init_from_checkpoint must come before the first apply_gradients.')
-        path = checkpoint_in(path)
-        found = _checkpoint_shapes(path)
-        wrong = ['%s %s (%s)' % (name, variable.shape.as_list(), found.get(name, 'missing'))
-                 for name, variable in self._meta_parameters.items()
-                 if found.get(name) != variable.shape.as_list()]
-        if wrong:
-            raise ValueError('The checkpoint %s does not hold the meta-parameters of %s. Expected '
-                             '(found): %s.' % (path, self.get_name(), ', '.join(wrong)))
+        path = checkpoints.checkpoint_in(path)
+        checkpoints.check_checkpoint(path, self._meta_parameters)
         with tf.init_scope():
             tf.train.init_from_checkpoint(path, self._meta_parameters)
 
@@ -446,36 +436,3 @@ def _assign_all(assignments, global_step, name):
     with tf.control_dependencies(done):
         return tf.group(tf.assign_add(global_step, tf.ones([], global_step.dtype.base_dtype)),
                         name=name)
-
-
-def checkpoint_in(path):
-    """The checkpoint at a path: a folder's `model.ckpt-0`, else its latest; or the path itself."""
-    if not tf.gfile.IsDirectory(path):
-        return path
-    best = os.path.join(path, BEST_CHECKPOINT)
-    if tf.gfile.Exists(best + '.index'):
-        return best
-    latest = tf.train.latest_checkpoint(path)
-    if latest is None:
-        raise ValueError('There is no checkpoint in %s.' % path)
-    return latest
-
-
-def read_checkpoint(path):
-    """Dict from names to arrays; `path` as for `checkpoint_in`.
-
-    Raises:
-      ValueError: there is no readable checkpoint.
-    """
-    path = checkpoint_in(path)
-    names = _checkpoint_shapes(path)
-    reader = tf.train.load_checkpoint(path)
-    return {name: reader.get_tensor(name) for name in names}
-
-
-def _checkpoint_shapes(path):
-    try:
-        return tf.train.load_checkpoint(path).get_variable_to_shape_map()
-    except (ValueError, tf.errors.OpError) as error:
-        reason = str(error).split('\n')[0]
-        raise ValueError('No readable checkpoint at %s: %s' % (path, reason)) from error

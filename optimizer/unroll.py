@@ -18,8 +18,8 @@ NOISE = 2 ** 19  # added to a random key, makes it that of the gradients' noise
 #: `initial_params`, with a new initial objective; else go on from `state`. `reset_state`: with a
 #: fresh optimizer state (default: as `first_unroll`). `imitate`: let the parameters follow
 #: `teacher_steps`, which are subtracted. `regularize`: let the penalty count. `labels` are integer
-#: class ids. `random_key`, int32 [2], decides what is random in fresh state, in the penalty and in the
-#: problem's gradients.
+#: class ids. `random_key`, int32 [2], decides what is random in fresh state, in the penalty and in
+#: the problem's gradients.
 Inputs = collections.namedtuple(
     'Inputs', 'objective_weights batches first_unroll reset_state imitate regularize data labels '
     'initial_params teacher_steps random_key')
@@ -128,7 +128,7 @@ def build_rollout(optimizer, problem, dataset=None):
 
 
 def problem_gradients(problem, objective, params, key, step):
-    """A problem's gradients; their noise is a function of the key (if there is one) and the step."""
+    """A problem's gradients; their noise follows from the key, if there is one, and the step."""
     noise_from = getattr(problem, 'noise_from', None)
     if noise_from is None or key is None:
         return problem.gradients(objective, params)

@@ -136,11 +136,28 @@ def _read_npz(path, train):
     try:
         with np.load(path, allow_pickle=False) as arrays:
             pixels, labels = (arrays[key] for key in keys)
-        if pixels.shape[1:] != (28, 28) or labels.shape != pixels.shape[:1]:
-            raise ValueError(f'shapes {pixels.shape} and {labels.shape}')
+        _check(pixels, labels, (28, 28))
     except _DAMAGE as error:
         raise _damaged(path, error) from None
     return pixels, labels
+
+
+def _check(pixels, labels, shape):
+    """ValueError unless these are images of bytes, one at least, and a class id for each."""
+    if pixels.shape[1:] != shape or labels.shape != pixels.shape[:1] or not len(labels):
+        raise ValueError(f'shapes {pixels.shape} and {labels.shape}')
+    for name, array, largest in (('pixels', pixels, 255), ('labels', labels, 9)):
+        if array.dtype.kind not in 'uif' or not ((array >= 0) & (array <= largest)).all():
+            raise ValueError(f'{name} must be numbers from 0 to {largest}')
+    if (labels != labels.astype('int32')).any():
+        raise ValueError('labels must be whole numbers')
+
+
+def _numbers(values):
+    """A list of whole numbers as array."""
+    if not isinstance(values, list) or any(type(value) is not int for value in values):
+        raise ValueError('labels must be a list of whole numbers')
+    return np.array(values, 'int64')
 
 
 def _read_cifar_batch(path):
@@ -148,9 +165,8 @@ def _read_cifar_batch(path):
     try:
         with open(path, 'rb') as file:
             batch = _BatchUnpickler(io.BytesIO(file.read()), encoding='bytes').load()
-        pixels, labels = batch[b'data'].array.reshape(-1, 3, 32, 32), np.array(batch[b'labels'])
-        if labels.shape != pixels.shape[:1]:
-            raise ValueError(f'{len(pixels)} images but {len(labels)} labels')
+        pixels, labels = batch[b'data'].array.reshape(-1, 3, 32, 32), _numbers(batch[b'labels'])
+        _check(pixels, labels, (3, 32, 32))
     except _DAMAGE as error:
         raise _damaged(path, error) from None
     return pixels.transpose(0, 2, 3, 1), labels
@@ -202,10 +218,11 @@ _STAND_INS = {
 }
 
 
-class _BatchUnpickler(pickle.Unpickler):
+class _BatchUnpickler(pickle._Unpickler):
     """Reads numbers, strings, lists, dicts and arrays of bytes, and calls nothing else.
 
-    A pickle may name any function to be called; all but those with a stand-in are refused.
+    A pickle may name any function to be called; all but those with a stand-in are refused. The
+    base is the one written in Python: a damaged number makes that in C ask for gigabytes.
     """
 
     def find_class(self, module, name):

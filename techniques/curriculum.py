@@ -114,13 +114,15 @@ class Curriculum:
         """Goes on from where `state()` was taken.
 
         Raises:
-          ValueError: the state is of a curriculum with other stages.
+          ValueError: the state is of a curriculum with other stages, or of none.
         """
         if tuple(state['stages']) != self._stages:
             raise ValueError(f"the saved curriculum has the stages {state['stages']}, "
                              f'this one has {list(self._stages)}')
-        self._stage, self._stale = state['stage'], state['stale']
-        self._best = math.inf if state['best_cost'] is None else state['best_cost']
+        if not 0 <= state['stage'] < len(self._stages) or state['stale'] < 0:
+            raise ValueError(f'there is no such stage: {state}')
+        self._stage, self._stale = int(state['stage']), int(state['stale'])
+        self._best = math.inf if state['best_cost'] is None else float(state['best_cost'])
 
     @property
     def _on_last_stage(self):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import optimizer
-from optimizer import trainable_optimizer
+from optimizer import checkpoints
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PUBLISHED = os.path.join(HERE, '..', '..', 'shared', 'reference', 'published_checkpoint',
@@ -25,7 +25,7 @@ ARGUMENTS = {
 @pytest.mark.parametrize('name', sorted(optimizer.OPTIMIZERS))
 def test_load_gives_the_saved_meta_parameters(make_run_folder, name):
     folder = make_run_folder(name, ARGUMENTS[name])
-    saved = trainable_optimizer.read_checkpoint(folder)
+    saved = checkpoints.read_checkpoint(folder)
     learned = optimizer.load(folder)
     assert type(learned) is optimizer.OPTIMIZERS[name]
     assert isinstance(learned, tf.train.Optimizer)

@@ -1,0 +1,95 @@
+"""The files of a run's folder: whole at any moment, the numbered ones few, none left behind.
+
+Every file is written under another name and then renamed. Of the two files of a TensorFlow
+checkpoint one is renamed after the other; a run that was killed in between writes its best one
+again where it goes on.
+"""
+
+import errno
+import os
+import re
+
+import tensorflow.compat.v1 as tf
+
+CHECKPOINT = 'model.ckpt'  # number 0 is the best, number n the one after n meta-iterations
+STATE = 'state.npz'
+
+_NEW = '.new'
+_NUMBERED = re.compile(re.escape(CHECKPOINT) + r'-(\d+)\.(index|data-\d{5}-of-\d{5})$')
+_LEFT_BEHIND = re.compile(
+    r'.*\.new$|checkpoint\.tmp\w+$|%s-\d+\..*\.tempstate\d+$' % re.escape(CHECKPOINT))
+
+
+def write(path, content):
+    """Writes bytes: at any moment the file holds either the old content or the new, whole.
+
+    Raises:
+      OSError: it cannot be written; the old file stays.
+    """
+    try:
+        with open(path + _NEW, 'wb') as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(path + _NEW, path)
+    except OSError as error:
+        _remove(path + _NEW)
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def write_checkpoint(folder, number, values):
+    """Writes arrays by names as the TensorFlow checkpoint `model.ckpt-<number>`.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    name = '%s-%d' % (CHECKPOINT, number)
+    path = os.path.join(folder, name)
+    names = sorted(values)
+    with tf.Graph().as_default(), tf.Session() as session:
+        places = [tf.placeholder(values[key].dtype, values[key].shape) for key in names]
+        save = tf.raw_ops.SaveV2(prefix=path, tensor_names=names, tensors=places,
+                                 shape_and_slices=[''] * len(names))
+        try:
+            session.run(save, {place: values[key] for place, key in zip(places, names)})
+            if number == 0:
+                tf.train.update_checkpoint_state(folder, name)
+        except tf.errors.OpError as error:
+            tidy(folder)
+            raise OSError(errno.EIO, error.message.split('\n')[0], path) from error
+
+
+def keep_latest(folder, number):
+    """Removes the numbered checkpoints but the best one and the latest `number`."""
+    found = sorted({int(match.group(1)) for match in _matches(folder, _NUMBERED)} - {0})
+    old = set(found[:len(found) - number])
+    for match in _matches(folder, _NUMBERED):
+        if int(match.group(1)) in old:
+            _remove(os.path.join(folder, match.group(0)))
+
+
+def tidy(folder):
+    """Removes what a process that was killed while it wrote has left behind."""
+    for match in _matches(folder, _LEFT_BEHIND):
+        _remove(os.path.join(folder, match.group(0)))
+
+
+def discard(folder):
+    """Removes a run's state and checkpoints, so that another run can begin there."""
+    tidy(folder)
+    for name in (STATE, 'checkpoint'):
+        _remove(os.path.join(folder, name))
+    for match in _matches(folder, _NUMBERED):
+        _remove(os.path.join(folder, match.group(0)))
+
+
+def _matches(folder, pattern):
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return list(filter(None, map(pattern.match, names)))
+
+
+def _remove(path):
+    try:
+        os.remove(path)
+    except OSError:
+        pass
