@@ -14,21 +14,25 @@ WORDS = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
 
 def install(script):
     """From now on these signals end the process; one that is ignored stays so (nohup)."""
+    if sys.stderr is None:
+        return
+    stderr = os.dup(2)  # while TensorFlow is imported, 2 is held back
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
     for number in WORDS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
-    threading.Thread(target=_wait, args=(script, reader), daemon=True).start()
+    threading.Thread(target=_wait, args=(script, reader, stderr), daemon=True).start()
 
 
-def _wait(script, reader):
+def _wait(script, reader, stderr):
     number = None
     while number not in WORDS:
         number, = os.read(reader, 1)
     line = '%s: %s\n' % (script, WORDS[number])
-    if sys.stderr is not None:
+    try:
         # On a terminal the bar of progress, or ^C, stands in the line.
-        os.write(2, ('\n' * os.isatty(2) + line).encode())
-    os._exit(128 + number)
+        os.write(stderr, ('\n' * os.isatty(stderr) + line).encode())
+    finally:
+        os._exit(128 + number)

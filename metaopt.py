@@ -8,6 +8,7 @@ Stronger Baselines for Learning to Optimize" (arXiv 2010.09089). `test_optimizer
 """
 
 import collections
+import gc
 import os
 import random
 import sys
@@ -150,6 +151,8 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
             for callback in callbacks or ():
                 callback(training.problem)
             training.run()
+            del training
+            gc.collect()  # graphs are cyclic, and large
     finally:
         reporter.end()
     _check_that_some_are_finite(progress)

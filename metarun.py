@@ -114,7 +114,7 @@ def _record(folder, values, seed, rows, optimizer):
                          optimizer)
     except OSError as error:
         raise flags.FlagError('--train_dir: cannot write %s: %s' % (
-            folder, error.strerror)) from error
+            error.filename or folder, error.strerror)) from error
 
 
 def _announce(seed, rows, penalty):

@@ -28,7 +28,7 @@ def main(values):
                          values.seeds, rows, config)
     except OSError as error:
         raise flags.FlagError('--save_dir: cannot write %s: %s' % (
-            values.save_dir, error.strerror)) from error
+            error.filename or values.save_dir, error.strerror)) from error
     for source in run_record.data_sources(rows):
         print('Data: %s' % source)
     if values.inspect:

@@ -6,6 +6,7 @@ import http.client
 import io
 import os
 import pickle
+import struct
 import threading
 import urllib.request
 import zipfile
@@ -23,8 +24,8 @@ _TRAIN_BATCHES = ('data_batch_1', 'data_batch_2', 'data_batch_3', 'data_batch_4'
 _SOURCES = ('auto', 'mnist', 'digits')
 # What reading a damaged archive or pickle can raise.
 _DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError,
-           RuntimeError, TypeError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile,
-           zlib.error)
+           RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error,
+           zipfile.BadZipFile, zlib.error)
 
 
 class DataError(ValueError):
