@@ -5,12 +5,16 @@ beyond the few numbers of each unroll it asks for (`wants_details`, `wants_timel
 what is switched off costs nothing.
 """
 
+import errno
 import os
+import socket
 import time
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 import tqdm
+
+import run_files
 
 LINE_PERIOD = 60  # seconds between lines of progress
 REFRESH_PERIOD = 0.5  # seconds between changes of the bar
@@ -203,12 +207,17 @@ class Summaries:
     Args:
       folder: where to.
       period: unrolls from one report to the next.
+
+    Its methods raise OSError where the file cannot be written.
     """
 
     def __init__(self, folder, period):
         self._period = period
-        with tf.Graph().as_default():
-            self._writer = tf.summary.FileWriter(folder)
+        name = 'events.out.tfevents.%d.%s' % (time.time(), socket.gethostname())
+        # Not by tf.summary.FileWriter: errors come up in a thread of its own.
+        self._path = os.path.join(folder, name)
+        self._records = tf.io.TFRecordWriter(self._path)
+        self._write_event(file_version='brain.Event:2')
 
     def due(self, unrolls):
         """Whether the unroll after so many is reported."""
@@ -235,12 +244,21 @@ class Summaries:
                     progress)
 
     def _write(self, values, progress):
-        self._writer.add_summary(tf.Summary(value=values), progress.unrolls)
-        self._writer.flush()
+        self._write_event(summary=tf.Summary(value=values), step=progress.unrolls)
+
+    def _write_event(self, **fields):
+        try:
+            self._records.write(tf.Event(wall_time=time.time(), **fields).SerializeToString())
+            self._records.flush()
+        except Exception as error:  # the versions of TensorFlow raise many kinds
+            raise OSError(errno.EIO, 'cannot be written', self._path) from error
 
     def close(self):
         """Closes the file."""
-        self._writer.close()
+        try:
+            self._records.close()
+        except Exception:  # it was flushed, or that has failed
+            pass
 
 
 def _number(tag, value):
@@ -282,5 +300,5 @@ def write_timeline(path, metadata):
     """Writes the step statistics of a `RunMetadata` for chrome://tracing."""
     from tensorflow.python.client import timeline
 
-    with open(path, 'w') as handle:
-        handle.write(timeline.Timeline(metadata.step_stats).generate_chrome_trace_format())
+    text = timeline.Timeline(metadata.step_stats).generate_chrome_trace_format()
+    run_files.write(path, text.encode())
