@@ -148,7 +148,8 @@ def _check(pixels, labels, shape):
     if pixels.shape[1:] != shape or labels.shape != pixels.shape[:1] or not len(labels):
         raise ValueError(f'shapes {pixels.shape} and {labels.shape}')
     for name, array, largest in (('pixels', pixels, 255), ('labels', labels, 9)):
-        if array.dtype.kind not in 'uif' or not ((array >= 0) & (array <= largest)).all():
+        if array.dtype.kind not in 'uif' or not (np.isfinite(array).all() and array.min() >= 0
+                                                 and array.max() <= largest):
             raise ValueError(f'{name} must be numbers from 0 to {largest}')
     if (labels != labels.astype('int32')).any():
         raise ValueError('labels must be whole numbers')

@@ -33,6 +33,15 @@ def tensorflow_mode(request):
     _switch(before)
 
 
+@pytest.fixture
+def mode_of_the_scripts():
+    """TensorFlow as the scripts set it up: runs repeat bit for bit, in 1.15 only so."""
+    before = Mode(tf.resource_variables_enabled(), tf.control_flow_v2_enabled())
+    _switch(Mode(True, True))
+    yield
+    _switch(before)
+
+
 def _switch(mode):
     (tf.enable_resource_variables if mode.resource_variables else tf.disable_resource_variables)()
     (tf.enable_control_flow_v2 if mode.control_flow_v2 else tf.disable_control_flow_v2)()

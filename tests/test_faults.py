@@ -188,6 +188,7 @@ def train(folder, problem, **kwargs):
                                    **dict(options, **kwargs))
 
 
+@pytest.mark.usefixtures('mode_of_the_scripts')
 @pytest.mark.parametrize('problem', [
     Spec(pg.Quadratic, (3,), {'noise_stdev': 1.0}),
     Spec(pg.SparseProblem, (Spec(pg.Quadratic, (3,), {}),), {'zero_probability': 0.5})])
