@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import optimizer
-from optimizer import checkpoints
+from optimizer import checkpoints, trainable_optimizer
 
 
 @keras.saving.register_keras_serializable(package='learned_optimizers')
@@ -68,7 +68,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         gradients = {self._get_variable_index(variable): gradient
                      for gradient, variable in zip(grads, trainable_variables)}
         variables = self._trainable_variables
-        values = checkpoints.Values([_value(variable) for variable in variables],
+        values = trainable_optimizer.Values([_value(variable) for variable in variables],
                                             *tf.nest.map_structure(_value, self._state))
         moved = self._learned.next_values(
             self._layout, [gradients.get(index) for index in range(len(variables))], values,
