@@ -6,6 +6,7 @@ again where it goes on.
 """
 
 import errno
+import functools
 import os
 import re
 
@@ -46,17 +47,26 @@ def write_checkpoint(folder, number, values):
     name = '%s-%d' % (CHECKPOINT, number)
     path = os.path.join(folder, name)
     names = sorted(values)
-    with tf.Graph().as_default(), tf.Session() as session:
-        places = [tf.placeholder(values[key].dtype, values[key].shape) for key in names]
-        save = tf.raw_ops.SaveV2(prefix=path, tensor_names=names, tensors=places,
-                                 shape_and_slices=[''] * len(names))
-        try:
-            session.run(save, {place: values[key] for place, key in zip(places, names)})
-            if number == 0:
-                tf.train.update_checkpoint_state(folder, name)
-        except tf.errors.OpError as error:
-            tidy(folder)
-            raise OSError(errno.EIO, error.message.split('\n')[0], path) from error
+    save = _saver(tuple((key, values[key].dtype, values[key].shape) for key in names))
+    try:
+        save(path, *[values[key] for key in names])
+        if number == 0:
+            tf.train.update_checkpoint_state(folder, name)
+    except tf.errors.OpError as error:
+        tidy(folder)
+        raise OSError(errno.EIO, error.message.split('\n')[0], path) from error
+
+
+@functools.lru_cache(maxsize=1)
+def _saver(signature):
+    """The function (path, arrays...) that writes tensors of these (name, type, shape)."""
+    with tf.Graph().as_default() as graph:
+        path = tf.placeholder(tf.string, [])
+        places = [tf.placeholder(dtype, shape) for _, dtype, shape in signature]
+        save = tf.raw_ops.SaveV2(
+            prefix=path, tensor_names=[name for name, _, _ in signature], tensors=places,
+            shape_and_slices=[''] * len(signature))
+    return tf.Session(graph=graph).make_callable(save, feed_list=[path] + places)
 
 
 def keep_latest(folder, number):

@@ -2,10 +2,12 @@
 
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -60,10 +62,22 @@ def wait_for_validations(process, count):
     return False
 
 
+def wait_until_caught(process, number):
+    """Waits until a process catches a signal."""
+    deadline = time.time() + 60
+    while time.time() < deadline:
+        with open('/proc/%d/status' % process.pid) as file:
+            caught = re.search(r'SigCgt:\s*(\w+)', file.read()).group(1)
+        if int(caught, 16) >> (number - 1) & 1:
+            return
+        time.sleep(0.005)
+    raise AssertionError('the signal is not caught')
+
+
 def interrupt(folder, number, validations, delay):
     """Starts a run and sends it a signal so many seconds after so many validations."""
     process = start(folder)
-    assert not validations or wait_for_validations(process, validations)
+    assert wait_for_validations(process, validations)
     try:
         process.wait(timeout=delay)
     except subprocess.TimeoutExpired:
@@ -116,9 +130,15 @@ def test_a_run_interrupted_five_times_ends_as_one_that_was_not(whole, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('delay', [0.0, 0.5])
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_signals_while_tensorflow_is_imported(number, tmp_path):
-    assert interrupt(tmp_path, number, 0, 1.0) == ENDINGS[number]
+def test_signals_while_tensorflow_is_imported(number, delay, tmp_path):
+    process = start(tmp_path)
+    wait_until_caught(process, signal.SIGTERM)
+    wait_until_caught(process, signal.SIGINT)
+    time.sleep(delay)
+    process.send_signal(number)
+    assert finish(process) == ENDINGS[number]
     assert not os.listdir(str(tmp_path))
 
 
