@@ -66,7 +66,8 @@ def _saver(signature):
         save = tf.raw_ops.SaveV2(
             prefix=path, tensor_names=[name for name, _, _ in signature], tensors=places,
             shape_and_slices=[''] * len(signature))
-    return tf.Session(graph=graph).make_callable(save, feed_list=[path] + places)
+    session = tf.Session(graph=graph)
+    return lambda *feeds: session.run(save, dict(zip([path] + places, feeds)))
 
 
 def keep_latest(folder, number):
