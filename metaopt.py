@@ -15,6 +15,7 @@ import sys
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import machines
 import meta_step
 import reporting
 from evaluation import run_wall_clock_test, test_optimizer
@@ -64,7 +65,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
                     meta_optimizer=DEFAULT_META_OPTIMIZER,
                     reset_rnn_params=True, normal_initial_params=False, mini_batch_size=10000,
                     data_freeze=False, random_scaling=False, save_period=1, resume=True, seed=None,
-                    reporter=None):
+                    reporter=None, machine=None):
     """Meta-trains the optimizer that a `Spec` describes.
 
     Args:
@@ -98,12 +99,15 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
       resume: go on from the state that is saved in `logdir`, if any; else begin anew.
       seed: of everything random, numpy's and Python's global generators too; None: drawn.
       reporter: a `reporting.Reporter`; None: one that writes to `out`.
+      machine: a `machines.OneMachine`, on which this worker trains; None: this one alone. A worker
+        beside the chief runs episodes on problems of its own until the chief ends the run.
 
     Returns:
       a `TrainingResult`.
 
     Raises:
       ValueError: no problems to draw from, or a saved state that doesn't fit.
+      cluster.ClusterError: the chief did not begin in time.
       tf.errors.OpError: the folder cannot be written.
     """
     if not problems_and_data:
@@ -118,22 +122,27 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
         normal_initial_params=normal_initial_params, mini_batch_size=mini_batch_size,
         data_freeze=data_freeze, save_period=save_period, random_scaling=random_scaling)
     seed = np.random.randint(2 ** 31 - 1) if seed is None else seed
-    progress = Progress(curriculum or curricula.Curriculum.fixed(100), seed)
+    machine = machine or machines.OneMachine()
+    progress = Progress(curriculum or curricula.Curriculum.fixed(100), seed, machine.task)
     reporter = reporter or reporting.Reporter(out)
-    tf.gfile.MakeDirs(logdir)
-    if resume:
-        progress.restore(logdir)
+    if machine.is_chief:
+        tf.gfile.MakeDirs(logdir)
+        if resume:
+            progress.restore(logdir)
+    machine.begin(progress, resume)
     draws = _draw_problems(len(problems_and_data), num_problems, select_random_problems,
                            progress.generator(_DRAWS))
     reporter.begin(progress, num_problems * num_meta_iterations)
     try:
         while progress.problem < num_problems and not progress.complete:
             spec, dataset, batch_size = problems_and_data[draws[progress.problem]]
-            training = _ProblemTraining(settings, progress, reporter, spec,
-                                        dataset or datasets.EMPTY_DATASET, batch_size)
+            kind = _ProblemTraining if machine.is_chief else _ProblemHelp
+            training = kind(settings, progress, reporter, machine, spec,
+                            dataset or datasets.EMPTY_DATASET, batch_size)
             for callback in callbacks or ():
                 callback(training.problem)
             training.run()
+        machine.end(progress)
     finally:
         reporter.end()
     checkpoint = os.path.join(logdir, BEST_CHECKPOINT + '-0') if progress.best else None
@@ -161,15 +170,15 @@ def _draw_problems(num_rows, num_problems, at_random, rng):
 class _ProblemTraining:
     """Meta-training on one problem, in a graph of its own."""
 
-    def __init__(self, settings, progress, reporter, spec, dataset, batch_size):
+    def __init__(self, settings, progress, reporter, machine, spec, dataset, batch_size):
         self._settings, self._progress, self._reporter = settings, progress, reporter
-        self._dataset = dataset
+        self._machine, self._dataset = machine, dataset
         self._size = min(settings.mini_batch_size, dataset.size)
         self._batch_size = self._size if batch_size is None else min(batch_size, self._size)
         self._rng = progress.generator(_PROBLEM, progress.problem)
         _seed_global_generators(self._rng)
         self._graph = tf.Graph()
-        with self._graph.as_default():
+        with self._graph.as_default(), machine.device():
             tf.set_random_seed(_draw_seed(self._rng))
             self.problem = spec.build()
             self._scaled = (random_scaling.RandomScaling(self.problem)
@@ -178,34 +187,34 @@ class _ProblemTraining:
 
     def _build(self):
         settings = self._settings
-        self._optimizer = settings.optimizer_spec.build()
+        with self._machine.shared_variables():
+            self._optimizer = settings.optimizer_spec.build()
         self._optimizer.obj_train_max_multiplier = settings.obj_train_max_multiplier
         self._data = unroll.dataset_variables(self._subset())
         penalty = settings.penalty if settings.penalty and settings.penalty.ever_counts else None
         self._unroll = self._optimizer.train(self._scaled, self._data, penalty)
         self._rollout = unroll.build_rollout(self._optimizer, self.problem, self._data)
-        self._step = meta_step.build(self._optimizer, self._unroll, settings)
+        with self._machine.shared_variables():
+            self._step = meta_step.build(self._optimizer, self._unroll, settings)
         self._teacher = None
         if settings.imitate:
             self._teacher = _Teacher(settings.imitate, self._scaled, self._data)
-        self._saver = tf.train.Saver(self._step.variables, max_to_keep=1)
-        self._init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
 
     def run(self):
         """Runs what is left of this problem's meta-iterations and goes on to the next problem."""
         progress, settings = self._progress, self._settings
-        with tf.Session(graph=self._graph, config=_session_config()) as self._session:
-            self._session.run(self._init)
-            self._load(progress.best)
-            if progress.best:  # an interruption may have come between the two savings
-                self._save_checkpoint()
-            self._load(progress.values)
+        if progress.best:  # an interruption may have come between the two savings
+            self._save_checkpoint()
+        with self._machine.session(self._graph, progress, self._set_up) as self._session:
             self._validation_points = self._draw_validation_points()
             if progress.iteration == 0:
                 progress.curriculum.compare_anew()
             while progress.iteration < settings.num_meta_iterations and not progress.complete:
                 self._meta_iteration()
         progress.next_problem()
+
+    def _set_up(self, session):
+        self._load(self._progress.values, session)
 
     def _meta_iteration(self):
         progress, settings = self._progress, self._settings
@@ -219,10 +228,12 @@ class _ProblemTraining:
             self._validate()
         progress.complete = progress.curriculum.finished
         last = progress.complete or progress.iteration == settings.num_meta_iterations
-        if last or progress.iteration % settings.save_period == 0:
+        saves = last or progress.iteration % settings.save_period == 0
+        if saves:
             progress.values = self._session.run(self._step.variables)
             if settings.is_chief:
                 progress.save(settings.logdir)
+        self._machine.publish(progress, saves)
 
     # One episode.
 
@@ -236,6 +247,8 @@ class _ProblemTraining:
         if not settings.data_freeze and self._size < self._dataset.size:
             self._load_data()
         for index, length in enumerate(lengths):
+            if self._machine.left_behind(self._progress):
+                break
             feed = self._unroll_feed(index, len(lengths), length, params)
             feed[self._unroll.reset_state] = index == 0 and fresh
             feed.update(scales)
@@ -336,20 +349,22 @@ class _ProblemTraining:
     def _validate(self):
         """Validates the meta-parameters and does what the curriculum then says."""
         progress, stage = self._progress, self._progress.curriculum.stage
-        cost = self._validation_cost()
+        values, held = self._machine.hold(self._session, self._step.variables)
+        cost = self._validation_cost(held)
         verdict = progress.curriculum.update(cost)
         self._reporter.validation(progress, stage, cost, verdict.improved)
         if verdict.improved:
-            progress.best, progress.best_cost = self._session.run(self._step.variables), cost
+            progress.best, progress.best_cost = values, cost
             self._save_checkpoint()
         if verdict.advanced or verdict.finished:
-            self._load(progress.best)
+            self._load(progress.best, self._session)
 
-    def _validation_cost(self):
-        """The mean objective after `validation_steps` steps."""
+    def _validation_cost(self, held):
+        """The mean objective after `validation_steps` steps; `held` is what else to feed."""
         steps, graph, costs = self._progress.curriculum.validation_steps, self._rollout, []
         for params, seed in self._validation_points:
-            feed = dict(zip(graph.initial_params, params))
+            feed = dict(held)
+            feed.update(zip(graph.initial_params, params))
             rng = np.random.RandomState(seed)
             feed[graph.batches] = self._batches(steps, rng)
             feed[graph.random_key] = rng.randint(2 ** 30, size=2)
@@ -358,19 +373,40 @@ class _ProblemTraining:
 
     def _save_checkpoint(self):
         if self._settings.is_chief:
-            self._saver.save(self._session, os.path.join(self._settings.logdir, BEST_CHECKPOINT),
-                             global_step=0, write_meta_graph=False)
+            _write_checkpoint(os.path.join(self._settings.logdir, BEST_CHECKPOINT),
+                              self._progress.best)
 
-    def _load(self, values):
+    def _load(self, values, session):
         for name, value in values.items():
-            self._step.variables[name].load(value, self._session)
+            self._step.variables[name].load(value, session)
 
 
-def _session_config():
-    """Without Grappler: on the graph of an unroll it takes seconds and gains nothing."""
-    config = tf.ConfigProto()
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    return config
+class _ProblemHelp(_ProblemTraining):
+    """What a worker beside the chief does on a problem: episodes, until the chief leaves its own.
+
+    Validation, saving and the curriculum are the chief's.
+    """
+
+    def run(self):
+        """Runs episodes; on return `progress` says how the run goes on."""
+        progress, settings = self._progress, self._settings
+        with self._machine.session(self._graph, progress, self._set_up) as self._session:
+            while self._machine.follow(progress):
+                self._rng = progress.generator(_EPISODE, progress.meta_iterations)
+                self._train()
+                progress.iteration += 1
+                progress.meta_iterations += 1
+                if progress.iteration % settings.evaluation.period == 0:
+                    self._reporter.episode(progress)
+
+
+def _write_checkpoint(path, values):
+    """Writes arrays by names as checkpoint number 0."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables = {name: tf.Variable(value) for name, value in values.items()}
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver(variables, max_to_keep=1).save(session, path, global_step=0,
+                                                      write_meta_graph=False)
 
 
 def _seed_global_generators(rng):
