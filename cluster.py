@@ -38,7 +38,7 @@ Facts = collections.namedtuple('Facts', 'key seed saved problem stage complete r
 
 #: What a session raises when a parameter server is gone or was started again.
 _LOSSES = (tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.FailedPreconditionError,
-           tf.errors.InternalError, tf.errors.UnavailableError, tf.errors.UnknownError)
+           tf.errors.UnavailableError)
 
 
 class ClusterError(ValueError):
@@ -119,7 +119,7 @@ class Worker(machines.OneMachine):
                   and self._facts.seed == progress.seed
                   and self._facts.saved <= progress.meta_iterations):
             self._facts = Facts(self._key, progress.seed, 0, 0, 0, False, False)
-            self.publish(progress, saved=True)
+            self._publish(progress, saved=progress.meta_iterations)
 
     @contextlib.contextmanager
     def session(self, graph, progress, set_up):
@@ -129,14 +129,14 @@ class Worker(machines.OneMachine):
         session = self._open(graph)
         try:
             session.run(local)
-            if self.is_chief:
-                if not self._facts.ready or session.run(missing).size:
-                    session.run(shared)
-                    set_up(session)
-                self._facts = self._facts._replace(ready=True)
-                self.publish(progress, saved=False)
-            else:
+            if not self.is_chief:
                 self._wait(lambda: self._watch.facts.ready and not session.run(missing).size)
+            elif session.run(missing).size or not self._facts.ready:
+                self._publish(progress, ready=False)
+                session.run(shared)
+                set_up(session)
+            if self.is_chief:
+                self._publish(progress, ready=True)
             yield session
         except _LOSSES as error:  # not closed: that may hang
             self._watch.lose(error)
@@ -147,9 +147,11 @@ class Worker(machines.OneMachine):
         return values, {variables[name].value(): value for name, value in values.items()}
 
     def publish(self, progress, saved):
-        self._facts = self._facts._replace(
-            problem=progress.problem, stage=progress.curriculum.stage, complete=progress.complete,
-            saved=progress.meta_iterations if saved else self._facts.saved)
+        self._publish(progress, **({'saved': progress.meta_iterations} if saved else {}))
+
+    def _publish(self, progress, **facts):
+        facts = dict({'stage': progress.curriculum.stage, 'problem': progress.problem}, **facts)
+        self._facts = self._facts._replace(**facts)
         self._watch.write(self._facts)
 
     def follow(self, progress):
@@ -167,9 +169,7 @@ class Worker(machines.OneMachine):
 
     def end(self, progress):
         if self.is_chief:
-            progress.complete, complete = True, progress.complete
-            self.publish(progress, saved=False)
-            progress.complete = complete
+            self._publish(progress, complete=True)
         self._watch.stop()
 
 

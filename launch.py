@@ -49,14 +49,19 @@ class Launcher:
 
     def run(self):
         """Until the chief has ended the run; returns the exit status."""
+        status = None
         try:
-            while True:
-                status = self.look()
-                if status is not None:
-                    return status
+            while status is None:
                 time.sleep(PERIOD)
+                status = self.look()
+            if status == 0:
+                self._wait(self._of('worker'), GRACE)
+            return status
         finally:
             self.stop()
+
+    def _of(self, job):
+        return [member for member in self.members if member.job == job]
 
     def look(self):
         """Starts again what has crashed; the run's exit status when that is known, else None."""
@@ -76,15 +81,12 @@ class Launcher:
         return None
 
     def stop(self):
-        """Ends workers, those that end the run themselves later, then parameter servers."""
-        if self.members[-1].process.poll() is None:
-            self._wait([member for member in self.members if member.job == 'worker'], GRACE)
+        """Ends the workers, then the parameter servers."""
         for job in ('worker', 'ps'):
-            members = [member for member in self.members if member.job == job]
-            for member in members:
+            for member in self._of(job):
                 member.process.terminate()
-            self._wait(members, 10)
-            for member in members:
+            self._wait(self._of(job), 10)
+            for member in self._of(job):
                 member.process.kill()
                 member.process.wait()
 

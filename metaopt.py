@@ -357,7 +357,8 @@ class _ProblemTraining:
             progress.best, progress.best_cost = values, cost
             self._save_checkpoint()
         if verdict.advanced or verdict.finished:
-            self._load(progress.best, self._session)
+            self._load({name: value for name, value in progress.best.items()
+                        if name != 'global_step'}, self._session)
 
     def _validation_cost(self, held):
         """The mean objective after `validation_steps` steps; `held` is what else to feed."""
