@@ -78,7 +78,8 @@ class Worker(machines.OneMachine):
         self._server = _start_server(cluster, config)
         _wait_for_hosts(cluster)
         self._open = lambda graph: tf.Session(self._server.target, graph=graph, config=config)
-        self._watch = _Watch(lambda: Board(self._open, len(cluster.ps_hosts)), cluster.timeout,
+        self._watch = _Watch('worker %d' % self.task,
+                             lambda: Board(self._open, len(cluster.ps_hosts)), cluster.timeout,
                              leave or _end_process)
         self._facts = self._find_facts()
         self.seed = self._facts.seed if self._facts else None
@@ -236,6 +237,7 @@ class _Watch:
     The looking itself may hang for ever, so another thread looks whether it still happens.
 
     Args:
+      name: of the process.
       make_board: gives a `Board`.
       timeout: seconds without an answer after which the parameter servers are lost.
       leave: function of a line of text that ends the process.
@@ -245,8 +247,9 @@ class _Watch:
       first: the event of the first answer.
     """
 
-    def __init__(self, make_board, timeout, leave):
-        self._make_board, self._timeout, self._leave = make_board, timeout, leave
+    def __init__(self, name, make_board, timeout, leave):
+        self._name, self._make_board, self._timeout = name, make_board, timeout
+        self._leave = leave
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self.facts, self.first, self._answered = None, threading.Event(), time.monotonic()
         for loop in (self._look, self._check):
@@ -285,7 +288,9 @@ class _Watch:
     def lose(self, reason):
         """Ends the process, unless the watch is over."""
         if not self._stopped.is_set():
-            self._leave('lost the parameter servers: %s' % str(reason).split('\n')[0])
+            words = type(reason).__name__ if isinstance(reason, Exception) else reason
+            self._leave('%s lost the parameter servers (%s): started again, it joins the run'
+                        % (self._name, words))
 
     def stop(self):
         """Ends the watch."""

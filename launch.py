@@ -30,11 +30,14 @@ class Launcher:
       arguments: flags of metarun.
       max_restarts: how often each process is started again.
       show: function of a line of text.
+      start: function of a command line that gives a `subprocess.Popen`.
     """
 
-    def __init__(self, num_servers, num_workers, arguments, max_restarts=10, show=print):
+    def __init__(self, num_servers, num_workers, arguments, max_restarts=10, show=print,
+                 start=subprocess.Popen):
         self.hosts = _hosts(num_servers, num_workers)
-        self._arguments, self._max_restarts, self._show = arguments, max_restarts, show
+        self._arguments, self._max_restarts = list(arguments), max_restarts
+        self._show, self._popen = show, start
         self.members = [self._start(job, task) for job, count in (
             ('ps', num_servers), ('worker', num_workers)) for task in range(count)]
 
@@ -45,7 +48,7 @@ class Launcher:
             '--ps_hosts=' + ','.join(self.hosts['ps']),
             '--worker_hosts=' + ','.join(self.hosts['worker']),
             '--job_name=' + job, '--task=%d' % task]
-        return Member(job, task, subprocess.Popen(command), restarts)
+        return Member(job, task, self._popen(command), restarts)
 
     def run(self):
         """Until the chief has ended the run; returns the exit status."""

@@ -132,7 +132,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
     machine.begin(progress, resume)
     draws = _draw_problems(len(problems_and_data), num_problems, select_random_problems,
                            progress.generator(_DRAWS))
-    reporter.begin(progress, num_problems * num_meta_iterations)
+    reporter.begin(progress, num_problems * num_meta_iterations if machine.is_chief else None)
     try:
         while progress.problem < num_problems and not progress.complete:
             spec, dataset, batch_size = problems_and_data[draws[progress.problem]]

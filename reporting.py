@@ -34,7 +34,12 @@ class Reporter:
         self._objectives = []
 
     def begin(self, progress, num_meta_iterations):
-        """Meta-training begins, or goes on from `progress`; it shall have so many iterations."""
+        """Meta-training begins, or goes on from `progress`.
+
+        Args:
+          progress: has `meta_iterations`, those done.
+          num_meta_iterations: how many there shall be; None: that is not known.
+        """
         self._display.begin(progress.meta_iterations, num_meta_iterations)
 
     def wants_details(self, progress):
@@ -137,10 +142,11 @@ class _Lines(_Nothing):
             self._last, self._steps = now, 0
 
     def _show(self, progress, report, now):
-        parts = ['meta-iteration %d/%d' % (progress.meta_iterations, self._total)]
+        total = '' if self._total is None else '/%d' % self._total
+        parts = ['meta-iteration %d%s' % (progress.meta_iterations, total)]
         parts += self._status(progress, report, now)
         done = progress.meta_iterations - self._first
-        if done:
+        if done and total:
             left = (now - self._begun) / done * (self._total - progress.meta_iterations)
             parts.append('%s left' % in_words(left))
         self.line(parts)
