@@ -263,7 +263,7 @@ def wait_for(condition, seconds=90):
 
 
 def validations(text):
-    return [float(cost) for cost in re.findall(r'validation ([-\d.e+]+)', text)]
+    return [float(cost) for cost in re.findall(r', validation ([-\d.e+]+)', text)]
 
 
 @pytest.mark.slow
