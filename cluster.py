@@ -101,6 +101,7 @@ class Worker(machines.OneMachine):
             if found:
                 return found
             time.sleep(PERIOD / 2)
+        self._watch.stop()
         raise ClusterError('worker_hosts: worker 0 at %s did not begin this run (with the same '
                            'flags) within %d s' % (self._cluster.worker_hosts[0],
                                                    self._cluster.timeout))

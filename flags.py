@@ -505,6 +505,8 @@ def meta_optimizer(values):
 def cluster(values):
     """The `Cluster` that this process is part of; None: it trains alone."""
     hosts = {job: _addresses(values, job + '_hosts') for job in ('ps', 'worker')}
+    found = clusters.Cluster(hosts['ps'], hosts['worker'], values.job_name, values.task,
+                             values.cluster_timeout)
     if not any(hosts.values()):
         _check_alone(values)
         return None
@@ -517,8 +519,7 @@ def cluster(values):
     if values.task >= len(hosts[values.job_name]):
         raise FlagError('--task=%d, but --%s_hosts names %d: count from 0'
                         % (values.task, values.job_name, len(hosts[values.job_name])))
-    return clusters.Cluster(hosts['ps'], hosts['worker'], values.job_name, values.task,
-                            values.cluster_timeout)
+    return found
 
 
 def _addresses(values, name):

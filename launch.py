@@ -1,7 +1,8 @@
 """Meta-trains with several processes on this machine: `python launch.py --workers 2 -- <flags>`.
 
-Starts parameter servers and workers of metarun.py, which get the flags behind `--`, on free ports of
-the loopback interface; starts again what crashes; ends the parameter servers when the run is over.
+Starts parameter servers and workers of metarun.py, which get the flags behind `--`, on free ports
+of the loopback interface; starts again what crashes; ends the parameter servers when the run is
+over.
 """
 
 import argparse

@@ -14,7 +14,7 @@ import cluster
 import launch
 from benchmarks import measuring
 
-WARM_UP, MEASURED = 15, 30  # seconds after the first unroll, and then
+WARM_UP, MEASURED = 10, 20  # seconds after the first unroll, and then
 FLAGS = ('--include_mnist_mlp_problems --mnist_source=digits --fix_unroll --fix_unroll_length=20 '
          '--fix_num_steps=200 --num_meta_iterations=1000000 --evaluation_period=1000000 '
          '--evaluation_epochs=1 --fix_num_steps_eval=20 --seed=1 --quiet').split()

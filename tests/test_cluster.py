@@ -1,4 +1,4 @@
-"""Meta-training on several machines: with servers in this process, and with real processes that die.
+"""Meta-training on several machines: servers in this process, and real processes that die.
 
 Processes use the loopback interface alone, of a network namespace of their own where that is
 allowed: TensorFlow's servers listen on every interface.
