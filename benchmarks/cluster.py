@@ -1,14 +1,13 @@
-"""Unrolls per second of a cluster on this machine, against the same training without a cluster."""
+"""Unrolls per second of a cluster on this machine, against the same training without a cluster.
 
-import json
-import os
+`python -m benchmarks.cluster FOLDER` trains without one and prints its unrolls per second.
+"""
+
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-
-import numpy as np
 
 import cluster
 import launch
@@ -17,7 +16,7 @@ from benchmarks import measuring
 WARM_UP, MEASURED = 10, 20  # seconds after the first unroll, and then
 FLAGS = ('--include_mnist_mlp_problems --mnist_source=digits --fix_unroll --fix_unroll_length=20 '
          '--fix_num_steps=200 --num_meta_iterations=1000000 --evaluation_period=1000000 '
-         '--evaluation_epochs=1 --fix_num_steps_eval=20 --seed=1 --quiet').split()
+         '--save_period=1000000 --evaluation_epochs=1 --fix_num_steps_eval=20 --seed=1').split()
 
 
 def growth(worker_counts):
@@ -36,55 +35,59 @@ def growth(worker_counts):
 def _in_a_folder(measure, *arguments):
     folder = tempfile.mkdtemp()
     try:
-        return measure(FLAGS + ['--train_dir=' + folder], *arguments)
+        return measure(folder, *arguments)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alone(flags):
-    process = subprocess.Popen([sys.executable, launch.SCRIPT] + flags)
-    try:
-        return _rate(lambda: _saved_unrolls(flags[-1].split('=')[1]), process.poll)
-    finally:
-        process.kill()
-        process.wait()
+def _alone(folder):
+    printed = subprocess.check_output([sys.executable, '-m', 'benchmarks.cluster', folder],
+                                      stderr=subprocess.DEVNULL, universal_newlines=True)
+    return float(printed.split()[-1])
 
 
-def _saved_unrolls(folder):
-    """The count in the state that is saved every few unrolls."""
-    for run in os.listdir(folder):
-        path = os.path.join(folder, run, 'state.npz')
-        if os.path.exists(path):
-            with np.load(path) as arrays:
-                return json.loads(str(arrays['facts']))['unrolls']
-    return None
-
-
-def _with_workers(flags, count):
-    launcher = launch.Launcher(1, count, flags, max_restarts=0)
+def _with_workers(folder, count):
+    """Counts on the parameter server."""
+    launcher = launch.Launcher(1, count, FLAGS + ['--quiet', '--train_dir=' + folder],
+                               max_restarts=0)
     try:
         board = cluster.observe(launcher.hosts['ps'])
-        return _rate(board.unrolls, launcher.look)
+        while not board.unrolls():
+            _sleep(0.5, launcher)
+        _sleep(WARM_UP, launcher)
+        before, start = board.unrolls(), time.perf_counter()
+        _sleep(MEASURED, launcher)
+        return (board.unrolls() - before) / (time.perf_counter() - start)
     finally:
         launcher.stop()
 
 
-def _rate(unrolls, look):
-    """Counts per second, from seconds after the first one on.
-
-    Args:
-      unrolls: gives the count, or None.
-      look: gives None as long as the processes run.
-    """
-    while not unrolls():
-        _sleep(0.5, look)
-    _sleep(WARM_UP, look)
-    before, start = unrolls(), time.perf_counter()
-    _sleep(MEASURED, look)
-    return (unrolls() - before) / (time.perf_counter() - start)
-
-
-def _sleep(seconds, look):
+def _sleep(seconds, launcher):
     time.sleep(seconds)
-    if look() is not None:
+    if launcher.look() is not None:
         raise RuntimeError('A process of the benchmark ended.')
+
+
+def main(folder):
+    """Trains without a cluster until unrolls have been counted for long enough."""
+    import flags
+    import metaopt
+    import metarun
+    ends = []
+
+    class Clock(metaopt._ProblemTraining):
+        def _run_unroll(self, *arguments):
+            super()._run_unroll(*arguments)
+            ends.append(time.perf_counter())
+            if ends[-1] - ends[0] > WARM_UP + MEASURED:
+                counted = [end for end in ends if end - ends[0] > WARM_UP]
+                print((len(counted) - 1) / (counted[-1] - counted[0]))
+                sys.exit()
+
+    metaopt._ProblemTraining = Clock
+    sys.argv = ['metarun.py', '--train_dir=' + folder] + FLAGS
+    flags.run_script(flags.METARUN, metarun.main)
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])
