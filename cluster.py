@@ -214,6 +214,10 @@ class Board:
         """Replaces the facts."""
         self._session.run(self._write, {self._facts: np.array(facts, 'int64')})
 
+    def close(self):
+        """Ends the session: to be called while the parameter servers live, else it may hang."""
+        self._session.close()
+
 
 def _variable(name, dtype, shape):
     return _on_server(0, lambda: tf.Variable(tf.zeros(shape, dtype), name=name, trainable=False,

@@ -50,8 +50,8 @@ def _with_workers(folder, count):
     """Counts on the parameter server."""
     launcher = launch.Launcher(1, count, FLAGS + ['--quiet', '--train_dir=' + folder],
                                max_restarts=0)
+    board = cluster.observe(launcher.hosts['ps'])
     try:
-        board = cluster.observe(launcher.hosts['ps'])
         while not board.unrolls():
             _sleep(0.5, launcher)
         _sleep(WARM_UP, launcher)
@@ -59,6 +59,7 @@ def _with_workers(folder, count):
         _sleep(MEASURED, launcher)
         return (board.unrolls() - before) / (time.perf_counter() - start)
     finally:
+        board.close()
         launcher.stop()
 
 
