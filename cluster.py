@@ -27,6 +27,11 @@ PERIOD = 0.5  # seconds from one look at the parameter servers to the next
 PORT_PATIENCE = 5  # seconds in which a process that ends may still release our port
 UNROLLS = 'meta_step/global_step'  # the shared variable that counts all workers' unrolls
 
+#: The names that TensorFlow gets for the jobs. TensorFlow 1.15 puts what it adds to loops and
+#: branches on the first device by name: that must be the worker, or each step of a loop goes over
+#: the network.
+_JOBS = {'ps': 'ps', 'worker': 'compute'}
+
 #: Who this process is. `ps_hosts` and `worker_hosts` are lists of `host:port`, `job` is 'ps' or
 #: 'worker', `task` its index in that list; `timeout`, seconds, bounds every waiting for others.
 Cluster = collections.namedtuple('Cluster', 'ps_hosts worker_hosts job task timeout')
@@ -73,7 +78,7 @@ class Worker(machines.OneMachine):
     def __init__(self, cluster, key, leave=None):
         self.task, self.is_chief = cluster.task, cluster.task == 0
         self._cluster, self._key = cluster, key
-        self._device = '/job:worker/task:%d' % self.task
+        self._device = '/job:%s/task:%d' % (_JOBS['worker'], self.task)
         config = _worker_config(self._device)
         self._server = _start_server(cluster, config)
         _wait_for_hosts(cluster)
@@ -109,7 +114,7 @@ class Worker(machines.OneMachine):
     @contextlib.contextmanager
     def shared_variables(self):
         setter = tf.train.replica_device_setter(worker_device=self._device,
-                                                cluster=_hosts(self._cluster))
+                                                cluster=_specification(self._cluster))
         with tf.device(setter), super().shared_variables():
             yield
 
@@ -307,8 +312,9 @@ def _end_process(text):
     os._exit(LOST)  # closing a session may hang
 
 
-def _hosts(cluster):
-    return {'ps': list(cluster.ps_hosts), 'worker': list(cluster.worker_hosts)}
+def _specification(cluster):
+    """The cluster as TensorFlow knows it."""
+    return {_JOBS['ps']: list(cluster.ps_hosts), _JOBS['worker']: list(cluster.worker_hosts)}
 
 
 def _worker_config(device):
@@ -321,13 +327,14 @@ def _worker_config(device):
 
 def _start_server(cluster, config):
     _pass_by_proxies(cluster)
-    hosts = _hosts(cluster)
-    _await_port(cluster.job, hosts[cluster.job][cluster.task])
+    address = getattr(cluster, cluster.job + '_hosts')[cluster.task]
+    _await_port(cluster.job, address)
     try:
-        return tf.train.Server(hosts, job_name=cluster.job, task_index=cluster.task, config=config)
+        return tf.train.Server(_specification(cluster), job_name=_JOBS[cluster.job],
+                               task_index=cluster.task, config=config)
     except tf.errors.OpError as error:
         raise ClusterError('%s_hosts: no server at %s: %s' % (
-            cluster.job, hosts[cluster.job][cluster.task], error.message)) from error
+            cluster.job, address, error.message)) from error
 
 
 def _await_port(job, address):
@@ -367,7 +374,7 @@ def _reachable(host, port):
 
 def _pass_by_proxies(cluster):
     """What gRPC sends within the cluster goes through no proxy."""
-    hosts = {address.rpartition(':')[0] for job in _hosts(cluster).values() for address in job}
+    hosts = {address.rpartition(':')[0] for address in cluster.ps_hosts + cluster.worker_hosts}
     for name in ('no_grpc_proxy', 'no_proxy'):
         known = [os.environ[name]] if os.environ.get(name) else []
         os.environ[name] = ','.join(known + sorted(hosts))

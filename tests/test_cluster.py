@@ -22,6 +22,7 @@ import tensorflow.compat.v1 as tf
 import cluster
 import launch
 import metaopt
+import reporting
 from optimizer import OPTIMIZERS
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
@@ -65,7 +66,7 @@ def members(num_workers, timeout=TIMEOUT):
 
 
 def start_server(member):
-    return tf.train.Server({'ps': member.ps_hosts, 'worker': member.worker_hosts}, job_name='ps')
+    return cluster._start_server(member, tf.ConfigProto())
 
 
 def train(folder, machine=None, seed=7, **options):
@@ -136,6 +137,31 @@ def test_a_chief_goes_on_from_live_values_only_of_its_own_run(tmp_path, monkeypa
     assert other.seed is None
     train(tmp_path / 'second', other, num_problems=1, num_meta_iterations=1)
     assert count.unrolls() < steps and count.read().key == KEY + 1
+
+
+class _Tracer(reporting.Reporter):
+    """Keeps the trace of the second unroll."""
+
+    trace = None
+
+    def wants_timeline(self, progress):
+        return progress.unrolls == 1
+
+    def timeline(self, metadata):
+        self.trace = metadata.step_stats
+
+
+def test_nothing_of_the_loop_runs_on_a_parameter_server(tmp_path):
+    member, (chief,) = members(1)
+    _server = start_server(member)
+    tracer = _Tracer(None)
+    train(tmp_path, cluster.Worker(chief, KEY, unexpected), reporter=tracer, num_problems=1)
+    names = {job: [node.node_name for device in tracer.trace.dev_stats if job in device.device
+                   for node in device.node_stats if not node.node_name.startswith('RecvTensor')]
+             for job in ('/job:ps', '/job:compute')}
+    assert any('while' in name for name in names['/job:compute'])
+    assert any('RMSProp' in name for name in names['/job:ps'])
+    assert not [name for name in names['/job:ps'] if 'unroll/' in name]
 
 
 def test_a_taken_port(monkeypatch):
