@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 from absl import app, logging
 from absl import flags as absl_flags
 
+import cluster as clusters
 import comparison
 import metaopt
 from optimizer import OPTIMIZERS, RUN_FILE, checkpoints, describe, rnn_cells
@@ -273,16 +274,26 @@ GROUPS = collections.OrderedDict([
     ]),
     ('machine', [
         _nowhere('xla', False, 'Compile with XLA.'),
-        _nowhere('ps_tasks', 0, 'Parameter servers; 0: train on this machine alone.',
-                 NOT_NEGATIVE),
-        _nowhere('worker_tasks', 1, 'Workers.', POSITIVE),
-        _training('task', 0, 'Index of this worker; only worker 0 saves.', NOT_NEGATIVE),
+        _metarun('ps_hosts', '', 'Parameter servers of a cluster, host:port,host:port,...; empty: '
+                 'train on this machine alone. For trusted networks only: whoever reaches a port '
+                 'may run what he likes there.'),
+        _metarun('worker_hosts', '', 'Workers of the cluster, as --ps_hosts; the first is the '
+                 'chief, which validates and saves.'),
+        _metarun('job_name', 'worker', 'What this process is in the cluster: ps or worker.',
+                 ('ps', 'worker')),
+        _training('task', 0, 'Index of this process in its list of hosts.', NOT_NEGATIVE),
+        _metarun('cluster_timeout', 60, 'Seconds that a process waits for others of the cluster.',
+                 POSITIVE),
+        _training('ps_tasks', 0, 'How many parameter servers; --ps_hosts says so, too.',
+                  NOT_NEGATIVE),
+        _training('worker_tasks', 1, 'How many workers; --worker_hosts says so, too.', POSITIVE),
     ]),
 ])
 
 #: Flags that may differ where a run goes on.
 FREE = ('train_dir', 'data_dir', 'seed', 'save_period', 'keep_checkpoints', 'overwrite', 'quiet',
-        'summary_period', 'set_profiling')
+        'summary_period', 'set_profiling', 'ps_hosts', 'worker_hosts', 'job_name', 'task',
+        'cluster_timeout', 'ps_tasks', 'worker_tasks')
 
 #: All flags.
 FLAGS = [flag for group in GROUPS.values() for flag in group]
@@ -527,6 +538,45 @@ def meta_optimizer(values):
                                  values.l2_reg, values.l2_reg_scale, values.nan_l2_reg,
                                  values.meta_learning_rate_decay,
                                  values.meta_learning_rate_decay_steps)
+
+
+def cluster(values):
+    """The `Cluster` that this process is part of; None: it trains alone."""
+    hosts = {job: _addresses(values, job + '_hosts') for job in ('ps', 'worker')}
+    found = clusters.Cluster(hosts['ps'], hosts['worker'], values.job_name, values.task,
+                             values.cluster_timeout)
+    if not any(hosts.values()):
+        _check_alone(values)
+        return None
+    for job, count, default in (('ps', values.ps_tasks, 0), ('worker', values.worker_tasks, 1)):
+        if not hosts[job]:
+            raise FlagError('--%s_hosts: a cluster needs at least one' % job)
+        if count not in (default, len(hosts[job])):
+            raise FlagError('--%s_tasks=%d, but --%s_hosts names %d'
+                            % (job, count, job, len(hosts[job])))
+    if values.task >= len(hosts[values.job_name]):
+        raise FlagError('--task=%d, but --%s_hosts names %d: count from 0'
+                        % (values.task, values.job_name, len(hosts[values.job_name])))
+    return found
+
+
+def _addresses(values, name):
+    """The list of `host:port` in a flag."""
+    addresses = [word.strip() for word in getattr(values, name).split(',') if word.strip()]
+    for address in addresses:
+        host, _, port = address.rpartition(':')
+        if not host or not port.isdigit() or not 0 < int(port) < 2 ** 16:
+            raise FlagError('--%s: %r is not host:port' % (name, address))
+    return addresses
+
+
+def _check_alone(values):
+    """Flags of a cluster mean nothing without its hosts."""
+    for flag, without in (('ps_tasks', 0), ('worker_tasks', 1), ('task', 0),
+                          ('job_name', 'worker')):
+        if getattr(values, flag) != without:
+            raise FlagError('--%s=%s needs --ps_hosts and --worker_hosts, which name host:port of '
+                            'every process' % (flag, getattr(values, flag)))
 
 
 def learned(values):

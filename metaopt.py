@@ -16,6 +16,7 @@ import sys
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import machines
 import meta_step
 import reporting
 import run_files
@@ -75,7 +76,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
                     meta_optimizer=DEFAULT_META_OPTIMIZER,
                     reset_rnn_params=True, normal_initial_params=False, mini_batch_size=10000,
                     data_freeze=False, random_scaling=False, save_period=1, resume=True, seed=None,
-                    reporter=None, keep_checkpoints=1):
+                    reporter=None, keep_checkpoints=1, machine=None):
     """Meta-trains the optimizer that a `Spec` describes.
 
     Args:
@@ -111,6 +112,8 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
       reporter: a `reporting.Reporter`; None: one that writes to `out`.
       keep_checkpoints: how many of the latest saved meta-parameters are kept, beside the best, as
         `model.ckpt-<meta-iterations done>`.
+      machine: a `machines.OneMachine`, on which this worker trains; None: this one alone. A worker
+        beside the chief runs episodes on problems of its own until the chief ends the run.
 
     Returns:
       a `TrainingResult`.
@@ -119,6 +122,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
       ValueError: no problems to draw from, or a saved state that doesn't fit.
       OSError, tf.errors.OpError: the folder cannot be written.
       NothingFiniteError: no unroll was finite, in the run or in so many meta-iterations in a row.
+      cluster.ClusterError: the chief did not begin in time.
     """
     if not problems_and_data:
         raise ValueError('There are no problems to train on.')
@@ -133,29 +137,35 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
         data_freeze=data_freeze, save_period=save_period, random_scaling=random_scaling,
         keep_checkpoints=keep_checkpoints)
     seed = np.random.randint(2 ** 31 - 1) if seed is None else seed
-    progress = Progress(curriculum or curricula.Curriculum.fixed(100), seed)
+    machine = machine or machines.OneMachine()
+    progress = Progress(curriculum or curricula.Curriculum.fixed(100), seed, machine.task)
     reporter = reporter or reporting.Reporter(out)
-    tf.gfile.MakeDirs(logdir)
-    if resume:
-        restore(progress, logdir, optimizer_spec, meta_optimizer)
-    if is_chief:
+    if machine.is_chief:
+        tf.gfile.MakeDirs(logdir)
+        if resume:
+            restore(progress, logdir, optimizer_spec, meta_optimizer)
+    if machine.is_chief and is_chief:
         (run_files.tidy if resume else run_files.discard)(logdir)
+    machine.begin(progress, resume)
     draws = _draw_problems(len(problems_and_data), num_problems, select_random_problems,
                            progress.generator(_DRAWS))
-    reporter.begin(progress, num_problems * num_meta_iterations)
+    reporter.begin(progress, num_problems * num_meta_iterations if machine.is_chief else None)
     try:
         while progress.problem < num_problems and not progress.complete:
             spec, dataset, batch_size = problems_and_data[draws[progress.problem]]
-            training = _ProblemTraining(settings, progress, reporter, spec,
-                                        dataset or datasets.EMPTY_DATASET, batch_size)
+            kind = _ProblemTraining if machine.is_chief else _ProblemHelp
+            training = kind(settings, progress, reporter, machine, spec,
+                            dataset or datasets.EMPTY_DATASET, batch_size)
             for callback in callbacks or ():
                 callback(training.problem)
             training.run()
             del training
             gc.collect()  # graphs are cyclic, and large
+        machine.end(progress)
     finally:
         reporter.end()
-    _check_that_some_are_finite(progress)
+    if machine.is_chief:
+        _check_that_some_are_finite(progress)
     checkpoint = os.path.join(logdir, BEST_CHECKPOINT) if progress.best else None
     return TrainingResult(progress.best_cost, checkpoint, progress.meta_iterations,
                           progress.unrolls, progress.nonfinite_unrolls)
@@ -209,15 +219,15 @@ def _draw_problems(num_rows, num_problems, at_random, rng):
 class _ProblemTraining:
     """Meta-training on one problem, in a graph of its own."""
 
-    def __init__(self, settings, progress, reporter, spec, dataset, batch_size):
+    def __init__(self, settings, progress, reporter, machine, spec, dataset, batch_size):
         self._settings, self._progress, self._reporter = settings, progress, reporter
-        self._dataset = dataset
+        self._machine, self._dataset = machine, dataset
         self._size = min(settings.mini_batch_size, dataset.size)
         self._batch_size = self._size if batch_size is None else min(batch_size, self._size)
         self._rng = progress.generator(_PROBLEM, progress.problem)
         _seed_global_generators(self._rng)
         self._graph = tf.Graph()
-        with self._graph.as_default():
+        with self._graph.as_default(), machine.device():
             tf.set_random_seed(_draw_seed(self._rng))
             self.problem = spec.build()
             self._scaled = (random_scaling.RandomScaling(self.problem)
@@ -226,26 +236,25 @@ class _ProblemTraining:
 
     def _build(self):
         settings = self._settings
-        self._optimizer = settings.optimizer_spec.build()
+        with self._machine.shared_variables():
+            self._optimizer = settings.optimizer_spec.build()
         self._optimizer.obj_train_max_multiplier = settings.obj_train_max_multiplier
         self._data = unroll.dataset_variables(self._subset())
         penalty = settings.penalty if settings.penalty and settings.penalty.ever_counts else None
         self._unroll = self._optimizer.train(self._scaled, self._data, penalty)
         self._rollout = unroll.build_rollout(self._optimizer, self.problem, self._data)
-        self._step = meta_step.build(self._optimizer, self._unroll, settings)
+        with self._machine.shared_variables():
+            self._step = meta_step.build(self._optimizer, self._unroll, settings)
         self._teacher = None
         if settings.imitate:
             self._teacher = _Teacher(settings.imitate, self._scaled, self._data)
-        self._init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
 
     def run(self):
         """Runs what is left of this problem's meta-iterations and goes on to the next problem."""
         progress, settings = self._progress, self._settings
-        with tf.Session(graph=self._graph, config=_session_config()) as self._session:
-            self._session.run(self._init)
-            if progress.best:  # an interruption may have come between the two savings
-                self._save_best()
-            self._load(progress.values)
+        if progress.best:  # an interruption may have come between the two savings
+            self._save_best()
+        with self._machine.session(self._graph, progress, self._set_up) as self._session:
             self._load_carried()
             self._validation_points = self._draw_validation_points()
             if progress.iteration == 0:
@@ -253,6 +262,9 @@ class _ProblemTraining:
             while progress.iteration < settings.num_meta_iterations and not progress.complete:
                 self._meta_iteration()
         progress.next_problem()
+
+    def _set_up(self, session):
+        self._load(self._progress.values, session)
 
     def _meta_iteration(self):
         progress, settings = self._progress, self._settings
@@ -268,8 +280,10 @@ class _ProblemTraining:
             self._validate()
         progress.complete = progress.curriculum.finished
         last = progress.complete or progress.iteration == settings.num_meta_iterations
-        if last or progress.iteration % settings.save_period == 0:
+        saves = last or progress.iteration % settings.save_period == 0
+        if saves:
             self._save()
+        self._machine.publish(progress, saves)
         if progress.nonfinite_streak >= NONFINITE_LIMIT:
             _check_that_some_are_finite(progress)
 
@@ -285,6 +299,8 @@ class _ProblemTraining:
                  or not all(np.isfinite(array).all() for array in self._carried()))
         nonfinite_before = self._progress.nonfinite_unrolls
         for index, length in enumerate(lengths):
+            if self._machine.left_behind(self._progress):
+                break
             feed = self._unroll_feed(index, len(lengths), length, params)
             feed[self._unroll.reset_state] = index == 0 and fresh
             feed.update(scales)
@@ -392,20 +408,23 @@ class _ProblemTraining:
     def _validate(self):
         """Validates the meta-parameters and does what the curriculum then says."""
         progress, stage = self._progress, self._progress.curriculum.stage
-        cost = self._validation_cost()
+        values, held = self._machine.hold(self._session, self._step.variables)
+        cost = self._validation_cost(held)
         verdict = progress.curriculum.update(cost)
         self._reporter.validation(progress, stage, cost, verdict.improved)
         if verdict.improved:
-            progress.best, progress.best_cost = self._session.run(self._step.variables), cost
+            progress.best, progress.best_cost = values, cost
             self._save_best()
         if verdict.advanced or verdict.finished:
-            self._load(progress.best)
+            self._load({name: value for name, value in progress.best.items()
+                        if name != 'global_step'}, self._session)
 
-    def _validation_cost(self):
-        """The mean objective after `validation_steps` steps."""
+    def _validation_cost(self, held):
+        """The mean objective after `validation_steps` steps; `held` is what else to feed."""
         steps, graph, costs = self._progress.curriculum.validation_steps, self._rollout, []
         for params, seed in self._validation_points:
-            feed = dict(zip(graph.initial_params, params))
+            feed = dict(held)
+            feed.update(zip(graph.initial_params, params))
             rng = np.random.RandomState(seed)
             feed[graph.batches] = self._batches(steps, rng)
             feed[graph.random_key] = rng.randint(2 ** 30, size=2)
@@ -430,9 +449,9 @@ class _ProblemTraining:
         progress.save(settings.logdir)
         run_files.keep_latest(settings.logdir, settings.keep_checkpoints)
 
-    def _load(self, values):
+    def _load(self, values, session):
         for name, value in values.items():
-            self._step.variables[name].load(value, self._session)
+            self._step.variables[name].load(value, session)
 
     def _carried(self):
         """The optimizer's state at the end of the last unroll, flat."""
@@ -445,11 +464,23 @@ class _ProblemTraining:
                 place.load(value, self._session)
 
 
-def _session_config():
-    """Without Grappler: on the graph of an unroll it takes seconds and gains nothing."""
-    config = tf.ConfigProto()
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    return config
+class _ProblemHelp(_ProblemTraining):
+    """What a worker beside the chief does on a problem: episodes, until the chief leaves its own.
+
+    Validation, saving and the curriculum are the chief's.
+    """
+
+    def run(self):
+        """Runs episodes; on return `progress` says how the run goes on."""
+        progress, settings = self._progress, self._settings
+        with self._machine.session(self._graph, progress, self._set_up) as self._session:
+            while self._machine.follow(progress):
+                self._rng = progress.generator(_EPISODE, progress.meta_iterations)
+                self._train()
+                progress.iteration += 1
+                progress.meta_iterations += 1
+                if progress.iteration % settings.evaluation.period == 0:
+                    self._reporter.episode(progress)
 
 
 def _seed_global_generators(rng):

@@ -7,12 +7,16 @@ if __name__ == '__main__':  # before the import of TensorFlow, which takes secon
 import quiet  # noqa: F401  before what imports TensorFlow: it silences that
 
 # isort: split
+import json
 import os
 import sys
+import zlib
 
 import numpy as np
 
+import cluster
 import flags
+import machines
 import metaopt
 import reporting
 import run_files
@@ -21,35 +25,63 @@ from progress import Progress
 
 
 def main(values):
-    """Meta-trains as the flags say and tells where the result is."""
+    """Meta-trains as the flags say, on one machine or as part of a cluster."""
+    ours = flags.cluster(values)
+    try:
+        if ours is None:
+            _train(values, machines.OneMachine())
+        elif ours.job == 'ps':
+            cluster.serve(ours)
+        else:
+            flags.chosen_sets(values)
+            _train(values, cluster.Worker(ours, _key(values)))
+    except cluster.ClusterError as error:
+        raise flags.FlagError('--%s' % error) from error
+
+
+def _key(values):
+    """A whole number that tells runs with other flags apart."""
+    record = flags.as_dict(values, flags.METARUN)
+    return zlib.crc32(json.dumps(sorted((name, value) for name, value in record.items()
+                                        if name not in flags.FREE)).encode())
+
+
+def _train(values, machine):
+    """Meta-trains and tells where the result is."""
     folder = flags.run_folder(values)
-    seed = _seed(values, folder)
+    seed = _seed(values, folder, machine) if machine.is_chief else machine.seed
     optimizer, settings = flags.optimizer_config(values), _settings(values, seed)
-    _check_state(folder, values, seed)
+    if machine.is_chief:
+        _check_state(folder, values, seed)
     np.random.seed(seed)  # for data sets that are drawn
     rows = flags.problems_and_data(values, flags.METARUN)
-    if values.overwrite:  # first, lest the old state be found beside the new record
-        run_files.discard(folder)
-    _record(folder, values, seed, rows, optimizer)
-    _announce(seed, rows, settings['penalty'])
+    if machine.is_chief:
+        if values.overwrite:  # first, lest the old state be found beside the new record
+            run_files.discard(folder)
+        _record(folder, values, seed, rows, optimizer)
+        _announce(seed, rows, settings['penalty'])
     try:
         result = metaopt.train_optimizer(
             folder, flags.optimizer_spec(values), rows, values.num_problems,
-            values.num_meta_iterations, seed=seed, reporter=_reporter(values, folder), **settings)
+            values.num_meta_iterations, seed=seed, machine=machine,
+            reporter=_reporter(values, folder, machine), **settings)
     except metaopt.NothingFiniteError as error:
         raise flags.FlagError(str(error)) from error
-    _tell(result)
+    if machine.is_chief:
+        _tell(result)
 
 
-def _seed(values, folder):
+def _seed(values, folder, machine):
     """The seed: the flag's, that of the run that goes on, or a drawn one.
 
     Raises:
       FlagError: the folder holds a run that was made with other flags.
     """
     record = None if values.overwrite else _recorded(folder)
+    if record is None and values.seed == -1:
+        return int(np.random.randint(2 ** 31 - 1)) if machine.seed is None else machine.seed
     if record is None:
-        return values.seed if values.seed >= 0 else int(np.random.randint(2 ** 31 - 1))
+        return values.seed
     others = run_record.differences(record['flags'], flags.as_dict(values, flags.METARUN),
                                     flags.FREE)
     if values.seed not in (-1, record['seed']):
@@ -81,11 +113,12 @@ def _check_state(folder, values, seed):
         raise flags.FlagError('%s; --overwrite begins anew' % error) from error
 
 
-def _reporter(values, folder):
-    """Shows progress on the standard output; writes what is asked for into the run folder."""
-    period = values.summary_period
-    return reporting.Reporter(None if values.quiet else sys.stdout,
-                              reporting.Summaries(folder, period) if period else None,
+def _reporter(values, folder, machine):
+    """Shows progress on the standard output; the chief writes what is asked for into the folder."""
+    out, period = None if values.quiet else sys.stdout, values.summary_period
+    if not machine.is_chief:
+        return reporting.Reporter(out, prefix='worker %d: ' % machine.task)
+    return reporting.Reporter(out, reporting.Summaries(folder, period) if period else None,
                               folder if values.set_profiling else None)
 
 
@@ -95,7 +128,6 @@ def _settings(values, seed):
     return dict(
         num_unroll_func=num_unrolls, num_partial_unroll_itrs_func=unroll_length,
         learning_rate=values.meta_learning_rate, gradient_clip=values.gradient_clip_level,
-        is_chief=values.task == 0,
         obj_train_max_multiplier=values.objective_training_max_multiplier,
         curriculum=flags.curriculum(values), imitate=flags.imitate(values),
         penalty=flags.penalty(values, seed),

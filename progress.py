@@ -21,6 +21,7 @@ class Progress:
     Args:
       curriculum: a `techniques.curriculum.Curriculum`.
       seed: of the run.
+      task: index of the worker; each draws random numbers of its own.
 
     Attributes:
       problem: index of the current draw of a problem.
@@ -36,9 +37,9 @@ class Progress:
       complete: whether the run has come to its end.
     """
 
-    def __init__(self, curriculum, seed):
+    def __init__(self, curriculum, seed, task=0):
         self.curriculum = curriculum
-        self.seed = seed
+        self.seed, self._task = seed, task
         self.problem = self.iteration = self.meta_iterations = self.unrolls = 0
         self.nonfinite_unrolls = self.nonfinite_streak = 0
         self.values, self.best, self.carried = {}, {}, []
@@ -47,7 +48,8 @@ class Progress:
 
     def generator(self, *words):
         """A `RandomState` of its own for each sequence of whole numbers `words`."""
-        return np.random.RandomState(np.array((self.seed,) + words, 'uint32'))
+        own = (self._task,) if self._task else ()
+        return np.random.RandomState(np.array((self.seed,) + words + own, 'uint32'))
 
     def next_problem(self):
         """Goes on to the next draw of a problem."""

@@ -29,15 +29,21 @@ class Reporter:
       summaries: a `Summaries`, or None.
       timeline: folder for `timeline.json`, the trace of one unroll; None: write none.
       clock: gives seconds.
+      prefix: what every line begins with.
     """
 
-    def __init__(self, out, summaries=None, timeline=None, clock=time.time):
-        self._display = _display(out, clock)
+    def __init__(self, out, summaries=None, timeline=None, clock=time.time, prefix=''):
+        self._display = _display(out, clock, prefix)
         self._summaries, self._timeline = summaries, timeline
         self._objectives = []
 
     def begin(self, progress, num_meta_iterations):
-        """Meta-training begins, or goes on from `progress`; it shall have so many iterations."""
+        """Meta-training begins, or goes on from `progress`.
+
+        Args:
+          progress: has `meta_iterations`, those done.
+          num_meta_iterations: how many there shall be; None: that is not known.
+        """
         self._display.begin(progress.meta_iterations, num_meta_iterations)
 
     def wants_details(self, progress):
@@ -70,14 +76,22 @@ class Reporter:
 
     def validation(self, progress, stage, cost, improved):
         """Reports a validation, with the mean meta-objective of the unrolls since the last one."""
+        self._display.line(self._done(progress, stage) + [
+            'validation %.4g%s' % (cost, ' (best)' if improved else '')])
+        if self._summaries is not None:
+            self._summaries.validation(progress, stage, cost)
+
+    def episode(self, progress):
+        """Reports the unrolls since the last time, where there is no validation."""
+        self._display.line(self._done(progress, progress.curriculum.stage))
+
+    def _done(self, progress, stage):
+        """What was done since the last time, in words."""
         parts = ['meta-iteration %d' % progress.meta_iterations, 'stage %d' % (stage + 1)]
         if self._objectives:
             parts.append('meta-objective %.4g' % np.mean(self._objectives))
-        parts.append('validation %.4g%s' % (cost, ' (best)' if improved else ''))
         self._objectives = []
-        self._display.line(parts + nonfinite_in_words(progress))
-        if self._summaries is not None:
-            self._summaries.validation(progress, stage, cost)
+        return parts + nonfinite_in_words(progress)
 
     def end(self):
         """Meta-training has ended, or was interrupted."""
@@ -89,10 +103,11 @@ class Reporter:
 # Progress.
 
 
-def _display(out, clock):
+def _display(out, clock, prefix):
     if out is None:
         return _Nothing()
-    return _Bar(out, clock) if getattr(out, 'isatty', lambda: False)() else _Lines(out, clock)
+    kind = _Bar if getattr(out, 'isatty', lambda: False)() else _Lines
+    return kind(out, clock, prefix)
 
 
 class _Nothing:
@@ -116,8 +131,8 @@ class _Lines(_Nothing):
 
     _period = LINE_PERIOD
 
-    def __init__(self, out, clock):
-        self._out, self._clock = out, clock
+    def __init__(self, out, clock, prefix):
+        self._out, self._clock, self._prefix = out, clock, prefix
 
     def begin(self, done, total):
         self._begun = self._last = self._clock()
@@ -131,10 +146,11 @@ class _Lines(_Nothing):
             self._last, self._steps = now, 0
 
     def _show(self, progress, report, now):
-        parts = ['meta-iteration %d/%d' % (progress.meta_iterations, self._total)]
+        total = '' if self._total is None else '/%d' % self._total
+        parts = ['meta-iteration %d%s' % (progress.meta_iterations, total)]
         parts += self._status(progress, report, now) + nonfinite_in_words(progress)
         done = progress.meta_iterations - self._first
-        if done:
+        if done and total:
             left = (now - self._begun) / done * (self._total - progress.meta_iterations)
             parts.append('%s left' % in_words(left))
         self.line(parts)
@@ -146,7 +162,7 @@ class _Lines(_Nothing):
                 '%.3g steps/s' % (self._steps / max(now - self._last, 1e-9))]
 
     def line(self, parts):
-        self._write(', '.join(parts + ['%.0f s' % (self._clock() - self._begun)]))
+        self._write(self._prefix + ', '.join(parts + ['%.0f s' % (self._clock() - self._begun)]))
 
     def _write(self, text):
         self._out.write(text + '\n')

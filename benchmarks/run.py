@@ -14,19 +14,28 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import tensorflow.compat.v1 as tf  # noqa: E402
 
-from benchmarks import measuring, memory, models, picture, startup, steps, unrolls  # noqa: E402
+from benchmarks import (  # noqa: E402
+    cluster,
+    measuring,
+    memory,
+    models,
+    picture,
+    startup,
+    steps,
+    unrolls,
+)
 
 #: How much is measured.
 Sizes = collections.namedtuple(
     'Sizes', 'models step_repeats unroll_repeats examples command_repeats command_changes '
-    'step_parameters tensors unroll_parameters lengths data_sizes memory_lengths')
+    'step_parameters tensors unroll_parameters lengths data_sizes memory_lengths workers')
 
 FULL = Sizes(tuple(models.MODELS), 60, 9, 10000, 3, (), (10**3, 10**4, 10**5, 10**6, 10**7),
              (4, 12, 50, 200), (10**3, 10**4, 10**5, 10**6), (5, 10, 20, 50, 100, 200),
-             (100, 1000, 10000), (5, 20, 50, 100, 200))
+             (100, 1000, 10000), (5, 20, 50, 100, 200), (1, 2))
 QUICK = Sizes(tuple(models.MODELS), 10, 3, 10000, 1, (),
-              (10**3, 10**5), (4, 20), (10**3, 10**4), (5, 20), (1000,), (5, 50))
-TINY = Sizes(('MLP 784-20-10',), 1, 1, 50, 0, (), (10**3,), (4,), (), (2,), (), ())
+              (10**3, 10**5), (4, 20), (10**3, 10**4), (5, 20), (1000,), (5, 50), ())
+TINY = Sizes(('MLP 784-20-10',), 1, 1, 50, 0, (), (10**3,), (4,), (), (2,), (), (), ())
 
 
 def run(sizes, show=print):
@@ -40,7 +49,8 @@ def run(sizes, show=print):
             lambda: steps.growth(sizes.step_parameters, sizes.tensors, sizes.step_repeats // 4 + 1),
             lambda: unrolls.growth(sizes.unroll_parameters, sizes.lengths, sizes.data_sizes,
                                    sizes.unroll_repeats // 2 + 1),
-            lambda: memory.growth(sizes.memory_lengths)):
+            lambda: memory.growth(sizes.memory_lengths),
+            lambda: cluster.growth(sizes.workers)):
         found = part()
         for result in found:
             show(measuring.line(result))

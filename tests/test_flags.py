@@ -160,6 +160,19 @@ def test_flags_as_a_record():
 # Flags that don't go together.
 
 CONFLICTS = [
+    ('--ps_tasks=1 needs --ps_hosts', ['--ps_tasks=1']),
+    ('--worker_tasks=2 needs --ps_hosts', ['--worker_tasks=2']),
+    ('--task=1 needs --ps_hosts', ['--task=1']),
+    ('--job_name=ps needs --ps_hosts', ['--job_name=ps']),
+    ('--ps_hosts: a cluster', ['--worker_hosts=a:1']),
+    ('--worker_hosts: a cluster', ['--ps_hosts=a:1']),
+    ("--ps_hosts: 'a' is not host:port", ['--ps_hosts=a', '--worker_hosts=b:2']),
+    ("--worker_hosts: 'b:70000' is not", ['--ps_hosts=a:1', '--worker_hosts=b:70000']),
+    ('--ps_tasks=2, but --ps_hosts names 1', ['--ps_hosts=a:1', '--worker_hosts=b:2',
+                                              '--ps_tasks=2']),
+    ('--worker_tasks=3, but', ['--ps_hosts=a:1', '--worker_hosts=b:2,c:3', '--worker_tasks=3']),
+    ('--task=2, but --worker_hosts names 2', ['--ps_hosts=a:1', '--worker_hosts=b:2,c:3',
+                                              '--task=2']),
     ('--min_lr', ['--min_lr=1', '--max_lr=0.1']),
     ('--min_lr', ['--min_lr=1', '--max_lr=0.1', '--optimizer=TrainableAdam']),
     ('--hrnn_level_sizes', ['--hrnn_level_sizes=1,2,3,4']),
@@ -190,6 +203,16 @@ def test_conflicts(named, arguments, tmp_path, _no_work):
         metarun.main(values)
     assert '\n' not in str(caught.value)
     assert not os.listdir(str(tmp_path))
+
+
+def test_a_cluster_from_the_published_flags_and_hosts():
+    found = flags.cluster(parse(
+        flags.METARUN, '--ps_hosts=a:1', '--worker_hosts=b:2, c:3', '--ps_tasks=1',
+        '--worker_tasks=2', '--task=1', '--cluster_timeout=7'))
+    assert found == (['a:1'], ['b:2', 'c:3'], 'worker', 1, 7)
+    assert flags.cluster(parse(flags.METARUN)) is None
+    assert flags.cluster(parse(flags.METARUN, '--ps_hosts=a:1', '--worker_hosts=b:2',
+                               '--job_name=ps')).job == 'ps'
 
 
 def test_no_problem_set():
