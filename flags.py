@@ -255,6 +255,13 @@ GROUPS = collections.OrderedDict([
                   'chrome://tracing.'),
     ]),
     ('machine', [
+        _metarun('checkpoint_every', 0, 'Keep what the meta-gradient needs only at every so many '
+                 'steps of an unroll and compute the rest anew: less memory, more time. The square '
+                 'root of the unroll\'s length is a good choice; 0: keep everything.',
+                 NOT_NEGATIVE),
+        _metarun('swap_memory', False, 'Where there is a GPU, keep what the meta-gradient needs '
+                 'in main memory; with version-1 control flow, which alone can do that. No effect '
+                 'on a CPU but for that.'),
         _nowhere('xla', False, 'Compile with XLA.'),
         _nowhere('ps_tasks', 0, 'Parameter servers; 0: train on this machine alone.',
                  NOT_NEGATIVE),
@@ -483,6 +490,13 @@ def penalty(values, seed=None):
         time=values.regularize_time, scale=values.reg_scale)
 
 
+def unroll_options(values):
+    """The options of `optimizer.unroll.build_unroll` that save memory."""
+    if values.checkpoint_every and values.swap_memory:
+        raise FlagError('--checkpoint_every and --swap_memory do not go together')
+    return {'checkpoint_every': values.checkpoint_every, 'swap_memory': values.swap_memory}
+
+
 def meta_optimizer(values):
     """The `MetaOptimizer`."""
     return metaopt.MetaOptimizer(values.meta_optimizer, values.rms_decay, values.rms_epsilon,
@@ -570,7 +584,8 @@ def _run(script, main, values):
     _set_verbosity(values)
     tf.disable_v2_behavior()
     tf.enable_resource_variables()
-    tf.enable_control_flow_v2()
+    if not (script == METARUN and values.swap_memory):
+        tf.enable_control_flow_v2()
     try:
         with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(
                 nowhere if values.quiet else sys.stdout):

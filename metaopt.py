@@ -64,7 +64,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
                     meta_optimizer=DEFAULT_META_OPTIMIZER,
                     reset_rnn_params=True, normal_initial_params=False, mini_batch_size=10000,
                     data_freeze=False, random_scaling=False, save_period=1, resume=True, seed=None,
-                    reporter=None):
+                    reporter=None, unroll_options=None):
     """Meta-trains the optimizer that a `Spec` describes.
 
     Args:
@@ -98,6 +98,8 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
       resume: go on from the state that is saved in `logdir`, if any; else begin anew.
       seed: of everything random, numpy's and Python's global generators too; None: drawn.
       reporter: a `reporting.Reporter`; None: one that writes to `out`.
+      unroll_options: None or a dict with `checkpoint_every` and `swap_memory`, see
+        `optimizer.unroll.build_unroll`.
 
     Returns:
       a `TrainingResult`.
@@ -116,7 +118,8 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
         obj_train_max_multiplier=obj_train_max_multiplier, imitate=imitate, penalty=penalty,
         evaluation=evaluation, meta_optimizer=meta_optimizer, reset_rnn_params=reset_rnn_params,
         normal_initial_params=normal_initial_params, mini_batch_size=mini_batch_size,
-        data_freeze=data_freeze, save_period=save_period, random_scaling=random_scaling)
+        data_freeze=data_freeze, save_period=save_period, random_scaling=random_scaling,
+        unroll_options=unroll_options or {})
     seed = np.random.randint(2 ** 31 - 1) if seed is None else seed
     progress = Progress(curriculum or curricula.Curriculum.fixed(100), seed)
     reporter = reporter or reporting.Reporter(out)
@@ -148,7 +151,7 @@ _Settings = collections.namedtuple(
     '_Settings', 'logdir optimizer_spec num_meta_iterations num_unroll_func '
     'num_partial_unroll_itrs_func learning_rate gradient_clip is_chief obj_train_max_multiplier '
     'imitate penalty evaluation meta_optimizer reset_rnn_params normal_initial_params '
-    'mini_batch_size data_freeze save_period random_scaling')
+    'mini_batch_size data_freeze save_period random_scaling unroll_options')
 
 
 def _draw_problems(num_rows, num_problems, at_random, rng):
@@ -182,7 +185,8 @@ class _ProblemTraining:
         self._optimizer.obj_train_max_multiplier = settings.obj_train_max_multiplier
         self._data = unroll.dataset_variables(self._subset())
         penalty = settings.penalty if settings.penalty and settings.penalty.ever_counts else None
-        self._unroll = self._optimizer.train(self._scaled, self._data, penalty)
+        self._unroll = self._optimizer.train(self._scaled, self._data, penalty,
+                                             **settings.unroll_options)
         self._rollout = unroll.build_rollout(self._optimizer, self.problem, self._data)
         self._step = meta_step.build(self._optimizer, self._unroll, settings)
         self._teacher = None

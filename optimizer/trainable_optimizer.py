@@ -247,9 +247,9 @@ class TrainableOptimizer(tf.train.Optimizer):
 
     # Meta-training.
 
-    def train(self, problem, dataset=None, penalty=None):
+    def train(self, problem, dataset=None, penalty=None, **options):
         """The graph of one differentiable unroll on `problem`; see `unroll.build_unroll`."""
-        return unroll.build_unroll(self, problem, dataset, penalty)
+        return unroll.build_unroll(self, problem, dataset, penalty, **options)
 
     def random_key(self):
         """A seed for the stateless draws of `initial_state`."""

@@ -64,12 +64,18 @@ class Problem:
             raise ValueError(f'{type(self).__name__} needs data')
         return self._objective(parameters, data, labels)
 
-    def gradients(self, objective, parameters):
+    def gradients(self, objective, parameters, key=None):
         """Returns the gradients of `objective`, noisy where `noise_stdev` > 0.
 
         Gives a list with one dense tensor or IndexedSlices for each parameter, as `tf.gradients`
         does. The noise is N(0, noise_stdev^2), independent for each entry and new at every
         evaluation; of sparse gradients only the entries that are there get some.
+
+        Args:
+            objective: the value of `objective`.
+            parameters: the list of tensors or variables it was computed from.
+            key: int32 [2], the seed of the noise, which is then the same at every evaluation;
+                None: the graph's.
 
         Raises:
             ValueError: wrong number of parameters, or the objective does not depend on one.
@@ -80,8 +86,8 @@ class Problem:
         if missing:
             raise ValueError(f'the objective of {type(self).__name__} does not depend on '
                              f'parameters {missing}')
-        return [add_noise(gradient, stdev)
-                for gradient, stdev in zip(gradients, self._noise_stdevs())]
+        return [add_noise(gradient, stdev, subkey(key, index)) for index, (gradient, stdev)
+                in enumerate(zip(gradients, self._noise_stdevs()))]
 
     def _objective(self, parameters, data, labels):
         raise NotImplementedError(f'{type(self).__name__} has no objective')
@@ -101,11 +107,18 @@ class Problem:
                              f'tensors, not {len(parameters)}')
 
 
-def add_noise(gradient, stdev):
+def add_noise(gradient, stdev, key=None):
     """Returns a dense or sparse `gradient` plus N(0, stdev^2); itself if `stdev` is 0."""
     if not stdev:
         return gradient
     if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(add_noise(gradient.values, stdev), gradient.indices,
+        return tf.IndexedSlices(add_noise(gradient.values, stdev, key), gradient.indices,
                                 gradient.dense_shape)
-    return gradient + tf.random_normal(tf.shape(gradient), stddev=stdev)
+    if key is None:
+        return gradient + tf.random_normal(tf.shape(gradient), stddev=stdev)
+    return gradient + stdev * tf.random.stateless_normal(tf.shape(gradient), key)
+
+
+def subkey(key, index):
+    """The key of the random numbers of tensor `index`; None for None."""
+    return None if key is None else key + tf.stack([(1 + index) << 16, 0])

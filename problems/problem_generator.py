@@ -23,7 +23,7 @@ from problems.classifiers import (  # noqa: F401
 )
 from problems.convnets import VGG, ConvNet, ConvNetOrig  # noqa: F401
 from problems.generators import generator
-from problems.problem import Problem
+from problems.problem import Problem, subkey
 from problems.problem_spec import build
 
 EPSILON = 1e-6
@@ -283,12 +283,16 @@ class SparseProblem(_Wrapper):
         super().__init__(problem_spec, noise_stdev)
         self.zero_prob = zero_probability
 
-    def gradients(self, objective, parameters):
-        gradients = super().gradients(objective, parameters)
-        return [self._zero_entries(tf.convert_to_tensor(gradient)) for gradient in gradients]
+    def gradients(self, objective, parameters, key=None):
+        gradients = super().gradients(objective, parameters, key)
+        return [self._zero_entries(tf.convert_to_tensor(gradient), subkey(key, -1 - index))
+                for index, gradient in enumerate(gradients)]
 
-    def _zero_entries(self, gradient):
-        kept = tf.random_uniform(tf.shape(gradient)) >= self.zero_prob
+    def _zero_entries(self, gradient, key):
+        shape = tf.shape(gradient)
+        uniform = (tf.random_uniform(shape) if key is None
+                   else tf.random.stateless_uniform(shape, key))
+        kept = uniform >= self.zero_prob
         return tf.where(kept, gradient, tf.zeros_like(gradient))
 
 
