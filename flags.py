@@ -262,9 +262,8 @@ GROUPS = collections.OrderedDict([
         _metarun('swap_memory', False, 'Where there is a GPU, keep what the meta-gradient needs '
                  'in main memory; with version-1 control flow, which alone can do that. No effect '
                  'on a CPU but for that.'),
-        _both('xla', False, 'Compile the learned optimizer\'s update rule with XLA; TensorFlow 2 '
-              'only. For GPUs: on a CPU the first step takes seconds longer and later ones gain '
-              'little.'),
+        _both('xla', False, 'Compile the learned optimizer\'s update rule with XLA, which takes '
+              'seconds; steps then take less time. TensorFlow 2 only.'),
         _nowhere('ps_tasks', 0, 'Parameter servers; 0: train on this machine alone.',
                  NOT_NEGATIVE),
         _nowhere('worker_tasks', 1, 'Workers.', POSITIVE),
