@@ -273,7 +273,15 @@ GROUPS = collections.OrderedDict([
                   'chrome://tracing.'),
     ]),
     ('machine', [
-        _nowhere('xla', False, 'Compile with XLA.'),
+        _metarun('checkpoint_every', 0, 'Keep what the meta-gradient needs only at every so many '
+                 'steps of an unroll and compute the rest anew: less memory, more time. The square '
+                 'root of the unroll\'s length is a good choice; 0: keep everything.',
+                 NOT_NEGATIVE),
+        _metarun('swap_memory', False, 'Where there is a GPU, keep what the meta-gradient needs '
+                 'in main memory; with version-1 control flow, which alone can do that. No effect '
+                 'on a CPU but for that.'),
+        _both('xla', False, 'Compile the learned optimizer\'s update rule with XLA, which takes '
+              'seconds; steps then take less time. TensorFlow 2 only.'),
         _metarun('ps_hosts', '', 'Parameter servers of a cluster, host:port,host:port,...; empty: '
                  'train on this machine alone. For trusted networks only: whoever reaches a port '
                  'may run what he likes there.'),
@@ -532,6 +540,20 @@ def penalty(values, seed=None):
         time=values.regularize_time, scale=values.reg_scale)
 
 
+def unroll_options(values):
+    """The options of `optimizer.unroll.build_unroll` that save memory."""
+    if values.checkpoint_every and values.swap_memory:
+        raise FlagError('--checkpoint_every and --swap_memory do not go together')
+    return {'checkpoint_every': values.checkpoint_every, 'swap_memory': values.swap_memory}
+
+
+def xla(values):
+    """Whether XLA shall compile update rules."""
+    if values.xla and tf.__version__.startswith('1.'):
+        raise FlagError('--xla needs TensorFlow 2, this is %s' % tf.__version__)
+    return values.xla
+
+
 def meta_optimizer(values):
     """The `MetaOptimizer`."""
     return metaopt.MetaOptimizer(values.meta_optimizer, values.rms_decay, values.rms_epsilon,
@@ -662,7 +684,8 @@ def _run(script, main, values):
     _set_verbosity(values)
     tf.disable_v2_behavior()
     tf.enable_resource_variables()
-    tf.enable_control_flow_v2()
+    if not (script == METARUN and values.swap_memory):
+        tf.enable_control_flow_v2()
     try:
         with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(
                 nowhere if values.quiet else sys.stdout):

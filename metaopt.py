@@ -76,7 +76,8 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
                     meta_optimizer=DEFAULT_META_OPTIMIZER,
                     reset_rnn_params=True, normal_initial_params=False, mini_batch_size=10000,
                     data_freeze=False, random_scaling=False, save_period=1, resume=True, seed=None,
-                    reporter=None, keep_checkpoints=1, machine=None):
+                    reporter=None, keep_checkpoints=1, machine=None, unroll_options=None,
+                    xla=False):
     """Meta-trains the optimizer that a `Spec` describes.
 
     Args:
@@ -114,6 +115,9 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
         `model.ckpt-<meta-iterations done>`.
       machine: a `machines.OneMachine`, on which this worker trains; None: this one alone. A worker
         beside the chief runs episodes on problems of its own until the chief ends the run.
+      unroll_options: None or a dict with `checkpoint_every` and `swap_memory`, see
+        `optimizer.unroll.build_unroll`.
+      xla: compile the optimizer's update rule with XLA; TensorFlow 2 only.
 
     Returns:
       a `TrainingResult`.
@@ -135,7 +139,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
         evaluation=evaluation, meta_optimizer=meta_optimizer, reset_rnn_params=reset_rnn_params,
         normal_initial_params=normal_initial_params, mini_batch_size=mini_batch_size,
         data_freeze=data_freeze, save_period=save_period, random_scaling=random_scaling,
-        keep_checkpoints=keep_checkpoints)
+        keep_checkpoints=keep_checkpoints, unroll_options=unroll_options or {}, xla=xla)
     seed = np.random.randint(2 ** 31 - 1) if seed is None else seed
     machine = machine or machines.OneMachine()
     progress = Progress(curriculum or curricula.Curriculum.fixed(100), seed, machine.task)
@@ -206,7 +210,7 @@ _Settings = collections.namedtuple(
     '_Settings', 'logdir optimizer_spec num_meta_iterations num_unroll_func '
     'num_partial_unroll_itrs_func learning_rate gradient_clip is_chief obj_train_max_multiplier '
     'imitate penalty evaluation meta_optimizer reset_rnn_params normal_initial_params '
-    'mini_batch_size data_freeze save_period random_scaling keep_checkpoints')
+    'mini_batch_size data_freeze save_period random_scaling keep_checkpoints unroll_options xla')
 
 
 def _draw_problems(num_rows, num_problems, at_random, rng):
@@ -239,9 +243,11 @@ class _ProblemTraining:
         with self._machine.shared_variables():
             self._optimizer = settings.optimizer_spec.build()
         self._optimizer.obj_train_max_multiplier = settings.obj_train_max_multiplier
+        self._optimizer.xla = settings.xla
         self._data = unroll.dataset_variables(self._subset())
         penalty = settings.penalty if settings.penalty and settings.penalty.ever_counts else None
-        self._unroll = self._optimizer.train(self._scaled, self._data, penalty)
+        self._unroll = self._optimizer.train(self._scaled, self._data, penalty,
+                                             **settings.unroll_options)
         self._rollout = unroll.build_rollout(self._optimizer, self.problem, self._data)
         with self._machine.shared_variables():
             self._step = meta_step.build(self._optimizer, self._unroll, settings)

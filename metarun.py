@@ -136,6 +136,7 @@ def _settings(values, seed):
         normal_initial_params=values.initial_params == 'normal',
         mini_batch_size=values.mini_batch_size, data_freeze=values.data_freeze,
         random_scaling=values.random_scaling,
+        unroll_options=flags.unroll_options(values), xla=flags.xla(values),
         save_period=values.save_period, keep_checkpoints=values.keep_checkpoints,
         resume=not values.overwrite)
 

@@ -59,10 +59,11 @@ def _learned_optimizer(values):
     if comparison.LEARNED not in values.test_optimizer:
         return flags.optimizer_config(values), None
     folder, config = flags.learned(values)
-    checkpoint = flags.checkpoint(values, folder)
+    checkpoint, xla = flags.checkpoint(values, folder), flags.xla(values)
 
     def make():
         learned = build(*config)
+        learned.xla = xla
         learned.init_from_checkpoint(checkpoint)
         return learned
 

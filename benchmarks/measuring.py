@@ -8,6 +8,9 @@ import time
 
 import numpy as np
 
+#: How often anything is timed that is timed more than once, however slow.
+LEAST = 3
+
 #: Seconds: the median and the 10 % and 90 % quantiles.
 Times = collections.namedtuple('Times', 'median low high repeats')
 
@@ -16,19 +19,22 @@ Times = collections.namedtuple('Times', 'median low high repeats')
 Result = collections.namedtuple('Result', 'group name size value low high unit yardstick ratio')
 
 
-def in_turns(functions, repeats, warm_up=2):
+def in_turns(functions, repeats, warm_up=2, budget=20.0):
     """Times functions alternately.
 
     Args:
       functions: dict from names to functions without arguments.
       repeats: how often each is timed.
       warm_up: how often each runs before that.
+      budget: seconds after which no more is timed, once each was LEAST times.
 
     Returns:
       dict from names to `Times`.
     """
-    taken = {name: [] for name in functions}
+    taken, start = {name: [] for name in functions}, time.perf_counter()
     for repeat in range(warm_up + repeats):
+        if repeat >= warm_up + LEAST and time.perf_counter() - start > budget:
+            break
         for name, function in functions.items():
             seconds = seconds_of(function)
             if repeat >= warm_up:

@@ -26,10 +26,12 @@ OPTIMIZERS = collections.OrderedDict([
 ])
 
 
-def hierarchical_rnn():
+def hierarchical_rnn(xla=False):
     """A HierarchicalRNN as the scripts make it, with new meta-parameters."""
-    return HierarchicalRNN([10, 20, 20], use_gradient_shortcut=True, use_grad_products=True,
-                           use_problem_lr_mean=True, random_seed=0)
+    learned = HierarchicalRNN([10, 20, 20], use_gradient_shortcut=True, use_grad_products=True,
+                              use_problem_lr_mean=True, random_seed=0)
+    learned.xla = xla
+    return learned
 
 
 def perceptron(hidden_sizes, features=784, activation=tf.nn.sigmoid):

@@ -1,60 +1,71 @@
 """All benchmarks: `python -m benchmarks.run [--quick]`, or `make bench`.
 
-Prints a table and writes results.json and scaling.png into the folder given by --output.
+Prints figures as they are found, at the end the table of README; writes results.json and
+scaling.png. `python -m benchmarks.report` puts that table into README.
 """
 
+import quiet  # noqa: F401  before all else: it silences TensorFlow's import
+
+# isort: split
 import argparse
 import collections
+import itertools
 import json
 import os
 import platform
 import sys
+import time
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import tensorflow.compat.v1 as tf
 
-import tensorflow.compat.v1 as tf  # noqa: E402
-
-from benchmarks import (  # noqa: E402
+from benchmarks import (
     cluster,
     measuring,
     memory,
     models,
     picture,
+    report,
     startup,
     steps,
     unrolls,
 )
 
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+
 #: How much is measured.
 Sizes = collections.namedtuple(
     'Sizes', 'models step_repeats unroll_repeats examples command_repeats command_changes '
-    'step_parameters tensors unroll_parameters lengths data_sizes memory_lengths workers')
+    'xla_models step_parameters tensors unroll_parameters lengths data_sizes memory_lengths '
+    'workers')
 
-FULL = Sizes(tuple(models.MODELS), 60, 9, 10000, 3, (), (10**3, 10**4, 10**5, 10**6, 10**7),
-             (4, 12, 50, 200), (10**3, 10**4, 10**5, 10**6), (5, 10, 20, 50, 100, 200),
+FULL = Sizes(tuple(models.MODELS), 60, 9, 10000, 3, (), ('MLP 784-20-10', 'MLP 784-512-512-10'),
+             (10**3, 10**4, 10**5, 10**6, 10**7), (4, 12, 50, 200),
+             (10**3, 10**4, 10**5, 10**6), (5, 10, 20, 50, 100, 200),
              (100, 1000, 10000), (5, 20, 50, 100, 200), (1, 2))
-QUICK = Sizes(tuple(models.MODELS), 10, 3, 10000, 1, (),
+QUICK = Sizes(tuple(models.MODELS), 10, 3, 10000, 1, (), ('MLP 784-20-10',),
               (10**3, 10**5), (4, 20), (10**3, 10**4), (5, 20), (1000,), (5, 50), ())
-TINY = Sizes(('MLP 784-20-10',), 1, 1, 50, 0, (), (10**3,), (4,), (), (2,), (), (), ())
+TINY = Sizes(('MLP 784-20-10',), 1, 1, 50, 0, (), (), (10**3,), (4,), (), (2,), (), (), ())
 
 
 def run(sizes, show=print):
     """Runs everything; `show` gets each line of the table as it is ready. List of `Result`."""
+    few_steps, few_unrolls = sizes.step_repeats // 4 + 1, sizes.unroll_repeats // 2 + 1
+    parts = [steps.table(sizes.models, sizes.step_repeats),
+             unrolls.table(sizes.unroll_repeats, sizes.examples),
+             steps.growth(sizes.step_parameters, sizes.tensors, few_steps),
+             unrolls.growth(sizes.unroll_parameters, sizes.lengths, sizes.data_sizes, few_unrolls),
+             memory.growth(sizes.memory_lengths)]
+    if sizes.command_repeats:
+        parts += [startup.table(sizes.command_repeats, sizes.command_changes),
+                  unrolls.checkpointing(few_unrolls)]
+    if sizes.xla_models and not tf.__version__.startswith('1.'):
+        parts += [unrolls.xla(few_unrolls), steps.xla(sizes.xla_models, few_steps)]
+    if sizes.workers:
+        parts.append(cluster.growth(sizes.workers))
     results = []
-    for part in (
-            lambda: steps.table(sizes.models, sizes.step_repeats),
-            lambda: unrolls.table(sizes.unroll_repeats, sizes.examples),
-            lambda: startup.table(sizes.command_repeats, sizes.command_changes)
-            if sizes.command_repeats else [],
-            lambda: steps.growth(sizes.step_parameters, sizes.tensors, sizes.step_repeats // 4 + 1),
-            lambda: unrolls.growth(sizes.unroll_parameters, sizes.lengths, sizes.data_sizes,
-                                   sizes.unroll_repeats // 2 + 1),
-            lambda: memory.growth(sizes.memory_lengths),
-            lambda: cluster.growth(sizes.workers)):
-        found = part()
-        for result in found:
-            show(measuring.line(result))
-        results += found
+    for result in itertools.chain(*parts):
+        show(measuring.line(result))
+        results.append(result)
     return results
 
 
@@ -75,12 +86,18 @@ def main():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--quick', action='store_true', help='less of everything, in minutes')
-    parser.add_argument('--output', default='benchmarks', help='folder for the results')
+    parser.add_argument('--output', help='folder for results.json and scaling.png; default: that '
+                        'of the benchmarks, but none with --quick')
     options = parser.parse_args()
     tf.disable_v2_behavior()
     tf.enable_resource_variables()
     tf.enable_control_flow_v2()
-    write(run(QUICK if options.quick else FULL, show=_show), options.output)
+    start = time.perf_counter()
+    results = run(QUICK if options.quick else FULL, show=_show)
+    folder = options.output or (None if options.quick else FOLDER)
+    if folder:
+        write(results, folder)
+    _show('\n%s\n%.0f s' % (report.table(results), time.perf_counter() - start))
 
 
 def _show(line):

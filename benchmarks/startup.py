@@ -22,12 +22,12 @@ COMMAND = (
 
 
 def table(repeats, changes=()):
-    """Medians over whole processes; `changes` are flags put behind the command's."""
+    """Medians over whole processes, each a `Result`; `changes` are flags put behind the others."""
     runs = [_in_process(changes) for _ in range(repeats)]
     names = ('imports', 'to first unroll', 'whole process')
-    return [measuring.Result('command', ' '.join((name,) + tuple(changes)), None, times.median,
-                             times.low, times.high, 's', None, None)
-            for name, times in zip(names, map(measuring.summary, zip(*runs)))]
+    for name, times in zip(names, map(measuring.summary, zip(*runs))):
+        yield measuring.Result('command', ' '.join((name,) + tuple(changes)), None, times.median,
+                               times.low, times.high, 's', None, None)
 
 
 def _in_process(changes):

@@ -41,37 +41,53 @@ def measure(problem, dataset, repeats):
 
 
 def table(model_names, repeats, examples=1000):
-    """The steps in each model, and what building them takes."""
-    results, dataset = [], models.examples(examples)
+    """The steps in each model, and what building them takes: yields each `Result`."""
+    dataset = models.examples(examples)
     for model in model_names:
-        problem = models.perceptron(models.MODELS[model], activation=tf.nn.relu)
-        times, stepper = measure(problem, dataset, repeats)
+        times, stepper = measure(_model(model), dataset, repeats)
         for name in times:
-            results.append(measuring.milliseconds(
+            yield measuring.milliseconds(
                 'step', '%s, %s' % (model, name), times[name],
                 yardstick=None if name == 'SGD' else 'SGD',
-                against=None if name == 'SGD' else times['SGD']))
-        results.append(measuring.single('step: build', model, stepper.build_seconds, 's'))
-        results.append(measuring.single('step: first', model, stepper.first_seconds, 's'))
-    return results
+                against=None if name == 'SGD' else times['SGD'])
+        yield measuring.single('step: build', model, stepper.build_seconds, 's')
+        yield measuring.single('step: first', model, stepper.first_seconds, 's')
+
+
+def _model(name):
+    return models.perceptron(models.MODELS[name], activation=tf.nn.relu)
+
+
+def xla(model_names, repeats, examples=1000):
+    """The steps that XLA compiles against those that it doesn't: yields each `Result`."""
+    for model in model_names:
+        steppers = {name: Stepper(lambda on=on: models.hierarchical_rnn(xla=on), _model(model),
+                                  models.examples(examples))
+                    for name, on in (('plain', False), ('XLA', True))}
+        times = measuring.in_turns({name: stepper.run for name, stepper in steppers.items()},
+                                   repeats)
+        yield measuring.milliseconds('xla', 'step, ' + model, times['XLA'], None, 'without',
+                                     times['plain'])
+        yield measuring.single('xla: first', 'step, ' + model, steppers['XLA'].first_seconds, 's')
+        for stepper in steppers.values():
+            stepper.close()
 
 
 def growth(parameter_counts, tensor_counts, repeats):
     """How a step grows with the number of parameters (in 4 tensors) and of tensors (of 50 x 50)."""
-    results = []
     for count in parameter_counts:
         problem = models.perceptron((max(1, count // 110),), features=99)
-        results += _growth_point('step/parameters', problem, models.parameter_count(problem),
+        yield from _growth_point('step/parameters', problem, models.parameter_count(problem),
                                  repeats)
     for count in tensor_counts:
         problem = models.perceptron((50,) * max(1, count // 2 - 1), features=99)
-        results += _growth_point('step/tensors', problem, len(problem.param_shapes), repeats)
-    return results
+        yield from _growth_point('step/tensors', problem, len(problem.param_shapes), repeats)
 
 
 def _growth_point(group, problem, size, repeats):
     times, stepper = measure(problem, models.examples(1000, features=99), repeats)
-    return [measuring.milliseconds(group, 'HierarchicalRNN', times['HierarchicalRNN'], size,
-                                   'Adam', times['Adam']),
-            measuring.single(group + ': build', 'HierarchicalRNN', stepper.build_seconds, 's',
-                             size)]
+    for name in times:
+        yield measuring.milliseconds(group, name, times[name], size,
+                                     None if name == 'SGD' else 'SGD',
+                                     None if name == 'SGD' else times['SGD'])
+    yield measuring.single(group + ': build', 'HierarchicalRNN', stepper.build_seconds, 's', size)

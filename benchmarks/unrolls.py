@@ -4,6 +4,7 @@ The yardstick is n times the full-data objective with its gradient, for an unrol
 a meta-gradient over n objectives cannot do without, were they computed one by one.
 """
 
+import functools
 import time
 
 import numpy as np
@@ -14,15 +15,27 @@ from optimizer import unroll
 
 
 class Unrolls:
-    """Graphs of a training unroll, a validation unroll and the bare objective on one problem."""
+    """Graphs of a training unroll, a validation unroll and the bare objective on one problem.
 
-    def __init__(self, problem, dataset, length, batch_size=models.BATCH_SIZE):
+    Args:
+      problem, dataset: what is optimized.
+      length: steps of the unrolls.
+      checkpoint_every: see `optimizer.unroll.build_unroll`.
+      xla: whether update rules are compiled.
+
+    Attributes:
+      build_seconds: making the graphs.
+    """
+
+    def __init__(self, problem, dataset, length, checkpoint_every=0, xla=False,
+                 batch_size=models.BATCH_SIZE):
         self._length, self._dataset, self._batch_size = length, dataset, batch_size
         self._rng = np.random.RandomState(0)
         start = time.perf_counter()
         graph = tf.Graph()
         with graph.as_default():
-            self._build(problem, unroll.dataset_variables(dataset))
+            self._build(problem, unroll.dataset_variables(dataset),
+                        models.hierarchical_rnn(xla), checkpoint_every)
             init = [tf.global_variables_initializer(), tf.local_variables_initializer()]
         self.build_seconds = time.perf_counter() - start
         config = tf.ConfigProto()
@@ -31,9 +44,8 @@ class Unrolls:
         self._session.run(init)
         self._start = self._session.run(self._initial_params)
 
-    def _build(self, problem, data):
-        learned = models.hierarchical_rnn()
-        self._unroll = learned.train(problem, data)
+    def _build(self, problem, data, learned, checkpoint_every):
+        self._unroll = learned.train(problem, data, checkpoint_every=checkpoint_every)
         gradients = tf.gradients(self._unroll.meta_objective, learned.meta_parameters)
         train = tf.train.RMSPropOptimizer(1e-6).apply_gradients(
             zip(gradients, learned.meta_parameters))
@@ -83,31 +95,56 @@ def measure(problem, dataset, length, repeats):
 
 def _results(group, size, measured):
     times, build, first = measured
-    made = [measuring.milliseconds(group, name, times[name], size, 'bare', times['bare'])
-            for name in ('training', 'validation')]
-    return made + [measuring.milliseconds(group, 'bare', times['bare'], size),
-                   measuring.single(group, 'build', build, 's', size),
-                   measuring.single(group, 'first training unroll', first, 's', size)]
+    for name in ('training', 'validation'):
+        yield measuring.milliseconds(group, name, times[name], size, 'bare', times['bare'])
+    yield measuring.milliseconds(group, 'bare', times['bare'], size)
+    yield measuring.single(group + ': build', 'both', build, 's', size)
+    yield measuring.single(group + ': first', 'training', first, 's', size)
 
 
 def table(repeats, examples=10000, length=20):
-    """The unroll of the table: MLP 784-20-10."""
-    problem = models.perceptron((20,))
-    return _results('unroll', None, measure(problem, models.examples(examples), length, repeats))
+    """The unroll of the table, MLP 784-20-10: yields each `Result`."""
+    yield from _results('unroll', None, measure(models.perceptron((20,)),
+                                                models.examples(examples), length, repeats))
+
+
+def xla(repeats, examples=10000, length=20):
+    """Unrolls whose update rule XLA compiles against those of the table."""
+    return _against('xla', {'xla': True}, repeats, examples, length)
+
+
+def checkpointing(repeats, examples=1000, length=100, every=10):
+    """Unrolls with gradient checkpointing against those without."""
+    for result in _against('checkpoint_every', {'checkpoint_every': every}, repeats, examples,
+                           length):
+        if not result.name.startswith('validation'):
+            yield result
+
+
+def _against(group, changes, repeats, examples, length):
+    both = {name: Unrolls(models.perceptron((20,)), models.examples(examples), length, **options)
+            for name, options in (('without', {}), ('with', changes))}
+    for unrolls in both.values():
+        unrolls.train(first=True)
+    for name, work in (('training', Unrolls.train), ('validation', Unrolls.validate)):
+        times = measuring.in_turns({key: functools.partial(work, unrolls)
+                                    for key, unrolls in both.items()}, repeats)
+        yield measuring.milliseconds(group, '%s unroll of %d' % (name, length), times['with'],
+                                     None, 'without', times['without'])
+    for unrolls in both.values():
+        unrolls.close()
 
 
 def growth(parameter_counts, lengths, data_sizes, repeats):
-    """How unrolls grow with parameters, with their length, and with the data."""
-    results = []
+    """How unrolls grow with parameters, length, and data: yields each `Result`."""
     for count in parameter_counts:
         problem = models.perceptron((max(1, count // 110),), features=99)
-        results += _results('unroll/parameters', models.parameter_count(problem),
+        yield from _results('unroll/parameters', models.parameter_count(problem),
                             measure(problem, models.examples(1000, 99), 10, repeats))
     for length in lengths:
-        results += _results('unroll/length', length,
+        yield from _results('unroll/length', length,
                             measure(models.perceptron((20,)), models.examples(1000), length,
                                     repeats))
     for size in data_sizes:
-        results += _results('unroll/examples', size,
+        yield from _results('unroll/examples', size,
                             measure(models.perceptron((20,)), models.examples(size), 20, repeats))
-    return results

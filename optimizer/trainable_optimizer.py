@@ -47,7 +47,12 @@ class TrainableOptimizer(tf.train.Optimizer):
       use_numerator_epsilon: `log((objective + 1e-6) / (initial objective + 1e-6))` in place of
         `log(objective / initial objective + 1e-6)`.
       random_seed: of the initial meta-parameters and of random states.
+
+    Attributes:
+      xla: whether update rules made from now on are compiled with XLA (TensorFlow 2 only).
     """
+
+    xla = False
 
     def __init__(self, name, use_attention=False, use_log_objective=True,
                  obj_train_max_multiplier=-1, use_second_derivatives=True,
@@ -237,9 +242,9 @@ class TrainableOptimizer(tf.train.Optimizer):
 
     # Meta-training.
 
-    def train(self, problem, dataset=None, penalty=None):
+    def train(self, problem, dataset=None, penalty=None, **options):
         """The graph of one differentiable unroll on `problem`; see `unroll.build_unroll`."""
-        return unroll.build_unroll(self, problem, dataset, penalty)
+        return unroll.build_unroll(self, problem, dataset, penalty, **options)
 
     def random_key(self):
         """A seed for the stateless draws of `initial_state`."""
@@ -263,6 +268,8 @@ class TrainableOptimizer(tf.train.Optimizer):
           state.
         """
         rule = self.update_rule(layout)
+        if self.xla:
+            rule = tf.function(rule, jit_compile=True, autograph=False)
 
         def step(gradients, state):
             update = rule(layout.to_chunks([_dense(gradient, shape) for gradient, shape

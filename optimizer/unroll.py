@@ -10,6 +10,8 @@ import collections
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from optimizer.gradient_checkpointing import segmented_loop
+
 EPSILON = 1e-6  # inside the logarithm of the meta-objective
 NOISE = 2 ** 19  # added to a random key, makes it that of the gradients' noise
 
@@ -43,13 +45,20 @@ Unroll = collections.namedtuple(
 Rollout = collections.namedtuple(
     'Rollout', 'batches data labels initial_params random_key final_objective final_params')
 
+#: What steps hand on within an unroll; `objective` only decides whether the unroll ends early.
+Position = collections.namedtuple('Position', 'step params attended optimizer objective')
+
 #: The loop's variables. `record` has a TensorArray for each tensor of the parameters, whose
 #: objectives are computed after the loop, or the only one of the objectives themselves.
-Loop = collections.namedtuple(
-    'Loop', 'step params attended optimizer record objective imitation penalty')
+Loop = collections.namedtuple('Loop', Position._fields + ('record', 'imitation', 'penalty'))
+
+#: What steps have seen: the objectives before each of them, the sums of imitation objective and
+#: penalty.
+Seen = collections.namedtuple('Seen', 'objectives imitation penalty')
 
 
-def build_unroll(optimizer, problem, dataset=None, penalty=None):
+def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_every=0,
+                 swap_memory=False):
     """Builds the graph of one unroll.
 
     Args:
@@ -63,9 +72,16 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None):
         `meta_weight` (of its mean over the steps in the meta-objective; 1 if it has none) and
         `inner_weight` (in the objective that is optimized; 0 if it has none); with the latter it
         also has `gradients(objective_fn, parameters, step, key)`.
+      checkpoint_every: keep what the meta-gradient needs only at every so many steps and compute
+        the rest anew; 0: keep everything. The problem's `gradients` then takes a `key`, int32 [2],
+        which decides the noise, and nothing else in the problem may be random.
+      swap_memory: keep it in the computer's memory, not the GPU's; version-1 control flow only.
 
     Returns:
       an `Unroll`.
+
+    Raises:
+      ValueError: `checkpoint_every` with a problem that draws random numbers without the key.
     """
     layout = optimizer.layout([tuple(shape) for shape in problem.param_shapes])
     with tf.name_scope('unroll'):
@@ -75,17 +91,19 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None):
         with tf.name_scope('start'):
             start = _start(optimizer, problem, layout, inputs, state)
         with tf.name_scope('loop'):
-            end = _run(optimizer, problem, layout, inputs, start, penalty)
+            end, seen = _run(_Steps(
+                optimizer, problem, layout, inputs, penalty, start.initial_objective,
+                repeatable=bool(checkpoint_every), swap_memory=swap_memory), start,
+                checkpoint_every)
         with tf.name_scope('objectives'):
-            objectives = tf.concat([[start.initial_objective],
-                                    _objectives(optimizer, problem, inputs, end)], 0)
+            objectives = tf.concat([[start.initial_objective], seen.objectives], 0)
             meta_objective = _meta_objective(optimizer, objectives, inputs, end.step)
-            mean_penalty = end.penalty / tf.cast(tf.maximum(end.step, 1), tf.float32)
+            mean_penalty = seen.penalty / tf.cast(tf.maximum(end.step, 1), tf.float32)
             if penalty is not None:
                 meta_objective += getattr(penalty, 'meta_weight', 1.0) * mean_penalty
         next_state = Carried(end.params, end.attended, end.optimizer, start.initial_objective)
-        carry = _assign(state, next_state, [meta_objective, end.imitation])
-    return Unroll(meta_objective, end.imitation, objectives, start.initial_objective,
+        carry = _assign(state, next_state, [meta_objective, seen.imitation])
+    return Unroll(meta_objective, seen.imitation, objectives, start.initial_objective,
                   *inputs, penalty=mean_penalty, steps_taken=end.step, state=state,
                   next_state=next_state, carry=carry)
 
@@ -216,71 +234,156 @@ def _copy(structure):
     return tf.nest.map_structure(tf.identity, structure)
 
 
-def _run(optimizer, problem, layout, inputs, start, penalty):
-    num_steps = tf.size(inputs.objective_weights)
-    rule = optimizer.step_rule(layout)
-    loop = Loop(step=tf.constant(0), params=start.params, attended=start.attended,
-                optimizer=start.optimizer,
-                record=[tf.TensorArray(tf.float32, num_steps, element_shape=shape) for shape in
-                        (layout.shapes if _objectives_after_loop(optimizer, problem) else [()])],
-                objective=start.initial_objective, imitation=tf.zeros([]), penalty=tf.zeros([]))
+def _run(steps, start, checkpoint_every):
+    """Takes all steps of an unroll: the last `Position`, and what was `Seen`."""
+    num_steps = tf.size(steps.inputs.objective_weights)
+    here = Position(tf.constant(0), start.params, start.attended, start.optimizer,
+                    start.initial_objective)
+    if not checkpoint_every:
+        return steps.run(here, num_steps)
 
-    def body(*variables):
-        return _step(optimizer, problem, layout, rule, inputs, penalty, Loop(*variables))
+    def segment(position):
+        end, seen = steps.run(position, tf.minimum(position.step + checkpoint_every, num_steps))
+        missing = checkpoint_every - (end.step - position.step)
+        objectives = tf.pad(seen.objectives, [[0, missing]])
+        objectives.set_shape([checkpoint_every])
+        return (end._replace(objective=tf.stop_gradient(end.objective)),
+                [objectives, seen.imitation, seen.penalty])
 
-    return Loop(*tf.while_loop(_condition(optimizer, num_steps, start.initial_objective), body,
-                               loop))
-
-
-def _condition(optimizer, num_steps, initial_objective):
-    multiplier = optimizer.obj_train_max_multiplier
-    if multiplier <= 0:
-        return lambda step, *_: step < num_steps
-    bound = initial_objective + (multiplier - 1.0) * tf.abs(initial_objective)
-    return lambda *loop: tf.logical_and(loop[0] < num_steps, Loop(*loop).objective <= bound)
-
-
-def _step(optimizer, problem, layout, rule, inputs, penalty, loop):
-    after_loop = _objectives_after_loop(optimizer, problem)
-    with tf.name_scope('objective'):
-        objective = loop.objective if after_loop else problem.objective(
-            loop.params, inputs.data, inputs.labels)
-    with tf.name_scope('penalty'):
-        penalty_value = _penalty(problem, inputs, penalty, loop)
-    with tf.name_scope('gradients'):
-        points = loop.attended or loop.params
-        gradients = _gradients(optimizer, problem, inputs, penalty, loop.step, points)
-    with tf.name_scope('update'):
-        update = rule(gradients, loop.optimizer)
-        steps = layout.to_tensors(update.steps)
-    with tf.name_scope('imitation'):
-        teacher_steps = [-step[tf.minimum(loop.step, tf.shape(step)[0] - 1)]
-                         for step in inputs.teacher_steps]
-        distance = inputs.objective_weights[loop.step] * _distance(steps, teacher_steps)
-        steps = tf.cond(inputs.imitate, lambda: _copy(teacher_steps), lambda: _copy(steps),
-                        strict=True)
-    attended = _attended(layout, loop.params, update)
-    return Loop(step=loop.step + 1,
-                params=[param + step for param, step in zip(loop.params, steps)],
-                attended=attended, optimizer=update.state,
-                record=[array.write(loop.step, value) for array, value in
-                        zip(loop.record, loop.params if after_loop else [objective])],
-                objective=objective,
-                imitation=loop.imitation + distance, penalty=loop.penalty + penalty_value)
+    end, (objectives, imitation, penalty) = segmented_loop(
+        lambda position: steps.go_on(position, num_steps), segment, here,
+        [(checkpoint_every,), (), ()], steps.optimizer.meta_parameters,
+        (num_steps + checkpoint_every - 1) // checkpoint_every)
+    return end, Seen(tf.reshape(objectives, [-1])[:end.step], tf.reduce_sum(imitation),
+                     tf.reduce_sum(penalty))
 
 
-def _objectives_after_loop(optimizer, problem):
-    """Whether the objectives, which decide nothing in the loop, are computed together after it."""
-    return (getattr(problem, 'objectives', None) is not None
-            and optimizer.obj_train_max_multiplier <= 0)
+class _Steps:
+    """The steps of one unroll, in a differentiable loop.
+
+    Args:
+      optimizer, problem, layout, inputs, penalty: as in `build_unroll`.
+      initial_objective: with which the optimizee began.
+      repeatable: whether a step that is taken again shall see the same noise.
+      swap_memory: see `build_unroll`.
+    """
+
+    def __init__(self, optimizer, problem, layout, inputs, penalty, initial_objective,
+                 repeatable=False, swap_memory=False):
+        self.optimizer, self.inputs = optimizer, inputs
+        self._problem, self._layout, self._penalty = problem, layout, penalty
+        self._rule = optimizer.step_rule(layout)
+        self._bound = None
+        if optimizer.obj_train_max_multiplier > 0:
+            self._bound = initial_objective + (
+                optimizer.obj_train_max_multiplier - 1.0) * tf.abs(initial_objective)
+        # The objectives, where they decide nothing in the loop, are computed together after it.
+        self._objectives_after_loop = (
+            getattr(problem, 'objectives', None) is not None and self._bound is None)
+        self._repeatable, self._swap_memory = repeatable, swap_memory
+
+    def go_on(self, position, stop):
+        """Whether there is a step before step `stop`."""
+        if self._bound is None:
+            return position.step < stop
+        return tf.logical_and(position.step < stop, position.objective <= self._bound)
+
+    def run(self, start, stop):
+        """The steps from a `Position` to step `stop`: the `Position` there, and `Seen`."""
+        shapes = self._layout.shapes if self._objectives_after_loop else [()]
+        record = [tf.TensorArray(tf.float32, stop - start.step, element_shape=shape)
+                  for shape in shapes]
+        loop = Loop(*start, record=record, imitation=tf.zeros([]), penalty=tf.zeros([]))
+        end = Loop(*tf.while_loop(lambda *loop: self.go_on(Loop(*loop), stop),
+                                  lambda *loop: self._step(Loop(*loop), start.step), loop,
+                                  swap_memory=self._swap_memory))
+        record = [array.gather(tf.range(end.step - start.step)) for array in end.record]
+        objectives = record[0]
+        if self._objectives_after_loop:
+            objectives = self._problem.objectives(record, self.inputs.data, self.inputs.labels)
+        return Position(*end[:len(start)]), Seen(objectives, end.imitation, end.penalty)
+
+    def _step(self, loop, first_step):
+        graph = tf.get_default_graph()
+        before = len(graph.get_operations())
+        after = self._next(loop, first_step)
+        if self._repeatable:
+            _refuse_random(graph.get_operations()[before:])
+        return after
+
+    def _next(self, loop, first_step):
+        with tf.name_scope('objective'):
+            objective = loop.objective if self._objectives_after_loop else self._problem.objective(
+                loop.params, self.inputs.data, self.inputs.labels)
+        with tf.name_scope('penalty'):
+            penalty = self._penalty_value(loop)
+        with tf.name_scope('gradients'):
+            gradients = self._gradients(loop.step, loop.attended or loop.params)
+        with tf.name_scope('update'):
+            update = self._rule(gradients, loop.optimizer)
+            steps = self._layout.to_tensors(update.steps)
+        with tf.name_scope('imitation'):
+            steps, distance = self._imitate(loop.step, steps)
+        attended = _attended(self._layout, loop.params, update)
+        seen = loop.params if self._objectives_after_loop else [objective]
+        return Loop(step=loop.step + 1,
+                    params=[param + step for param, step in zip(loop.params, steps)],
+                    attended=attended, optimizer=update.state, objective=objective,
+                    record=[array.write(loop.step - first_step, value)
+                            for array, value in zip(loop.record, seen)],
+                    imitation=loop.imitation + distance, penalty=loop.penalty + penalty)
+
+    def _imitate(self, step, steps):
+        """The steps to take, and the weighted distance of the own ones from the teacher's."""
+        inputs = self.inputs
+        teacher_steps = [-taught[tf.minimum(step, tf.shape(taught)[0] - 1)]
+                         for taught in inputs.teacher_steps]
+        distance = inputs.objective_weights[step] * _distance(steps, teacher_steps)
+        return tf.cond(inputs.imitate, lambda: _copy(teacher_steps), lambda: _copy(steps),
+                       strict=True), distance
+
+    def _gradients(self, step, params):
+        """The gradients of the mini-batch objective of this step."""
+        data, labels = _batch(self.inputs, step)
+        gradients = self._problem_gradients(step, params, data, labels)
+        weight = getattr(self._penalty, 'inner_weight', 0.0)
+        if weight:
+            # A branch cannot be differentiated twice, so the penalty's gradients are made inside.
+            extra = tf.cond(
+                self.inputs.regularize,
+                lambda: self._penalty.gradients(
+                    lambda at: self._problem.objective(at, data, labels), params, step,
+                    self.inputs.random_key),
+                lambda: [tf.zeros_like(param) for param in params], strict=True)
+            gradients = [tf.convert_to_tensor(gradient) + weight * more
+                         for gradient, more in zip(gradients, extra)]
+        if self.optimizer.use_second_derivatives:
+            return gradients
+        return tf.nest.map_structure(tf.stop_gradient, gradients, expand_composites=True)
+
+    def _problem_gradients(self, step, params, data, labels):
+        objective = self._problem.objective(params, data, labels)
+        return problem_gradients(self._problem, objective, params, self.inputs.random_key, step)
+
+    def _penalty_value(self, loop):
+        """The penalty at the parameters, on all data; zero where it doesn't count."""
+        penalty, inputs = self._penalty, self.inputs
+        if penalty is None or not getattr(penalty, 'meta_weight', 1.0):
+            return tf.zeros([])
+        return tf.cond(
+            inputs.regularize,
+            lambda: penalty(lambda at: self._problem.objective(at, inputs.data, inputs.labels),
+                            loop.params, loop.step, inputs.random_key),
+            lambda: tf.zeros([]))
 
 
-def _objectives(optimizer, problem, inputs, end):
-    """The objectives before each step, `[steps taken]`."""
-    record = [array.gather(tf.range(end.step)) for array in end.record]
-    if not _objectives_after_loop(optimizer, problem):
-        return record[0]
-    return problem.objectives(record, inputs.data, inputs.labels)
+def _refuse_random(operations):
+    """ValueError where operations of a step would draw other numbers when they run again."""
+    random = [operation.name for operation in operations if operation.op_def.is_stateful
+              and any(word in operation.type for word in ('Random', 'Normal', 'Multinomial'))]
+    if random:
+        raise ValueError('checkpoint_every does not go with a problem that draws random numbers '
+                         'itself (%s).' % random[0])
 
 
 def _attended(layout, params, update):
@@ -290,41 +393,10 @@ def _attended(layout, params, update):
     return [param + step for param, step in zip(params, layout.to_tensors(update.attention))]
 
 
-def _gradients(optimizer, problem, inputs, penalty, step, params):
-    """The gradients of the mini-batch objective of this step."""
-    data, labels = _batch(inputs, step)
-    objective = problem.objective(params, data, labels)
-    gradients = problem_gradients(problem, objective, params, inputs.random_key, step)
-    weight = getattr(penalty, 'inner_weight', 0.0)
-    if weight:
-        # A branch cannot be differentiated twice, so the penalty's gradients are made inside of it.
-        extra = tf.cond(
-            inputs.regularize,
-            lambda: penalty.gradients(lambda at: problem.objective(at, data, labels), params, step,
-                                      inputs.random_key),
-            lambda: [tf.zeros_like(param) for param in params], strict=True)
-        gradients = [tf.convert_to_tensor(gradient) + weight * more
-                     for gradient, more in zip(gradients, extra)]
-    if optimizer.use_second_derivatives:
-        return gradients
-    return tf.nest.map_structure(tf.stop_gradient, gradients, expand_composites=True)
-
-
 def _batch(inputs, step):
     """The examples of one step."""
     return (tf.gather(inputs.data, inputs.batches[step]),
             tf.gather(inputs.labels, inputs.batches[step]))
-
-
-def _penalty(problem, inputs, penalty, loop):
-    """The penalty at the parameters, on all data; zero where it doesn't count."""
-    if penalty is None or not getattr(penalty, 'meta_weight', 1.0):
-        return tf.zeros([])
-    return tf.cond(
-        inputs.regularize,
-        lambda: penalty(lambda at: problem.objective(at, inputs.data, inputs.labels),
-                        loop.params, loop.step, inputs.random_key),
-        lambda: tf.zeros([]))
 
 
 def _distance(steps, teacher_steps):

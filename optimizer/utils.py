@@ -87,7 +87,7 @@ class Layout:
       large: elements from which on a tensor is large.
     """
 
-    def __init__(self, shapes, max_chunk=16384, max_pieces=8, large=4096):
+    def __init__(self, shapes, max_chunk=65536, max_pieces=8, large=4096):
         self.shapes = [tuple(shape) for shape in shapes]
         self.sizes = [int(np.prod(shape, dtype=np.int64)) for shape in self.shapes]
         self.num_tensors = len(self.shapes)

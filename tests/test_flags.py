@@ -183,6 +183,7 @@ CONFLICTS = [
                            '--use_lr_shortcut']),
     ('--cl_steps', ['--if_cl', '--cl_steps=100,100']),
     ('--cl_steps', ['--if_cl', '--cl_steps=100,50']),
+    ('--checkpoint_every', ['--checkpoint_every=4', '--swap_memory']),
 ]
 
 
