@@ -284,9 +284,9 @@ GROUPS = collections.OrderedDict([
               'seconds; steps then take less time. TensorFlow 2 only.'),
         _metarun('ps_hosts', '', 'Parameter servers of a cluster, host:port,host:port,...; empty: '
                  'train on this machine alone. For trusted networks only: whoever reaches a port '
-                 'may run what he likes there.'),
+                 'may run anything there.', TEXT),
         _metarun('worker_hosts', '', 'Workers of the cluster, as --ps_hosts; the first is the '
-                 'chief, which validates and saves.'),
+                 'chief, which validates and saves.', TEXT),
         _metarun('job_name', 'worker', 'What this process is in the cluster: ps or worker.',
                  ('ps', 'worker')),
         _training('task', 0, 'Index of this process in its list of hosts.', NOT_NEGATIVE),
