@@ -127,6 +127,11 @@ def write_csv(path, curves):
 
 
 def write_summary(path, summaries):
+    """Writes the tables of `summary_text`."""
+    run_files.write(path, summary_text(summaries).encode())
+
+
+def summary_text(summaries):
     """A Markdown table for each problem, sorted by final loss."""
     lines = []
     for problem in _in_order(summary.problem for summary in summaries):
@@ -140,7 +145,7 @@ def write_summary(path, summaries):
     lines.append('Final loss: mean over the last %d steps and over the seeds; spread: standard '
                  'deviation over the seeds; area: mean over the steps of the best loss so far. '
                  'Bold: the best learning rate of each optimizer.\n' % FINAL_STEPS)
-    run_files.write(path, ''.join(lines).encode())
+    return ''.join(lines)
 
 
 def _markdown_row(summary):

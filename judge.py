@@ -176,6 +176,18 @@ def write_card(folder, curves, summaries):
     comparison.draw_curves(os.path.join(folder, 'curves.png'), shown, comparison.summarize(shown))
 
 
+def overview(folders, summaries):
+    """A Markdown table of final losses: a row for each problem, a column for each optimizer."""
+    names = [os.path.basename(folder) for folder in folders]
+    lines = [['problem'] + names + ['best hand-tuned rule'], ['---'] * (len(names) + 2)]
+    for problem in collections.OrderedDict.fromkeys(row.problem for row in summaries):
+        final = {row.optimizer: '%.2g' % row.final for row in summaries if row.problem == problem}
+        rival = best_rival(problem, summaries)
+        lines.append([problem] + [final.get(name, '') for name in names]
+                     + ['%.2g (%s)' % (rival.final, comparison.label(rival))])
+    return ''.join('| %s |\n' % ' | '.join(line) for line in lines)
+
+
 def card_text(folder, summaries):
     """The model card: what the optimizer is, and a table of its losses beside the best rival's."""
     name, record = os.path.basename(folder), run_record.read(folder)
@@ -218,7 +230,8 @@ def main(arguments):
     tf.logging.set_verbosity(tf.logging.ERROR)
     curves = judge(folders, chosen, '--kept' in arguments)
     summaries = comparison.summarize(curves)
-    comparison.write_summary(os.path.join(FOLDER, 'results.md'), summaries)
+    with open(os.path.join(FOLDER, 'results.md'), 'w') as handle:
+        handle.write(overview(folders, summaries) + '\n' + comparison.summary_text(summaries))
     for folder in folders:
         write_card(folder, curves, summaries)
 

@@ -52,3 +52,10 @@ def test_speed_table_is_what_was_measured():
     table = report.table(report.read())
     assert table.count('\n') == 2 + len(report._ROWS)
     assert report.place(text, table) == text, 'run: python -m benchmarks.report'
+
+
+def test_table_of_pretrained_optimizers_is_what_was_judged():
+    with open(os.path.join(ROOT, 'pretrained', 'results.md'), encoding='utf-8') as file:
+        table = file.read().split('\n\n')[0]
+    with open(report.README, encoding='utf-8') as file:
+        assert table in file.read(), 'copy it from pretrained/results.md'
