@@ -32,18 +32,7 @@ KEY, TIMEOUT = 5, 20
 ROWS = [(Spec(pg.Quadratic, (size,), {}), None, None) for size in (3, 4)]
 
 
-@pytest.fixture(autouse=True)
-def _as_in_the_scripts():
-    """Resource variables and version-2 control flow."""
-    before = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
-    tf.enable_resource_variables()
-    tf.enable_control_flow_v2()
-    yield
-    if not before[0]:
-        tf.disable_resource_variables()
-    if not before[1]:
-        tf.disable_control_flow_v2()
-
+pytestmark = pytest.mark.usefixtures('mode_of_the_scripts')
 
 # Servers in this process.
 

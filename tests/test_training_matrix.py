@@ -19,19 +19,7 @@ from problems.problem_spec import Spec
 from techniques import curriculum as curricula
 from techniques import imitation, regularization
 
-
-@pytest.fixture(autouse=True)
-def _as_in_the_scripts():
-    """Resource variables and control flow of version 2, as the scripts have them."""
-    before = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
-    tf.enable_resource_variables()
-    tf.enable_control_flow_v2()
-    yield
-    if not before[0]:
-        tf.disable_resource_variables()
-    if not before[1]:
-        tf.disable_control_flow_v2()
-
+pytestmark = pytest.mark.usefixtures('mode_of_the_scripts')
 
 #: Constructor arguments of small optimizers.
 SMALL = {

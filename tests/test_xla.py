@@ -22,18 +22,7 @@ optimizers = pytest.mark.parametrize('name', [
     pytest.param('HierarchicalRNN', marks=pytest.mark.slow), 'TrainableAdam'])
 
 
-@pytest.fixture(autouse=True)
-def _as_in_the_scripts():
-    """Resource variables and control flow of version 2."""
-    before = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
-    tf.enable_resource_variables()
-    tf.enable_control_flow_v2()
-    yield
-    if not before[0]:
-        tf.disable_resource_variables()
-    if not before[1]:
-        tf.disable_control_flow_v2()
-
+pytestmark = pytest.mark.usefixtures('mode_of_the_scripts')
 
 def make(name, xla):
     optimizer = OPTIMIZERS[name](random_seed=1, **SMALL[name])
