@@ -31,7 +31,6 @@ from techniques import curriculum as curricula
 KEY, TIMEOUT = 5, 20
 ROWS = [(Spec(pg.Quadratic, (size,), {}), None, None) for size in (3, 4)]
 
-
 pytestmark = pytest.mark.usefixtures('mode_of_the_scripts')
 
 # Servers in this process.
