@@ -134,7 +134,7 @@ def write_summary(path, summaries):
 def summary_text(summaries):
     """A Markdown table for each problem, sorted by final loss."""
     lines = []
-    for problem in _in_order(summary.problem for summary in summaries):
+    for problem in in_order(summary.problem for summary in summaries):
         lines += ['## %s\n\n' % problem,
                   '| optimizer | final loss | spread | best-so-far area '
                   '| steps to Adam\'s best | ms per step | times Adam\'s | diverged |\n',
@@ -211,7 +211,8 @@ def _sortable(value):
     return value if np.isfinite(value) else np.inf
 
 
-def _in_order(values):
+def in_order(values):
+    """Each of the values once, in the order of their first appearance."""
     return list(collections.OrderedDict.fromkeys(values))
 
 
@@ -230,7 +231,7 @@ def make_figure(curves, summaries):
     """The figure of `draw_curves`: a panel for each problem, mean and band over the seeds."""
     from matplotlib.figure import Figure
 
-    problems = _in_order(summary.problem for summary in summaries)
+    problems = in_order(summary.problem for summary in summaries)
     columns = 1 if len(problems) < 4 else 2
     rows = -(-len(problems) // columns)
     figure = Figure(figsize=(7 * columns, 4.5 * rows), tight_layout=True)

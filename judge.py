@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import comparison
+import run_files
 import run_record
 from optimizer import load
 from problems import datasets, problem_sets
@@ -170,7 +171,7 @@ def write_card(folder, curves, summaries):
         handle.write('\n')
     with open(os.path.join(folder, 'README.md'), 'w') as handle:
         handle.write(card_text(folder, summaries))
-    problems = list(collections.OrderedDict.fromkeys(row['problem'] for row in rows))[:SHORT]
+    problems = comparison.in_order(row['problem'] for row in rows)[:SHORT]
     shown = [curve for curve in curves if curve.problem in problems
              and curve.optimizer in (name,) + RIVALS]
     comparison.draw_curves(os.path.join(folder, 'curves.png'), shown, comparison.summarize(shown))
@@ -180,7 +181,7 @@ def overview(folders, summaries):
     """A Markdown table of final losses: a row for each problem, a column for each optimizer."""
     names = [os.path.basename(folder) for folder in folders]
     lines = [['problem'] + names + ['best hand-tuned rule'], ['---'] * (len(names) + 2)]
-    for problem in collections.OrderedDict.fromkeys(row.problem for row in summaries):
+    for problem in comparison.in_order(row.problem for row in summaries):
         final = {row.optimizer: '%.2g' % row.final for row in summaries if row.problem == problem}
         rival = best_rival(problem, summaries)
         lines.append([problem] + [final.get(name, '') for name in names]
@@ -230,8 +231,8 @@ def main(arguments):
     tf.logging.set_verbosity(tf.logging.ERROR)
     curves = judge(folders, chosen, '--kept' in arguments)
     summaries = comparison.summarize(curves)
-    with open(os.path.join(FOLDER, 'results.md'), 'w') as handle:
-        handle.write(overview(folders, summaries) + '\n' + comparison.summary_text(summaries))
+    results = overview(folders, summaries) + '\n' + comparison.summary_text(summaries)
+    run_files.write(os.path.join(FOLDER, 'results.md'), results.encode())
     for folder in folders:
         write_card(folder, curves, summaries)
 

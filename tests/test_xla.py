@@ -21,8 +21,8 @@ on_tensorflow_1 = pytest.mark.skipif(tf.__version__ >= '2', reason='TensorFlow 1
 optimizers = pytest.mark.parametrize('name', [
     pytest.param('HierarchicalRNN', marks=pytest.mark.slow), 'TrainableAdam'])
 
-
 pytestmark = pytest.mark.usefixtures('mode_of_the_scripts')
+
 
 def make(name, xla):
     optimizer = OPTIMIZERS[name](random_seed=1, **SMALL[name])
