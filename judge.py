@@ -7,7 +7,7 @@ hour; all take hours. Curves are kept in `judged/`, so that what has been run is
 `--kept` leaves the pretrained optimizers out of what they have not run.
 """
 
-import quiet  # noqa: F401  before all else: it silences TensorFlow's import
+from commandline import quiet  # noqa: F401  before all else: it silences TensorFlow's import
 
 # isort: split
 import collections
@@ -19,13 +19,12 @@ import sys
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-import comparison
-import run_files
-import run_record
+from evaluation import comparison
 from optimizer import load
 from problems import datasets, problem_sets
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
+from runs import run_files, run_record
 
 FOLDER, KEPT = 'pretrained', 'judged'
 CHECKPOINT = 'model.ckpt-0.data-00000-of-00001'

@@ -16,15 +16,13 @@ import sys
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-import machines
-import meta_step
-import reporting
-import run_files
-from evaluation import run_wall_clock_test, test_optimizer
-from meta_step import META_OPTIMIZERS, MetaOptimizer
+from evaluation.test_run import run_wall_clock_test, test_optimizer
+from metatraining import meta_step, reporting
+from metatraining.meta_step import META_OPTIMIZERS, MetaOptimizer
+from metatraining.progress import Progress
 from optimizer import unroll
 from problems import datasets
-from progress import Progress
+from runs import machines, run_files
 from techniques import curriculum as curricula
 from techniques import imitation, random_scaling
 

@@ -1,10 +1,10 @@
 """Meta-trains a learned optimizer: `python metarun.py --include_mnist_mlp_problems ...`."""
 
 if __name__ == '__main__':  # before the import of TensorFlow, which takes seconds
-    import endings
+    from commandline import endings
     endings.install('metarun')
 
-import quiet  # noqa: F401  before what imports TensorFlow: it silences that
+from commandline import quiet  # noqa: F401  before what imports TensorFlow: it silences that
 
 # isort: split
 import json
@@ -14,26 +14,23 @@ import zlib
 
 import numpy as np
 
-import cluster
-import flags
-import machines
 import metaopt
-import reporting
-import run_files
-import run_record
-from progress import Progress
+from commandline import builders, flags, script
+from metatraining import reporting
+from metatraining.progress import Progress
+from runs import cluster, machines, run_files, run_record
 
 
 def main(values):
     """Meta-trains as the flags say, on one machine or as part of a cluster."""
-    ours = flags.cluster(values)
+    ours = builders.cluster(values)
     try:
         if ours is None:
             _train(values, machines.OneMachine())
         elif ours.job == 'ps':
             cluster.serve(ours)
         else:
-            flags.chosen_sets(values)
+            builders.chosen_sets(values)
             _train(values, cluster.Worker(ours, _key(values)))
     except cluster.ClusterError as error:
         raise flags.FlagError('--%s' % error) from error
@@ -41,20 +38,20 @@ def main(values):
 
 def _key(values):
     """A whole number that tells runs with other flags apart."""
-    record = flags.as_dict(values, flags.METARUN)
+    record = builders.as_dict(values, flags.METARUN)
     return zlib.crc32(json.dumps(sorted((name, value) for name, value in record.items()
                                         if name not in flags.FREE)).encode())
 
 
 def _train(values, machine):
     """Meta-trains and tells where the result is."""
-    folder = flags.run_folder(values)
+    folder = builders.run_folder(values)
     seed = _seed(values, folder, machine) if machine.is_chief else machine.seed
-    optimizer, settings = flags.optimizer_config(values), _settings(values, seed)
+    optimizer, settings = builders.optimizer_config(values), _settings(values, seed)
     if machine.is_chief:
         _check_state(folder, values, seed)
     np.random.seed(seed)  # for data sets that are drawn
-    rows = flags.problems_and_data(values, flags.METARUN)
+    rows = builders.problems_and_data(values, flags.METARUN)
     if machine.is_chief:
         if values.overwrite:  # first, lest the old state be found beside the new record
             run_files.discard(folder)
@@ -62,7 +59,7 @@ def _train(values, machine):
         _announce(seed, rows, settings['penalty'])
     try:
         result = metaopt.train_optimizer(
-            folder, flags.optimizer_spec(values), rows, values.num_problems,
+            folder, builders.optimizer_spec(values), rows, values.num_problems,
             values.num_meta_iterations, seed=seed, machine=machine,
             reporter=_reporter(values, folder, machine), **settings)
     except metaopt.NothingFiniteError as error:
@@ -82,7 +79,7 @@ def _seed(values, folder, machine):
         return int(np.random.randint(2 ** 31 - 1)) if machine.seed is None else machine.seed
     if record is None:
         return values.seed
-    others = run_record.differences(record['flags'], flags.as_dict(values, flags.METARUN),
+    others = run_record.differences(record['flags'], builders.as_dict(values, flags.METARUN),
                                     flags.FREE)
     if values.seed not in (-1, record['seed']):
         others.append('--seed=%d, now %d' % (record['seed'], values.seed))
@@ -107,8 +104,8 @@ def _check_state(folder, values, seed):
     if values.overwrite:
         return
     try:
-        metaopt.restore(Progress(flags.curriculum(values), seed), folder,
-                        flags.optimizer_spec(values), flags.meta_optimizer(values))
+        metaopt.restore(Progress(builders.curriculum(values), seed), folder,
+                        builders.optimizer_spec(values), builders.meta_optimizer(values))
     except ValueError as error:
         raise flags.FlagError('%s; --overwrite begins anew' % error) from error
 
@@ -124,26 +121,26 @@ def _reporter(values, folder, machine):
 
 def _settings(values, seed):
     """The keyword arguments of `train_optimizer` that the flags give."""
-    num_unrolls, unroll_length = flags.unroll_functions(values)
+    num_unrolls, unroll_length = builders.unroll_functions(values)
     return dict(
         num_unroll_func=num_unrolls, num_partial_unroll_itrs_func=unroll_length,
         learning_rate=values.meta_learning_rate, gradient_clip=values.gradient_clip_level,
         obj_train_max_multiplier=values.objective_training_max_multiplier,
-        curriculum=flags.curriculum(values), imitate=flags.imitate(values),
-        penalty=flags.penalty(values, seed),
+        curriculum=builders.curriculum(values), imitate=builders.imitate(values),
+        penalty=builders.penalty(values, seed),
         evaluation=metaopt.Evaluation(values.evaluation_period, values.evaluation_epochs),
-        meta_optimizer=flags.meta_optimizer(values), reset_rnn_params=values.reset_rnn_params,
+        meta_optimizer=builders.meta_optimizer(values), reset_rnn_params=values.reset_rnn_params,
         normal_initial_params=values.initial_params == 'normal',
         mini_batch_size=values.mini_batch_size, data_freeze=values.data_freeze,
         random_scaling=values.random_scaling,
-        unroll_options=flags.unroll_options(values), xla=flags.xla(values),
+        unroll_options=builders.unroll_options(values), xla=builders.xla(values),
         save_period=values.save_period, keep_checkpoints=values.keep_checkpoints,
         resume=not values.overwrite)
 
 
 def _record(folder, values, seed, rows, optimizer):
     try:
-        run_record.write(folder, flags.METARUN, flags.as_dict(values, flags.METARUN), seed, rows,
+        run_record.write(folder, flags.METARUN, builders.as_dict(values, flags.METARUN), seed, rows,
                          optimizer)
     except OSError as error:
         raise flags.FlagError('--train_dir: cannot write %s: %s' % (
@@ -173,4 +170,4 @@ def _tell(result):
 
 
 if __name__ == '__main__':
-    flags.run_script(flags.METARUN, main)
+    script.run_script(flags.METARUN, main)

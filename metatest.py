@@ -1,20 +1,19 @@
 """Evaluates a learned optimizer and compares it: `python metatest.py --train_dir=... ...`."""
 
 if __name__ == '__main__':  # before the import of TensorFlow, which takes seconds
-    import endings
+    from commandline import endings
     endings.install('metatest')
 
-import quiet  # noqa: F401  before what imports TensorFlow: it silences that
+from commandline import quiet  # noqa: F401  before what imports TensorFlow: it silences that
 
 # isort: split
 import importlib.util
 import os
 
-import comparison
-import flags
-import inspection
-import run_record
+from commandline import builders, flags, script
+from evaluation import comparison, inspection
 from optimizer import build
+from runs import run_record
 
 
 def main(values):
@@ -22,9 +21,9 @@ def main(values):
     _check(values)
     config, make_learned = _learned_optimizer(values)
     entrants = _entrants(values, make_learned)
-    rows = flags.problems_and_data(values, flags.METATEST)
+    rows = builders.problems_and_data(values, flags.METATEST)
     try:
-        run_record.write(values.save_dir, flags.METATEST, flags.as_dict(values, flags.METATEST),
+        run_record.write(values.save_dir, flags.METATEST, builders.as_dict(values, flags.METATEST),
                          values.seeds, rows, config)
     except OSError as error:
         raise flags.FlagError('--save_dir: cannot write %s: %s' % (
@@ -57,9 +56,9 @@ def _learned_optimizer(values):
     Its checkpoint is checked at once. Without `L2o` among the optimizers there is no function.
     """
     if comparison.LEARNED not in values.test_optimizer:
-        return flags.optimizer_config(values), None
-    folder, config = flags.learned(values)
-    checkpoint, xla = flags.checkpoint(values, folder), flags.xla(values)
+        return builders.optimizer_config(values), None
+    folder, config = builders.learned(values)
+    checkpoint, xla = builders.checkpoint(values, folder), builders.xla(values)
 
     def make():
         learned = build(*config)
@@ -67,7 +66,7 @@ def _learned_optimizer(values):
         learned.init_from_checkpoint(checkpoint)
         return learned
 
-    flags.check_checkpoint(make)
+    builders.check_checkpoint(make)
     return config, make
 
 
@@ -118,4 +117,4 @@ def _write_results(folder, curves):
 
 
 if __name__ == '__main__':
-    flags.run_script(flags.METATEST, main)
+    script.run_script(flags.METATEST, main)

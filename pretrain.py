@@ -7,7 +7,7 @@ meta-parameters; and choosing among many states by full-length runs on problems 
 on.
 """
 
-import quiet  # noqa: F401  before all else: it silences TensorFlow's import
+from commandline import quiet  # noqa: F401  before all else: it silences TensorFlow's import
 
 # isort: split
 import collections
@@ -20,10 +20,10 @@ import time
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-import run_record
 from optimizer import OPTIMIZERS, unroll
 from problems import datasets
 from problems import problem_generator as pg
+from runs import run_record
 from techniques.random_scaling import RandomScaling
 
 UNROLL_STEPS = 20

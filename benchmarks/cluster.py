@@ -9,9 +9,8 @@ import sys
 import tempfile
 import time
 
-import cluster
-import launch
 from benchmarks import measuring
+from runs import cluster, launch
 
 WARM_UP, MEASURED = 10, 20  # seconds after the first unroll, and then
 FLAGS = ('--include_mnist_mlp_problems --mnist_source=digits --fix_unroll --fix_unroll_length=20 '
@@ -71,9 +70,9 @@ def _sleep(seconds, launcher):
 
 def main(folder):
     """Trains without a cluster until unrolls have been counted for long enough."""
-    import flags
     import metaopt
     import metarun
+    from commandline import flags, script
     ends = []
 
     class Clock(metaopt._ProblemTraining):
@@ -87,7 +86,7 @@ def main(folder):
 
     metaopt._ProblemTraining = Clock
     sys.argv = ['metarun.py', '--train_dir=' + folder] + FLAGS
-    flags.run_script(flags.METARUN, metarun.main)
+    script.run_script(flags.METARUN, metarun.main)
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@ Prints figures as they are found, at the end the table of README; writes results
 scaling.png. `python -m benchmarks.report` puts that table into README.
 """
 
-import quiet  # noqa: F401  before all else: it silences TensorFlow's import
+from commandline import quiet  # noqa: F401  before all else: it silences TensorFlow's import
 
 # isort: split
 import argparse

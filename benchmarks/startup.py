@@ -48,9 +48,9 @@ def _in_process(changes):
 def main(folder, changes):
     """Runs the command with a clock at the end of its first unroll."""
     start = time.perf_counter()
-    import flags
     import metaopt
     import metarun
+    from commandline import flags, script
     imported, first = time.perf_counter(), []
 
     class Clock(metaopt._ProblemTraining):
@@ -61,7 +61,7 @@ def main(folder, changes):
     metaopt._ProblemTraining = Clock
     sys.argv = ['metarun.py', '--train_dir=' + folder] + list(COMMAND) + list(changes)
     try:
-        flags.run_script(flags.METARUN, metarun.main)
+        script.run_script(flags.METARUN, metarun.main)
     except SystemExit:
         pass
     print('BENCHMARK %.3f %.3f' % (imported - start, first[0] - imported))

@@ -4,8 +4,8 @@ import time
 
 import tensorflow.compat.v1 as tf
 
-import evaluation
 from benchmarks import measuring, models
+from evaluation import test_run
 
 
 class Stepper:
@@ -19,7 +19,7 @@ class Stepper:
     def __init__(self, make_optimizer, problem, dataset, num_steps=100):
         start = time.perf_counter()
         with tf.Graph().as_default() as graph:
-            test = evaluation.TestRun(make_optimizer(), problem, num_steps, dataset,
+            test = test_run.TestRun(make_optimizer(), problem, num_steps, dataset,
                                       models.BATCH_SIZE, seed=0)
         self.build_seconds = time.perf_counter() - start
         self._session = tf.Session(graph=graph)

@@ -10,7 +10,7 @@ import sys
 import keras
 
 from examples.digits import digits
-from keras_optimizer import LearnedOptimizer
+from optimizer.keras import LearnedOptimizer
 
 
 def main(folder, epochs=4):

@@ -142,7 +142,7 @@ class TrainableOptimizer(tf.train.Optimizer):
         """
         if tf.executing_eagerly():
             raise RuntimeError('%s works in graphs. In eager TensorFlow 2 use '
-                               'keras_optimizer.LearnedOptimizer.' % type(self).__name__)
+                               'optimizer.keras.LearnedOptimizer.' % type(self).__name__)
         pairs = [(grad, var) for grad, var in grads_and_vars if grad is not None]
         if not pairs:
             raise ValueError('No gradients provided for any variable.')

@@ -19,13 +19,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import cluster
-import launch
 import metaopt
-import reporting
+from metatraining import reporting
 from optimizer import OPTIMIZERS
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
+from runs import cluster, launch
 from techniques import curriculum as curricula
 
 KEY, TIMEOUT = 5, 20

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import comparison
+from evaluation import comparison
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
 

@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
 
-import flags
 import metaopt
 import optimizer
+from commandline import builders, flags
 from optimizer.trainable_optimizer import CoordinatewiseOptimizer
 from problems import problem_generator as pg
 from problems import problem_sets
@@ -39,15 +39,15 @@ def tilted_bowl_problems():
 def test_an_optimizer_and_a_problem_set_are_a_class_a_function_and_a_row_each(
         monkeypatch, tmp_path):
     monkeypatch.setitem(optimizer.OPTIMIZERS, 'SignDescent', SignDescent)
-    monkeypatch.setitem(flags._OPTIMIZER_ARGUMENTS, 'SignDescent',
+    monkeypatch.setitem(builders._OPTIMIZER_ARGUMENTS, 'SignDescent',
                         lambda values, rates: {'initial_rate': rates[1]})
     monkeypatch.setitem(problem_sets.PROBLEM_SETS, 'tilted_bowl',
                         problem_sets._same(tilted_bowl_problems))
     values = absl_flags.FlagValues()
     flags.define(flags.METARUN, values)
     values(['metarun', '--include_tilted_bowl_problems', '--max_lr=0.02'])
-    rows = flags.problems_and_data(values, flags.METARUN)
-    spec = Spec(SignDescent, (), flags._OPTIMIZER_ARGUMENTS['SignDescent'](values, (1e-6, 2e-2)))
+    rows = builders.problems_and_data(values, flags.METARUN)
+    spec = Spec(SignDescent, (), builders._OPTIMIZER_ARGUMENTS['SignDescent'](values, (1e-6, 2e-2)))
     result = metaopt.train_optimizer(
         str(tmp_path), spec, rows, 1, 2, None, lambda: 5, learning_rate=1e-3, seed=1, out=None,
         curriculum=Curriculum.fixed(10), evaluation=metaopt.Evaluation(1, 1))
@@ -58,7 +58,8 @@ def test_an_optimizer_and_a_problem_set_are_a_class_a_function_and_a_row_each(
 
 
 def test_readme_names_the_places():
-    with open(os.path.join(os.path.dirname(flags.__file__), 'README.md'), encoding='utf-8') as text:
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    with open(os.path.join(root, 'README.md'), encoding='utf-8') as text:
         section = text.read().split('## Add an optimizer, add a problem set')[1].split('\n## ')[0]
     for name in ('CoordinatewiseOptimizer', 'create_meta_parameter', 'initial_rows', 'row_rule',
                  'OPTIMIZERS', '_OPTIMIZER_ARGUMENTS', 'PROBLEM_SETS'):

@@ -15,12 +15,12 @@ import tensorflow.compat.v1 as tf
 
 import metaopt
 import metarun
-import run_files
+from metatraining.progress import Progress
 from optimizer import checkpoints
 from optimizer.trainable_adam import TrainableAdam
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
-from progress import Progress
+from runs import run_files
 from techniques import curriculum as curricula
 from techniques import imitation, regularization
 

@@ -9,10 +9,10 @@ import pytest
 from absl import flags as absl_flags
 from absl import logging  # noqa: F401  defines absl's own flags
 
-import flags
 import metaopt
 import metarun
 import metatest
+from commandline import builders, flags
 from problems import problem_sets
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -148,13 +148,13 @@ def test_lists():
 
 def test_flags_as_a_record():
     values = parse(flags.METARUN, '--include_bowl_problems', '--cl_steps=1,2')
-    record = flags.as_dict(values, flags.METARUN)
+    record = builders.as_dict(values, flags.METARUN)
     assert record['cl_steps'] == [1, 2] and record['include_bowl_problems'] is True
     assert 'save_dir' not in record and 'include_norm_problems' not in record
     again = parse(flags.METARUN, *['--%s=%s' % (name, ','.join(map(str, value))
                                                 if isinstance(value, list) else value)
                                    for name, value in record.items()])
-    assert flags.as_dict(again, flags.METARUN) == record
+    assert builders.as_dict(again, flags.METARUN) == record
 
 
 # Flags that don't go together.
@@ -193,7 +193,7 @@ def fixture_no_work(monkeypatch):
     def fail(*_, **__):
         pytest.fail('work has begun')
     monkeypatch.setattr(metaopt, 'train_optimizer', fail)
-    monkeypatch.setattr(flags, 'problems_and_data', fail)
+    monkeypatch.setattr(builders, 'problems_and_data', fail)
 
 
 @pytest.mark.parametrize('named, arguments', CONFLICTS)
@@ -207,25 +207,25 @@ def test_conflicts(named, arguments, tmp_path, _no_work):
 
 
 def test_a_cluster_from_the_published_flags_and_hosts():
-    found = flags.cluster(parse(
+    found = builders.cluster(parse(
         flags.METARUN, '--ps_hosts=a:1', '--worker_hosts=b:2, c:3', '--ps_tasks=1',
         '--worker_tasks=2', '--task=1', '--cluster_timeout=7'))
     assert found == (['a:1'], ['b:2', 'c:3'], 'worker', 1, 7)
-    assert flags.cluster(parse(flags.METARUN)) is None
-    assert flags.cluster(parse(flags.METARUN, '--ps_hosts=a:1', '--worker_hosts=b:2',
+    assert builders.cluster(parse(flags.METARUN)) is None
+    assert builders.cluster(parse(flags.METARUN, '--ps_hosts=a:1', '--worker_hosts=b:2',
                                '--job_name=ps')).job == 'ps'
 
 
 def test_no_problem_set():
     with pytest.raises(flags.FlagError, match='--include_'):
-        flags.chosen_sets(parse(flags.METARUN))
+        builders.chosen_sets(parse(flags.METARUN))
 
 
 def test_no_checkpoint(tmp_path):
     values = parse(flags.METATEST, '--train_dir=%s' % tmp_path, '--include_bowl_problems')
     with pytest.raises(flags.FlagError, match='^--train_dir: there is no run in'):
         metatest.main(values)
-    os.makedirs(flags.run_folder(values))
+    os.makedirs(builders.run_folder(values))
     with pytest.raises(flags.FlagError, match='^--restore_model_name: .* model.ckpt-0 '):
         metatest.main(values)
 
@@ -247,7 +247,7 @@ class _Watched:
 def test_flags_without_effect_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr(metaopt, 'train_optimizer',
                         lambda *_, **__: metaopt.TrainingResult(1.0, None, 1))
-    monkeypatch.setattr(flags, 'as_dict', lambda *_: {})
+    monkeypatch.setattr(builders, 'as_dict', lambda *_: {})
     read = set()
     for extra in (['--fix_unroll'], ['--if_cl'], ['--if_mt'], ['--reg_optimizer'],
                   ['--optimizer=CoordinatewiseRNN'], ['--optimizer=RNNProp']):

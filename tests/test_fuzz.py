@@ -19,14 +19,13 @@ from absl import flags as absl_flags
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import flags
 import metaopt
 import metarun
 import metatest
-import run_files
-import run_record
+from commandline import builders, flags
 from problems import image_files
 from problems.datasets import DataError, DataSource
+from runs import run_files, run_record
 
 FUZZ = settings(max_examples=60, deadline=None, derandomize=True, database=None,
                 suppress_health_check=list(HealthCheck))
@@ -89,8 +88,8 @@ def fixture_stubs(monkeypatch):
     """What comes after the settings are made ends the script."""
     monkeypatch.setattr(metaopt, 'train_optimizer', accept)
     monkeypatch.setattr(run_record, 'write', accept)
-    monkeypatch.setattr(flags, 'problems_and_data', lambda values, script:
-                        flags.chosen_sets(values) and [])
+    monkeypatch.setattr(builders, 'problems_and_data', lambda values, script:
+                        builders.chosen_sets(values) and [])
 
 
 @pytest.mark.parametrize('script', sorted(SCRIPTS))

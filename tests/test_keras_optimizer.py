@@ -131,7 +131,7 @@ def find_errors(keras, make, folders, scratch):
 def main(scratch, folders):
     import keras
 
-    from keras_optimizer import LearnedOptimizer
+    from optimizer.keras import LearnedOptimizer
     findings = {name[len('find_'):]: find(keras, LearnedOptimizer, folders, scratch)
                 for name, find in globals().items() if name.startswith('find_')}
     with open(os.path.join(scratch, 'findings.json'), 'w') as file:
@@ -218,7 +218,7 @@ def test_errors(findings):
     absent, nothing, eager = findings['errors']
     assert 'no folder' in absent
     assert 'needs the folder of a run' in nothing
-    assert 'keras_optimizer.LearnedOptimizer' in eager
+    assert 'optimizer.keras.LearnedOptimizer' in eager
 
 
 if __name__ == '__main__':

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import comparison
 import judge
 import pretrain
+from evaluation import comparison
 from optimizer import load
 
 ROOT = os.path.dirname(os.path.abspath(pretrain.__file__))

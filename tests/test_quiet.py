@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-import quiet
+from commandline import quiet
 
 
 def test_noise_is_held_back(capfd):

@@ -15,11 +15,11 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import metaopt
-import reporting
+from metatraining import reporting
+from metatraining.progress import Progress
 from optimizer import OPTIMIZERS
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
-from progress import Progress
 from techniques import curriculum as curricula
 from techniques import imitation, regularization
 

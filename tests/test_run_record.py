@@ -5,8 +5,8 @@ import json
 import pytest
 import tensorflow.compat.v1 as tf
 
-import run_record
 from problems import datasets
+from runs import run_record
 
 ROWS = [(None, None, None), (None, datasets.random(2, 10, random_seed=1), 5)]
 

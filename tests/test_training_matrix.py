@@ -8,10 +8,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
 
-import flags
 import metaopt
 import metarun
-import reporting
+from commandline import flags
+from metatraining import reporting
 from optimizer import OPTIMIZERS
 from problems import datasets, problem_sets
 from problems import problem_generator as pg

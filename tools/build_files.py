@@ -9,7 +9,8 @@ import os
 import re
 import sys
 
-ROOMS = ('', 'optimizer', 'problems', 'techniques', 'examples', 'benchmarks', 'tests')
+ROOMS = ('', 'commandline', 'evaluation', 'metatraining', 'optimizer', 'problems', 'runs',
+         'techniques', 'examples', 'benchmarks', 'tests')
 RUNNER = 'tests/run_pytest.py'
 RULES = ('py_library', 'py_binary', 'py_test')
 

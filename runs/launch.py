@@ -1,8 +1,8 @@
-"""Meta-trains with several processes on this machine: `python launch.py --workers 2 -- <flags>`.
+"""Meta-trains with several processes: `python -m runs.launch --workers 2 -- <flags>`.
 
-Starts parameter servers and workers of metarun.py, which get the flags behind `--`, on free ports
-of the loopback interface; starts again what crashes; ends the parameter servers when the run is
-over.
+Starts parameter servers and workers of metarun.py on free ports of the loopback interface, hands
+them the flags behind `--`, starts again what crashes, and ends the parameter servers when the run
+is over.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'metarun.py')
+SCRIPT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'metarun.py')
 PERIOD = 0.2  # seconds from one look at the processes to the next
 GRACE = 60  # seconds for workers to notice the end of the run
 WRONG_FLAGS = 2  # exit status of a process for which another start is of no use

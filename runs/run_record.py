@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-import run_files
+from runs import run_files
 
 FILE_NAME = 'run.json'
 

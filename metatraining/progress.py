@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-import run_files
+from runs import run_files
 
 _COUNTERS = ('problem', 'iteration', 'meta_iterations', 'unrolls', 'nonfinite_unrolls',
              'nonfinite_streak')

@@ -9,7 +9,7 @@ import collections
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-import evaluation
+from evaluation import test_run
 from problems.datasets import EMPTY_DATASET
 
 #: One run, step by step. `losses [n]`; for each tensor of the model: norms of gradient and update,
@@ -33,7 +33,7 @@ def inspect(make_optimizer, row, seed, num_steps):
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(seed)
         problem, optimizer = spec.build(), make_optimizer()
-        run = evaluation.TestRun(optimizer, problem, num_steps, dataset or EMPTY_DATASET,
+        run = test_run.TestRun(optimizer, problem, num_steps, dataset or EMPTY_DATASET,
                                  batch_size, seed)
         rates = getattr(optimizer, 'log_learning_rates', lambda variables: None)(run.parameters)
         with tf.Session(graph=graph) as session:

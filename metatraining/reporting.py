@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 import tqdm
 
-import run_files
+from runs import run_files
 
 LINE_PERIOD = 60  # seconds between lines of progress
 REFRESH_PERIOD = 0.5  # seconds between changes of the bar

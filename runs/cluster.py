@@ -20,7 +20,7 @@ import time
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-import machines
+from runs import machines
 
 LOST = 75  # exit status of a process that lost a parameter server: start it again
 PERIOD = 0.5  # seconds from one look at the parameter servers to the next

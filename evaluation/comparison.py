@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import metaopt
-import run_files
 from problems.datasets import EMPTY_DATASET
+from runs import run_files
 
 LEARNED = 'L2o'
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
