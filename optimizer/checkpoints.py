@@ -30,12 +30,18 @@ def checkpoint_in(path):
 
 
 def latest_checkpoint(folder):
-    """The checkpoint that a folder's file `checkpoint` names, or None."""
+    """The checkpoint that a folder's file `checkpoint` names, or None.
+
+    `tf.train.latest_checkpoint` takes brackets and backslashes in names of folders for patterns.
+    """
     try:
-        return tf.train.latest_checkpoint(folder)
+        state = tf.train.get_checkpoint_state(folder)
     except Exception as error:  # whatever comes of a damaged file
         raise ValueError('%s is damaged: %s' % (
             os.path.join(folder, 'checkpoint'), error)) from error
+    if not state or not tf.gfile.Exists(state.model_checkpoint_path + '.index'):
+        return None
+    return state.model_checkpoint_path
 
 
 def read_checkpoint(path):
@@ -49,27 +55,31 @@ def read_checkpoint(path):
         name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()})
 
 
-def check_checkpoint(path, variables):
-    """Checks that a checkpoint holds these float32 variables whole.
+def read_variables(path, variables):
+    """The values of these float32 variables.
 
     Args:
-      path: of the checkpoint.
+      path: as for `checkpoint_in`.
       variables: dict from names to variables.
+
+    Returns:
+      dict from names to arrays.
 
     Raises:
       ValueError: there is no readable checkpoint, or variables are missing from it or have other
         shapes or types there (the message lists them).
     """
-    found = _reading(path, lambda reader: reader.get_variable_to_shape_map())
+    path = checkpoint_in(path)
+    shapes = _reading(path, lambda reader: reader.get_variable_to_shape_map())
     types = _reading(path, lambda reader: reader.get_variable_to_dtype_map())
-    wrong = ['%s %s (%s)' % (name, variable.shape.as_list(), _in_words(found, types, name))
+    wrong = ['%s %s (%s)' % (name, variable.shape.as_list(), _in_words(shapes, types, name))
              for name, variable in variables.items()
-             if found.get(name) != variable.shape.as_list()
+             if shapes.get(name) != variable.shape.as_list()
              or types[name] != variable.dtype.base_dtype]
     if wrong:
         raise ValueError('The checkpoint %s does not hold the meta-parameters. Expected (found): '
                          '%s.' % (path, ', '.join(wrong)))
-    _reading(path, lambda reader: [reader.get_tensor(name) for name in variables])
+    return _reading(path, lambda reader: {name: reader.get_tensor(name) for name in variables})
 
 
 def _in_words(shapes, types, name):
