@@ -5,8 +5,13 @@ index's last bytes say that the blocks are: some versions abort the process on s
 """
 
 import os
+import shutil
+import tempfile
 
 import tensorflow.compat.v1 as tf
+
+#: TensorFlow's readers take a checkpoint's path for a pattern in which these are special.
+_SPECIAL = '*?[\\'
 
 #: The checkpoint of a run's best meta-parameters.
 BEST_CHECKPOINT = 'model.ckpt-0'
@@ -92,10 +97,27 @@ def _reading(path, read):
     """What `read(reader)` gives."""
     try:
         _check_index(path + '.index')
+        if any(character in path for character in _SPECIAL):
+            return _reading_a_copy(path, read)
         return read(tf.train.load_checkpoint(path))
     except Exception as error:  # the versions of TensorFlow raise many kinds
         reason = (str(error) or type(error).__name__).split('\n')[0]
         raise ValueError('No readable checkpoint at %s: %s' % (path, reason)) from error
+
+
+def _reading_a_copy(path, read):
+    """What `read(reader)` gives for a copy of the checkpoint under a plain name."""
+    folder, name = os.path.split(path)
+    scratch = tempfile.mkdtemp()
+    try:
+        for file in tf.gfile.ListDirectory(folder):
+            if file == name + '.index' or file.startswith(name + '.data-'):
+                with tf.gfile.GFile(os.path.join(folder, file), 'rb') as source:
+                    with open(os.path.join(scratch, 'copy' + file[len(name):]), 'wb') as target:
+                        target.write(source.read())
+        return read(tf.train.load_checkpoint(os.path.join(scratch, 'copy')))
+    finally:
+        shutil.rmtree(scratch)
 
 
 def _check_index(path):
