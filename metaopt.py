@@ -82,7 +82,8 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
       logdir: folder for checkpoints; created if need be. The meta-parameters of the best validation
         are saved there as `model.ckpt-0`.
       optimizer_spec: has `build()`, which returns a `TrainableOptimizer`.
-      problems_and_data: list of (problem spec, dataset or None, batch size or None).
+      problems_and_data: list of (problem spec, dataset or None, batch size or None), or of
+        `problems.problem_spec.Row`.
       num_problems: how many problems are drawn, one after another.
       num_meta_iterations: episodes on each problem.
       num_unroll_func: called for each episode, returns its number of unrolls; None: as many as the
@@ -154,7 +155,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
     reporter.begin(progress, num_problems * num_meta_iterations if machine.is_chief else None)
     try:
         while progress.problem < num_problems and not progress.complete:
-            spec, dataset, batch_size = problems_and_data[draws[progress.problem]]
+            spec, dataset, batch_size = problems_and_data[draws[progress.problem]][:3]
             kind = _ProblemTraining if machine.is_chief else _ProblemHelp
             training = kind(settings, progress, reporter, machine, spec,
                             dataset or datasets.EMPTY_DATASET, batch_size)

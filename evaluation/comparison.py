@@ -84,7 +84,7 @@ def run(entrant, name, row, seed, num_steps):
       seed: of initial values and batches: the same for every entrant.
       num_steps: how many.
     """
-    spec, dataset, batch_size = row
+    spec, dataset, batch_size = row[:3]
     with tf.Graph().as_default():
         tf.set_random_seed(seed)
         optimizer = entrant.make()

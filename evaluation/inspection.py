@@ -29,7 +29,7 @@ def inspect(make_optimizer, row, seed, num_steps):
       seed: of initial values and batches.
       num_steps: how many.
     """
-    spec, dataset, batch_size = row
+    spec, dataset, batch_size = row[:3]
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(seed)
         problem, optimizer = spec.build(), make_optimizer()

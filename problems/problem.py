@@ -100,6 +100,10 @@ class Problem:
         """The key of draw number `index` of an evaluation of the gradients, or None."""
         return None if self._noise_key is None else self._noise_key + [index, 0]
 
+    def accuracy(self, parameters, data, labels):
+        """Returns the fraction of a batch that is classified right; None without classes."""
+        del parameters, data, labels
+
     def _objective(self, parameters, data, labels):
         raise NotImplementedError(f'{type(self).__name__} has no objective')
 

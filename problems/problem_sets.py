@@ -1,7 +1,7 @@
 """The named sets of problems.
 
-Every set is a function that returns a list of `Row(spec, dataset, batch_size)`; dataset and batch
-size are None where the problem takes no data. `PROBLEM_SETS` says which sets belong to each
+Every set is a function that returns a list of `problem_spec.Row`: problem, data, batch size, and
+for tests held-out examples and a name. `PROBLEM_SETS` says which sets belong to each
 `include_<name>_problems` flag. To add a set, write its function and add a row to the table.
 
 Source: "Learned Optimizers that Scale and Generalize" (arXiv 1703.04813), section 4.1 and
@@ -17,9 +17,7 @@ import tensorflow.compat.v1 as tf
 from problems import datasets
 from problems import problem_generator as pg
 from problems.model_adapter import ModelAdapter
-from problems.problem_spec import Spec
-
-Row = collections.namedtuple('Row', 'spec dataset batch_size')
+from problems.problem_spec import Row, Spec
 
 
 def _spec(problem, *args, **kwargs):

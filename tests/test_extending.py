@@ -12,7 +12,7 @@ from commandline import builders, flags
 from optimizer.trainable_optimizer import CoordinatewiseOptimizer
 from problems import problem_generator as pg
 from problems import problem_sets
-from problems.problem_spec import Spec
+from problems.problem_spec import Row, Spec
 from techniques.curriculum import Curriculum
 
 
@@ -33,7 +33,7 @@ class SignDescent(CoordinatewiseOptimizer):
 
 def tilted_bowl_problems():
     """A bowl, tilted."""
-    return [problem_sets.Row(Spec(pg.Bowl, (2.0,), {'angle': 0.3}), None, None)]
+    return [Row(Spec(pg.Bowl, (2.0,), {'angle': 0.3}), None, None)]
 
 
 def test_an_optimizer_and_a_problem_set_are_a_class_a_function_and_a_row_each(

@@ -9,8 +9,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from problems import datasets, problem_sets
+from problems import problem_generator as pg
 from problems.datasets import DataSource
-from problems.problem_spec import Spec
+from problems.problem_spec import Row, Spec
 
 REFERENCE = os.path.join(os.path.dirname(__file__), '..', '..', 'shared', 'reference')
 DIGITS = DataSource('digits')
@@ -177,3 +178,11 @@ def test_rosenbrock_adapter_runs():
         worker = row.spec.build()
         objective = worker.objective([tf.constant([1.0]), tf.constant([1.0])])
         assert 'worker' in objective.op.inputs[0].device
+
+
+def test_a_row_is_made_of_a_published_row_or_of_another_row():
+    spec = Spec(pg.Quadratic, (2,), {})
+    assert Row(*(spec, None, None)) == Row(spec) == Row(*Row(spec))
+    held_out = datasets.random_mlp(2, 3, 0)
+    row = Row(spec, None, 5, held_out, 'small', 100)
+    assert row[:3] == (spec, None, 5) and row.held_out is held_out

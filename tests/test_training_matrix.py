@@ -15,7 +15,7 @@ from metatraining import reporting
 from optimizer import OPTIMIZERS
 from problems import datasets, problem_sets
 from problems import problem_generator as pg
-from problems.problem_spec import Spec
+from problems.problem_spec import Row, Spec
 from techniques import curriculum as curricula
 from techniques import imitation, regularization
 
@@ -34,8 +34,8 @@ SMALL = {
     'TrainableAdam': dict(learning_rate=1e-2),
 }
 
-QUADRATIC = problem_sets.Row(Spec(pg.Quadratic, (4,), {}), None, None)
-PERCEPTRON = problem_sets.Row(
+QUADRATIC = Row(Spec(pg.Quadratic, (4,), {}), None, None)
+PERCEPTRON = Row(
     Spec(pg.FullyConnected, (3, 2), {'hidden_sizes': (3,)}), datasets.random_mlp(3, 20, 0), 5)
 
 
