@@ -4,15 +4,12 @@ import os
 
 import tensorflow.compat.v1 as tf
 
-import metaopt
 from commandline.flags import FLAGS, METARUN, FlagError, include
+from metatraining import store
 from optimizer import OPTIMIZERS, RUN_FILE, checkpoints, describe
 from problems import problem_sets
 from problems.datasets import DataSource
 from problems.problem_spec import Spec
-from runs import cluster as clusters
-from techniques import curriculum as curricula
-from techniques import imitation, regularization
 
 
 def run_folder(values):
@@ -109,111 +106,11 @@ def problems_and_data(values, script):
     return rows
 
 
-def curriculum(values):
-    """The `Curriculum`; without `--if_cl` one stage of fixed length."""
-    if not values.if_cl:
-        return curricula.Curriculum.fixed(values.fix_num_steps, values.fix_num_steps_eval)
-    try:
-        return curricula.Curriculum(values.cl_steps, values.cl_patience)
-    except ValueError as error:
-        raise FlagError('--cl_steps: %s' % error) from error
-
-
-def unroll_functions(values):
-    """The functions that draw the number of unrolls (None: by the curriculum) and their lengths.
-
-    They draw from numpy's global generator, which `metaopt` seeds for every meta-iteration.
-    """
-    if values.fix_unroll:
-        length = values.fix_unroll_length
-        return None, lambda: length
-
-    def draw(scale, least):
-        return lambda: metaopt.sample_numiter(scale, least)
-
-    lengths = draw(values.num_partial_unroll_itr_scale, values.min_num_itr_partial_unroll)
-    if values.if_cl:
-        return None, lengths
-    return draw(values.num_unroll_scale, values.min_num_unrolls), lengths
-
-
-def imitate(values):
-    """The `Imitation`, or None."""
-    if not values.if_mt:
-        return None
-    teacher = imitation.make_teacher(values.mt_teacher, values.mt_learning_rate)
-    return metaopt.Imitation(teacher, values.mt_ratio, values.mt_k)
-
-
-def penalty(values, seed=None):
-    """The `Penalty`, or None where neither the optimizer nor the optimizee has one."""
-    if not (values.reg_optimizer or values.reg_optimizee):
-        return None
-    return regularization.Penalty(
-        values.reg_option, values.hessian_itrs, seed, alpha=values.alpha, beta=values.beta,
-        on_optimizer=values.reg_optimizer, on_optimizee=values.reg_optimizee,
-        time=values.regularize_time, scale=values.reg_scale)
-
-
-def unroll_options(values):
-    """The options of `optimizer.unroll.build_unroll` that save memory."""
-    if values.checkpoint_every and values.swap_memory:
-        raise FlagError('--checkpoint_every and --swap_memory do not go together')
-    return {'checkpoint_every': values.checkpoint_every, 'swap_memory': values.swap_memory}
-
-
 def xla(values):
     """Whether XLA shall compile update rules."""
     if values.xla and tf.__version__.startswith('1.'):
         raise FlagError('--xla needs TensorFlow 2, this is %s' % tf.__version__)
     return values.xla
-
-
-def meta_optimizer(values):
-    """The `MetaOptimizer`."""
-    return metaopt.MetaOptimizer(values.meta_optimizer, values.rms_decay, values.rms_epsilon,
-                                 values.l2_reg, values.l2_reg_scale, values.nan_l2_reg,
-                                 values.meta_learning_rate_decay,
-                                 values.meta_learning_rate_decay_steps)
-
-
-def cluster(values):
-    """The `Cluster` that this process is part of; None: it trains alone."""
-    hosts = {job: _addresses(values, job + '_hosts') for job in ('ps', 'worker')}
-    found = clusters.Cluster(hosts['ps'], hosts['worker'], values.job_name, values.task,
-                             values.cluster_timeout)
-    if not any(hosts.values()):
-        _check_alone(values)
-        return None
-    for job, count, default in (('ps', values.ps_tasks, 0), ('worker', values.worker_tasks, 1)):
-        if not hosts[job]:
-            raise FlagError('--%s_hosts: a cluster needs at least one' % job)
-        if count not in (default, len(hosts[job])):
-            raise FlagError('--%s_tasks=%d, but --%s_hosts names %d'
-                            % (job, count, job, len(hosts[job])))
-    if values.task >= len(hosts[values.job_name]):
-        raise FlagError('--task=%d, but --%s_hosts names %d: count from 0'
-                        % (values.task, values.job_name, len(hosts[values.job_name])))
-    return found
-
-
-def _addresses(values, name):
-    """The list of `host:port` in a flag."""
-    addresses = [word.strip() for word in getattr(values, name).split(',') if word.strip()]
-    for address in addresses:
-        host, _, port = address.rpartition(':')
-        if not host or not port.isdigit() or not 0 < int(port) < 2 ** 16:
-            raise FlagError('--%s: %r is not host:port' % (name, address))
-    return addresses
-
-
-def _check_alone(values):
-    """Flags of a cluster mean nothing without its hosts."""
-    for flag, without in (('ps_tasks', 0), ('worker_tasks', 1), ('task', 0),
-                          ('job_name', 'worker')):
-        if getattr(values, flag) != without:
-            raise FlagError('--%s=%s needs --ps_hosts and --worker_hosts, which name host:port of '
-                            'every process' % (flag, getattr(values, flag)))
 
 
 def learned(values):
@@ -243,7 +140,7 @@ def checkpoint(values, folder):
     Raises:
       FlagError: there is none, or none of that name.
     """
-    names = [values.restore_model_name or metaopt.BEST_CHECKPOINT]
+    names = [values.restore_model_name or store.BEST_CHECKPOINT]
     if not values.restore_model_name:
         try:
             names.append(os.path.basename(checkpoints.latest_checkpoint(folder) or ''))

@@ -12,8 +12,8 @@ import unicodedata
 import numpy as np
 from absl import flags as absl_flags
 
-import metaopt
 from evaluation import comparison
+from metatraining import meta_step
 from optimizer import OPTIMIZERS, rnn_cells
 from problems import problem_sets
 from techniques import curriculum as curricula
@@ -181,7 +181,7 @@ GROUPS = collections.OrderedDict([
         _training('num_partial_unroll_itr_scale', 20, 'How many more are expected.', POSITIVE, 50),
         _training('reset_rnn_params', True, 'Begin every episode with fresh optimizer state.'),
         _metarun('meta_optimizer', 'rmsprop', 'Optimizer of the meta-parameters.',
-                 tuple(metaopt.META_OPTIMIZERS)),
+                 tuple(meta_step.META_OPTIMIZERS)),
         _training('meta_learning_rate', 1e-6, 'Its learning rate.', POSITIVE),
         _metarun('meta_learning_rate_decay', 1.0, 'The factor by which its learning rate falls, '
                  'exponentially, in --meta_learning_rate_decay_steps; 1: not at all.', UP_TO_ONE),

@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 import metaopt
 import metarun
+from metatraining import config
 from metatraining.progress import Progress
 from optimizer import checkpoints
 from optimizer.trainable_adam import TrainableAdam
@@ -22,7 +23,7 @@ from problems import problem_generator as pg
 from problems.problem_spec import Spec
 from runs import run_files
 from techniques import curriculum as curricula
-from techniques import imitation, regularization
+from techniques import regularization
 
 NUM_META_ITERATIONS = 24
 COMMAND = (
@@ -203,9 +204,9 @@ def train(folder, problem, **kwargs):
         num_problems=1, num_meta_iterations=4, num_unroll_func=lambda: 2,
         num_partial_unroll_itrs_func=lambda: 3, seed=7, out=None,
         curriculum=curricula.Curriculum.fixed(6), learning_rate=1e-2,
-        evaluation=metaopt.Evaluation(1, 1))
+        validation=metaopt.Validation(1, 1))
     return metaopt.train_optimizer(str(folder), OPTIMIZER, [(problem, None, None)],
-                                   **dict(options, **kwargs))
+                                   **config.gathered(**dict(options, **kwargs)))
 
 
 @pytest.mark.usefixtures('mode_of_the_scripts')
@@ -213,8 +214,8 @@ def train(folder, problem, **kwargs):
     Spec(pg.Quadratic, (3,), {'noise_stdev': 1.0}),
     Spec(pg.SparseProblem, (Spec(pg.Quadratic, (3,), {}),), {'zero_probability': 0.5})])
 @pytest.mark.parametrize('options', [
-    {}, {'reset_rnn_params': False},
-    {'imitate': metaopt.Imitation(imitation.make_teacher('sgd', 1e-3), 0.5, 2)}])
+    {}, {'reset_state': False},
+    {'imitation': metaopt.Imitation('sgd', 0.5, 2, 1e-3)}])
 def test_noise_and_carried_state_go_on_exactly(problem, options, tmp_path, monkeypatch):
     train(tmp_path / 'whole', problem, **options)
     save, count = Progress.save, [0]
@@ -268,7 +269,7 @@ def test_what_is_not_finite_never_reaches_the_meta_parameters(
         metaopt.train_optimizer(
             str(tmp_path), spec, [(Spec(Strange, (STRANGE[name],), {}), None, None)], 1, 3,
             lambda: 2, lambda: 3, seed=7, out=None, learning_rate=1e-2, gradient_clip=1e4,
-            curriculum=curricula.Curriculum.fixed(6), evaluation=metaopt.Evaluation(1, 1),
+            curriculum=curricula.Curriculum.fixed(6), validation=metaopt.Validation(1, 1),
             meta_optimizer=metaopt.MetaOptimizer(meta_optimizer))
     except metaopt.NothingFiniteError:
         pass
@@ -314,7 +315,7 @@ def test_carried_state_that_is_not_finite_is_left(tmp_path, monkeypatch):
     starts = iter([1.0, 1e30] + 3 * [1.0])  # the first for the validation
     monkeypatch.setattr(metaopt._ProblemTraining, '_initial_params',
                         lambda self: [np.full([3, 1], next(starts), 'float32')])
-    result = train(tmp_path, Spec(pg.Quadratic, (3,), {}), reset_rnn_params=False)
+    result = train(tmp_path, Spec(pg.Quadratic, (3,), {}), reset_state=False)
     assert (result.nonfinite_unrolls, result.unrolls) == (2, 8)
 
 

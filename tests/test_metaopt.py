@@ -9,13 +9,13 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import metaopt
+from metatraining import config
 from optimizer import OPTIMIZERS
 from optimizer.trainable_adam import TrainableAdam
 from problems import datasets
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
 from techniques import curriculum as curricula
-from techniques import imitation
 
 OPTIMIZER = Spec(TrainableAdam, (1e-2,), {})
 ROWS = [(Spec(pg.Quadratic, (size,), {}), None, None) for size in (3, 4)]
@@ -26,9 +26,9 @@ def train(folder, num_meta_iterations=4, **kwargs):
         num_problems=2, num_meta_iterations=num_meta_iterations, num_unroll_func=None,
         num_partial_unroll_itrs_func=lambda: np.random.randint(2, 5), learning_rate=1e-2,
         curriculum=curricula.Curriculum((8, 12), patience=2), seed=7, out=None,
-        imitate=metaopt.Imitation(imitation.make_teacher('adam'), 0.3, 1),
-        evaluation=metaopt.Evaluation(1, 2), meta_optimizer=metaopt.MetaOptimizer('adam'))
-    return metaopt.train_optimizer(str(folder), OPTIMIZER, ROWS, **dict(options, **kwargs))
+        imitation=metaopt.Imitation('adam', 0.3),
+        validation=metaopt.Validation(1, 2), meta_optimizer=metaopt.MetaOptimizer('adam'))
+    return metaopt.train_optimizer(str(folder), OPTIMIZER, ROWS, **config.gathered(**dict(options, **kwargs)))
 
 
 def saved_state(folder):
@@ -124,7 +124,7 @@ def test_saved_facts_are_strict_json(tmp_path):
 
 def test_random_scaling_trains_in_other_coordinates(tmp_path):
     ends = [train(tmp_path / str(scaling), num_meta_iterations=1, num_problems=1,
-                  random_scaling=scaling) for scaling in (False, True)]
+                  scaling_ranges=(3.0,) if scaling else ()) for scaling in (False, True)]
     assert np.isfinite(ends[1].best_cost)
     plain, scaled = (saved_state(tmp_path / str(scaling)) for scaling in (False, True))
     name = 'values/LOL/log_learning_rate'
@@ -206,7 +206,7 @@ def test_sample_numiter_is_exponential_above_its_minimum():
 def test_the_meta_learning_rate_falls(tmp_path):
     """Adam's first step is as long as the learning rate; with this decay the others are nothing."""
     def distance(name, meta_optimizer):
-        train(tmp_path / name, num_problems=1, meta_optimizer=meta_optimizer, imitate=None)
+        train(tmp_path / name, num_problems=1, meta_optimizer=meta_optimizer, imitation=None)
         state = saved_state(tmp_path / name)
         return abs(state['values/LOL/log_learning_rate'] - np.log(1e-2))
 
