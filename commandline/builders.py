@@ -1,10 +1,11 @@
 """What is made from the flags: optimizers, problems, the configuration of a run."""
 
+import inspect
 import os
 
 import tensorflow.compat.v1 as tf
 
-from commandline.flags import FLAGS, METARUN, FlagError, include
+from commandline.flags import FLAGS, METARUN, FlagError, include, include_in_validation
 from metatraining import store
 from optimizer import OPTIMIZERS, RUN_FILE, checkpoints, describe
 from problems import problem_sets
@@ -18,66 +19,80 @@ def run_folder(values):
         values.optimizer, values.cell_cls, values.cell_size, values.num_cells))
 
 
+#: Where an argument of an optimizer's constructor does not come from the flag of its own name: the
+#: flag that gives it, or a function of the flags' values. The row None is for all optimizers.
+ALIASES = {
+    None: {
+        'obj_train_max_multiplier': 'objective_training_max_multiplier',
+        'init_lr_range': lambda values: (values.min_lr, values.max_lr),
+    },
+    'HierarchicalRNN': {
+        'level_sizes': 'hrnn_level_sizes',
+        'rnn_readout_scale': 'hrnn_rnn_readout_scale',
+        'affine_scale': 'hrnn_affine_scale',
+        'default_decay_var_init': 'hrnn_default_decay_var_init',
+    },
+    'CoordinatewiseRNN': {
+        'cell_sizes': lambda values: [values.cell_size] * values.num_cells,
+        'rnn_readout_scale': 'crnn_rnn_readout_scale',
+        'default_decay_var_init': 'crnn_default_decay_var_init',
+    },
+    'RNNProp': {'units': 'cell_size'},
+    'L2ODM': {'units': 'cell_size'},
+    'GlobalLearningRate': {'initial_rate': 'max_lr'},
+    'LearningRateSchedule': {'initial_rate': 'max_lr'},
+    'TrainableAdam': {'learning_rate': 'max_lr'},
+}
+
+
 def optimizer_config(values):
-    """(name, constructor arguments) of the learned optimizer: what `run.json` records."""
-    rates = (values.min_lr, values.max_lr)
-    if rates[0] > rates[1]:
-        raise FlagError('--min_lr=%g must not exceed --max_lr=%g' % rates)
-    shared = {name: getattr(values, name) for name in (
-        'use_log_objective', 'use_second_derivatives', 'use_numerator_epsilon')}
-    shared['obj_train_max_multiplier'] = values.objective_training_max_multiplier
-    return values.optimizer, dict(shared, **_OPTIMIZER_ARGUMENTS[values.optimizer](values, rates))
+    """(name, constructor arguments) of the learned optimizer: what `run.json` records.
+
+    Every argument of the constructor that has a flag, by its name or by `ALIASES`, gets its value.
+
+    Raises:
+      FlagError: flags that the optimizer cannot follow.
+    """
+    _check_optimizer(values)
+    name, script_flags = values.optimizer, {flag.name for flag in FLAGS}
+    aliases = dict(ALIASES[None], **ALIASES.get(name, {}))
+    arguments = {}
+    for argument in constructor_arguments(OPTIMIZERS[name]):
+        origin = aliases.get(argument, argument)
+        if callable(origin):
+            arguments[argument] = origin(values)
+        elif origin in script_flags:
+            arguments[argument] = getattr(values, origin)
+    return name, arguments
 
 
-def _hierarchical_rnn_arguments(values, rates):
-    names = ('learnable_decay dynamic_output_scale use_attention num_gradient_scales '
-             'zero_init_lr_weights use_log_means_squared use_relative_lr use_extreme_indicator '
-             'max_log_lr use_problem_lr_mean use_gradient_shortcut use_lr_shortcut '
-             'use_grad_products use_multiple_scale_decays learnable_inp_decay learnable_rnn_init '
-             'scale_decay_bias_init learning_rate_momentum_logit_init biasgrucell_scale '
-             'biasgrucell_gate_bias_init').split()
+def constructor_arguments(cls):
+    """Names of what a constructor takes, and of what it hands on to its bases as `**kwargs`."""
+    names = []
+    for base in cls.__mro__:
+        if '__init__' not in vars(base):
+            continue
+        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+        names += [each.name for each in parameters if each.kind != each.VAR_KEYWORD]
+        if all(each.kind != each.VAR_KEYWORD for each in parameters):
+            break
+    return names
+
+
+def _check_optimizer(values):
+    """Says which flags the optimizer cannot follow, by their names."""
+    if values.min_lr > values.max_lr:
+        raise FlagError('--min_lr=%g must not exceed --max_lr=%g' % (values.min_lr, values.max_lr))
+    if values.optimizer != 'HierarchicalRNN':
+        if values.use_attention:
+            raise FlagError('--use_attention: only HierarchicalRNN has attention')
+        return
     if len(values.hrnn_level_sizes) > 3:
         raise FlagError('--hrnn_level_sizes takes one to three numbers, not %d'
                         % len(values.hrnn_level_sizes))
     for name in ('use_relative_lr', 'use_extreme_indicator', 'use_lr_shortcut'):
         if getattr(values, name) and not values.dynamic_output_scale:
             raise FlagError('--%s needs --dynamic_output_scale' % name)
-    return dict({name: getattr(values, name) for name in names},
-                level_sizes=list(values.hrnn_level_sizes), init_lr_range=rates,
-                rnn_readout_scale=values.hrnn_rnn_readout_scale,
-                affine_scale=values.hrnn_affine_scale,
-                default_decay_var_init=values.hrnn_default_decay_var_init)
-
-
-def _coordinatewise_rnn_arguments(values, rates):
-    return dict(cell_sizes=[values.cell_size] * values.num_cells, cell_cls=values.cell_cls,
-                init_lr_range=rates, dynamic_output_scale=values.dynamic_output_scale,
-                learnable_decay=values.learnable_decay,
-                zero_init_lr_weights=values.zero_init_lr_weights,
-                rnn_readout_scale=values.crnn_rnn_readout_scale,
-                default_decay_var_init=values.crnn_default_decay_var_init)
-
-
-def _lstm_arguments(values, rates):
-    del rates
-    return dict(units=values.cell_size)
-
-
-def _rate_argument(name):
-    """Optimizers that begin at one learning rate begin at the largest."""
-    return lambda values, rates: {name: rates[1]}
-
-
-#: Optimizer -> function of (flag values, bounds of initial learning rates) -> its own arguments.
-_OPTIMIZER_ARGUMENTS = {
-    'HierarchicalRNN': _hierarchical_rnn_arguments,
-    'CoordinatewiseRNN': _coordinatewise_rnn_arguments,
-    'RNNProp': _lstm_arguments,
-    'L2ODM': _lstm_arguments,
-    'GlobalLearningRate': _rate_argument('initial_rate'),
-    'LearningRateSchedule': _rate_argument('initial_rate'),
-    'TrainableAdam': _rate_argument('learning_rate'),
-}
 
 
 def optimizer_spec(values):
@@ -97,10 +112,24 @@ def chosen_sets(values):
 
 
 def problems_and_data(values, script):
-    """The rows (spec, dataset, batch size) of all chosen problem sets."""
+    """The rows of all chosen problem sets."""
+    return _rows(values, chosen_sets(values), script)
+
+
+def validation_rows(values):
+    """The rows of all problem sets that are chosen for the validation."""
+    return _rows(values, _validation_sets(values), METARUN)
+
+
+def _validation_sets(values):
+    return [name for name in problem_sets.PROBLEM_SETS
+            if getattr(values, include_in_validation(name))]
+
+
+def _rows(values, names, script):
     source = DataSource(values.mnist_source, values.data_dir or None)
     rows = []
-    for name in chosen_sets(values):
+    for name in names:
         problem_set = problem_sets.PROBLEM_SETS[name]
         rows += (problem_set.training if script == METARUN else problem_set.testing)(source)
     return rows
@@ -166,6 +195,8 @@ def as_dict(values, script):
     """The values of the script's own flags, without the problem sets that were not chosen."""
     names = [flag.name for flag in FLAGS if script in flag.defaults]
     included = {include(name): True for name in chosen_sets(values)}
+    if script == METARUN:
+        included.update({include_in_validation(name): True for name in _validation_sets(values)})
     return dict({name: getattr(values, name) for name in names}, **included)
 
 

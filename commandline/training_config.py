@@ -4,6 +4,7 @@ from commandline import builders
 from commandline.flags import FlagError
 from metatraining.config import (
     Drawn,
+    EpisodeSchedule,
     Imitation,
     MetaOptimizer,
     MetaTraining,

@@ -13,8 +13,8 @@ class Store:
     """A run's folder.
 
     `model.ckpt-0` holds the best meta-parameters of the run. Without a curriculum those of every
-    validation are kept as `model.ckpt-<meta-iterations done>`, with one the best of stage i, counted
-    from 1, as `model.ckpt-<i>`.
+    validation are kept as `model.ckpt-<meta-iterations done>`; with one the best of stage i,
+    counted from 1, as `model.ckpt-<i>`.
 
     Args:
       folder: created with the first writing.

@@ -17,6 +17,10 @@ FIXED_SCALE_DECAY = 0.93  # decay rates where they are not learned
 FIXED_INPUT_DECAY = 0.89
 LR_SHORTCUT_RATE = 1e-3  # the learning rate that `use_lr_shortcut` compares with
 
+#: The arguments with which the scripts make it by default, where the constructor's differ.
+PRESET = {'level_sizes': (10, 20, 20), 'use_problem_lr_mean': True, 'use_gradient_shortcut': True,
+          'use_grad_products': True}
+
 #: State: a ChunkState for each chunk, the tensors' `[units, tensors]` and the model's `[units, 1]`.
 State = collections.namedtuple('State', 'chunks tensors model')
 

@@ -43,7 +43,7 @@ def softmax_2_class_problems(noise_stdevs=None):
 
 
 def softmax_2_class_problems_noisy():
-    """The same with noisy gradients."""
+    """Logistic regressions on overlapping clusters, with noisy gradients."""
     return softmax_2_class_problems(noise_stdevs=(0.5, 0.1, 0.1, 0.5))
 
 
@@ -261,7 +261,7 @@ def adapter_rosenbrock_local():
 
 
 def adapter_rosenbrock_worker():
-    """The same, on the workers of a cluster."""
+    """Rosenbrock's function as a model, on the workers of a cluster."""
     return _without_data(_spec(ModelAdapter, pg.make_rosenbrock_loss_and_init,
                                device='/job:worker'))
 

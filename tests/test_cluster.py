@@ -62,7 +62,8 @@ def train(folder, machine=None, seed=7, **options):
                      curriculum=curricula.Curriculum((8, 12), patience=2), seed=seed,
                      validation=metaopt.Validation(1, 2), machine=machine)
     spec = Spec(OPTIMIZERS['CoordinatewiseRNN'], ([4], 'GRUCell'), {})
-    return metaopt.train_optimizer(str(folder), spec, ROWS, **config.gathered(**dict(arguments, **options)))
+    return metaopt.train_optimizer(str(folder), spec, ROWS,
+                                   **config.gathered(**dict(arguments, **options)))
 
 
 def saved_state(folder):

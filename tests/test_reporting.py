@@ -35,7 +35,7 @@ def report(meta_objective=0.5, imitated=False, steps=10):
 
 
 def new_progress():
-    return Progress(curricula.Curriculum((10, 20)), seed=1)
+    return Progress(seed=1)
 
 
 class Clock:
@@ -184,12 +184,12 @@ def test_histogram_of_what_is_not_finite():
 def train(folder, reporter):
     metaopt.train_optimizer(
         str(folder), Spec(OPTIMIZERS['TrainableAdam'], (), {}),
-        [(Spec(pg.Quadratic, (3,), {}), None, None)],
-        num_problems=2, num_meta_iterations=2, num_unroll_func=None,
-        num_partial_unroll_itrs_func=lambda: 3, curriculum=curricula.Curriculum.fixed(6), seed=1,
-        validation=metaopt.Validation(1, 1), reporter=reporter,
-        imitation=metaopt.Imitation('sgd', 0.5),
-        penalty=regularization.Penalty('jacob', on_optimizer=True, time='always'))
+        [(Spec(pg.Quadratic, (3,), {}), None, None)], num_problems=2, num_meta_iterations=2,
+        num_partial_unroll_itrs_func=lambda: 3, run=metaopt.Run(seed=1, reporter=reporter),
+        training=metaopt.MetaTraining(
+            curriculum=curricula.Curriculum.fixed(6), validation=metaopt.Validation(1, 1),
+            imitation=metaopt.Imitation('sgd', 0.5),
+            penalty=regularization.Penalty('jacob', on_optimizer=True, time='always')))
 
 
 def test_event_files_of_a_run(tmp_path):
