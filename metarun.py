@@ -19,17 +19,22 @@ from metatraining import reporting
 from runs import cluster, machines, run_files, run_record
 
 
-def main(values):
-    """Meta-trains as the flags say, on one machine or as part of a cluster."""
+def main(values, reporter=None):
+    """Meta-trains as the flags say, on one machine or as part of a cluster.
+
+    Args:
+      values: of the flags.
+      reporter: a `metatraining.reporting.Reporter`; None: the one that the flags describe.
+    """
     ours = cluster_config.cluster(values)
     try:
         if ours is None:
-            _train(values, machines.OneMachine())
+            _train(values, machines.OneMachine(), reporter)
         elif ours.job == 'ps':
             cluster.serve(ours)
         else:
             builders.chosen_sets(values)
-            _train(values, cluster.Worker(ours, _key(values)))
+            _train(values, cluster.Worker(ours, _key(values)), reporter)
     except cluster.ClusterError as error:
         raise flags.FlagError('--%s' % error) from error
 
@@ -41,12 +46,13 @@ def _key(values):
                                         if name not in flags.FREE)).encode())
 
 
-def _train(values, machine):
+def _train(values, machine, reporter):
     """Meta-trains and tells where the result is."""
     folder = builders.run_folder(values)
     seed = resuming.find_seed(values, folder, machine) if machine.is_chief else machine.seed
     training = training_config.meta_training(values, seed)
-    run = training_config.run(values, seed, machine, _reporter(values, folder, machine))
+    run = training_config.run(values, seed, machine,
+                              reporter or _reporter(values, folder, machine))
     if machine.is_chief:
         resuming.check_state(values, folder, training, seed)
     np.random.seed(seed)  # for data sets that are drawn

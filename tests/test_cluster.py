@@ -212,12 +212,13 @@ time.sleep(3600)
 '''
 
 OBSERVER = '''
-import json, sys, time, tensorflow.compat.v1 as tf, cluster
+import json, sys, time, tensorflow.compat.v1 as tf
+from runs import cluster
 board = cluster.observe(sys.argv[1:])
 while True:
-    facts, unrolls = board.read(), board.unrolls()
-    if facts and facts.ready and unrolls is not None:
-        print(json.dumps({'unrolls': int(unrolls), 'saved': facts.saved}), flush=True)
+    status, unrolls = board.read(), board.unrolls()
+    if status and status.ready and unrolls is not None:
+        print(json.dumps({'unrolls': int(unrolls), 'saved': status.saved}), flush=True)
     time.sleep(0.2)
 '''
 
