@@ -55,8 +55,7 @@ def _train(values, machine, reporter):
                               reporter or _reporter(values, folder, machine))
     if machine.is_chief:
         resuming.check_state(values, folder, training, seed)
-    np.random.seed(seed)  # for data sets that are drawn
-    rows = builders.problems_and_data(values, flags.METARUN)
+    rows = builders.problems_and_data(values, flags.METARUN, seed)
     if machine.is_chief:
         if not run.resume:  # first, lest the old state be found beside the new record
             run_files.discard(folder)

@@ -111,14 +111,21 @@ def chosen_sets(values):
     return chosen
 
 
-def problems_and_data(values, script):
-    """The rows of all chosen problem sets."""
-    return _rows(values, chosen_sets(values), script)
+def problems_and_data(values, script, seed=None):
+    """The rows of all chosen problem sets.
+
+    Data that are drawn come from the seed, if there is one, and for tests so do problems: training
+    draws each problem anew.
+    """
+    rows = _rows(values, chosen_sets(values), script, seed)
+    if script == METARUN or seed is None:
+        return rows
+    return [row._replace(spec=row.spec.seeded(seed + index)) for index, row in enumerate(rows)]
 
 
-def validation_rows(values):
+def validation_rows(values, seed):
     """The rows of all problem sets that are chosen for the validation."""
-    return _rows(values, _validation_sets(values), METARUN)
+    return _rows(values, _validation_sets(values), METARUN, seed)
 
 
 def _validation_sets(values):
@@ -126,13 +133,11 @@ def _validation_sets(values):
             if getattr(values, include_in_validation(name))]
 
 
-def _rows(values, names, script):
+def _rows(values, names, script, seed):
     source = DataSource(values.mnist_source, values.data_dir or None)
-    rows = []
-    for name in names:
-        problem_set = problem_sets.PROBLEM_SETS[name]
-        rows += (problem_set.training if script == METARUN else problem_set.testing)(source)
-    return rows
+    sets = [problem_sets.PROBLEM_SETS[name] for name in names]
+    return [row for each in sets
+            for row in (each.training if script == METARUN else each.testing)(source, seed)]
 
 
 def xla(values):

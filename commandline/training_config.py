@@ -37,7 +37,7 @@ def meta_training(values, seed):
         problems_at_once=values.problems_at_once, imitation=_imitation(values),
         penalty=_penalty(values, seed), meta_optimizer=_meta_optimizer(values),
         validation=Validation(values.evaluation_period, values.evaluation_epochs,
-                              tuple(builders.validation_rows(values)), values.validation_score,
+                              tuple(builders.validation_rows(values, seed)), values.validation_score,
                               values.validation_floor),
         checkpoint_every=values.checkpoint_every, swap_memory=values.swap_memory,
         xla=builders.xla(values))

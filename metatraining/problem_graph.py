@@ -223,8 +223,7 @@ def draw_initial_params(problem, kind, rng):
     """Initial values of a problem: a list of arrays."""
     if kind == 'normal':
         return [rng.standard_normal(shape) for shape in problem.param_shapes]
-    with tf.Graph().as_default(), tf.Session() as session:
-        return session.run(problem.init_tensors(draw_seed(rng)))
+    return problem.initial_values(draw_seed(rng))
 
 
 def draw_seed(rng) -> int:

@@ -33,7 +33,7 @@ def build(optimizer_spec, rows, training, learning_rate, gradient_clip, obj_trai
     graph = tf.Graph()
     with graph.as_default(), machine.device():
         tf.set_random_seed(draw_seed(rng))
-        problems = [row.spec.build() for row in rows]
+        problems = [row.spec.build(draw_seed(rng)) for row in rows]
         with machine.shared_variables():
             optimizer = optimizer_spec.build()
         optimizer.obj_train_max_multiplier = obj_train_max_multiplier
@@ -49,7 +49,7 @@ def build(optimizer_spec, rows, training, learning_rate, gradient_clip, obj_trai
                                 machine=machine) for pair in zip(problems, examples)]
         pairs = zip(problems, examples)
         if training.validation.rows:
-            pairs = [(row.spec.build(), Examples(row, training.mini_batch_size))
+            pairs = [(row.spec.build(draw_seed(rng)), Examples(row, training.mini_batch_size))
                      for row in training.validation.rows]
         validations = [validation(*pair) for pair in pairs]
         return TrainingGraph(graph, trained, validations, meta_steps.variables(),

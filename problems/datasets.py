@@ -1,7 +1,7 @@
 """The data that classification problems, and a few others, are optimized on.
 
-Synthetic sets are drawn from the generator of their `random_seed`, or without one from numpy's
-global generator. Real ones come from files, from a download, or (digits) from inside
+Synthetic sets are drawn from the generator of their `random_seed`; without one they are other data
+each time. Real ones come from files, from a download, or (digits) from inside
 scikit-learn, see `DataSource`.
 """
 
@@ -17,16 +17,30 @@ from problems.image_files import DataError, DataSource  # noqa: F401
 class Dataset(collections.namedtuple('Dataset', 'data labels source')):
     """Examples and their class ids.
 
-    Attributes:
-        data: float32 [size, ...].
-        labels: int32 [size]; zeros where the problem uses none.
+    Args and attributes:
+        data: numbers [size, ...]: an array of any type, or lists; kept as float32.
+        labels: numbers [size] or [size, 1], kept as int32 [size] where all are whole numbers, else
+            as float32; None: the data have none, kept as int32 [size, 0].
         source: where the data come from, in words.
+
+    Raises:
+        ValueError: data or labels that cannot be kept so.
     """
 
     __slots__ = ()
 
     def __new__(cls, data, labels, source=''):
-        return super().__new__(cls, data, labels, source)
+        data = _numbers(data, 'data', source)
+        if labels is None:
+            labels = np.zeros([len(data), 0])
+        labels = _numbers(labels, 'labels', source)
+        if len(labels) != len(data):
+            raise _unusable(source, 'labels', f'there are {len(labels)} for {len(data)} examples')
+        if labels.shape[1:] == (1,):
+            labels = labels.reshape(-1)
+        labels_dtype = 'int32' if np.array_equal(labels, np.floor(labels)) else 'float32'
+        return super().__new__(cls, _exactly(data, 'float32', 'data', source),
+                               _exactly(labels, labels_dtype, 'labels', source), source)
 
     @property
     def size(self):
@@ -41,17 +55,44 @@ class Dataset(collections.namedtuple('Dataset', 'data labels source')):
         twice.
 
         Args:
-            rng: a `RandomState`; numpy's global generator if None.
+            rng: a `RandomState`; None: one that begins anywhere.
         """
         batch_size = min(batch_size, self.size)
         if not batch_size or not num_batches:
             return np.zeros([num_batches, batch_size], 'int32')
-        rng = np.random if rng is None else rng
+        rng = generator(None) if rng is None else rng
         batches_per_pass = self.size // batch_size
         passes = -(-num_batches // batches_per_pass)
         orders = [rng.permutation(self.size)[:batches_per_pass * batch_size]
                   for _ in range(passes)]
         return np.concatenate(orders).reshape(-1, batch_size)[:num_batches].astype('int32')
+
+
+def _numbers(values, field, source):
+    """One field of a data set as an array of numbers [size, ...]."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # what newer numpy says of lists of different lengths
+        array = np.array(None)
+    if array.dtype.kind not in 'biuf' or not array.ndim:
+        raise _unusable(source, field, 'it must be an array of numbers [size, ...], not '
+                        + (f'{array.dtype} {list(array.shape)}' if array.ndim else
+                           type(values).__name__))
+    return array
+
+
+def _exactly(array, dtype, field, source):
+    """An array in another type, as long as no whole number becomes another one."""
+    with np.errstate(all='ignore'):
+        converted = array.astype(dtype, copy=False)
+    if not (array.dtype.kind == 'f' and dtype == 'float32' or np.array_equal(converted, array)):
+        raise _unusable(source, field, f'numbers up to {np.abs(array).max()} do not fit {dtype}')
+    return converted
+
+
+def _unusable(source, field, reason):
+    return ValueError(f'{field} of the data set from {source or "an unnamed source"} cannot be '
+                      f'used: {reason}')
 
 
 EMPTY_DATASET = Dataset(np.zeros([0], 'float32'), np.zeros([0], 'int32'))

@@ -38,6 +38,18 @@ class Problem:
         return [tf.random_normal(shape, seed=tensor_seed)
                 for shape, tensor_seed in self._shapes_and_seeds(seed)]
 
+    def initial_values(self, seed=None):
+        """Returns the values of `init_tensors`, a list of float32 arrays, new in each call.
+
+        Args:
+            seed: makes the values repeatable: they depend on nothing else.
+        """
+        with tf.Graph().as_default(), tf.Session() as session:
+            return session.run(self.init_tensors(seed))
+
+    def init_fn(self, session):
+        """Initializes what the problem keeps in the graph of `session`; here it keeps nothing."""
+
     def init_variables(self, seed=None, trainable=False, collections=None):
         """Returns a list of float32 variables that start at `init_tensors(seed)`.
 
