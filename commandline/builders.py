@@ -111,6 +111,16 @@ def chosen_sets(values):
     return chosen
 
 
+def data_source(values):
+    """The `DataSource` of all problem sets."""
+    names = {values.image_source, values.mnist_source} - {'auto'}
+    if len(names) > 1:
+        raise FlagError('--image_source=%s and --mnist_source=%s contradict each other: give one '
+                        'of them' % (values.image_source, values.mnist_source))
+    return DataSource(names.pop() if names else 'auto', values.data_dir or None,
+                      values.text_file or None)
+
+
 def problems_and_data(values, script):
     """The rows of all chosen problem sets."""
     return _rows(values, chosen_sets(values), script)
@@ -127,7 +137,7 @@ def _validation_sets(values):
 
 
 def _rows(values, names, script):
-    source = DataSource(values.mnist_source, values.data_dir or None)
+    source = data_source(values)
     rows = []
     for name in names:
         problem_set = problem_sets.PROBLEM_SETS[name]
