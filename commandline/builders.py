@@ -111,6 +111,16 @@ def chosen_sets(values):
     return chosen
 
 
+def data_source(values):
+    """The `DataSource` of all problem sets."""
+    names = {values.image_source, values.mnist_source} - {'auto'}
+    if len(names) > 1:
+        raise FlagError('--image_source=%s and --mnist_source=%s contradict each other: give one '
+                        'of them' % (values.image_source, values.mnist_source))
+    return DataSource(names.pop() if names else 'auto', values.data_dir or None,
+                      values.text_file or None)
+
+
 def problems_and_data(values, script, seed=None):
     """The rows of all chosen problem sets.
 
@@ -134,7 +144,7 @@ def _validation_sets(values):
 
 
 def _rows(values, names, script, seed):
-    source = DataSource(values.mnist_source, values.data_dir or None)
+    source = data_source(values)
     sets = [problem_sets.PROBLEM_SETS[name] for name in names]
     return [row for each in sets
             for row in (each.training if script == METARUN else each.testing)(source, seed)]

@@ -18,7 +18,7 @@ from evaluation import comparison
 from metatraining import meta_step, validation
 from optimizer import OPTIMIZERS, rnn_cells
 from optimizer.hierarchical_rnn import PRESET
-from problems import problem_sets
+from problems import image_files, problem_sets
 from techniques import curriculum as curricula
 from techniques import imitation, regularization
 
@@ -99,10 +99,16 @@ GROUPS = collections.OrderedDict([
               'that is named after the optimizer; metatest reads meta-parameters from it.',
               FOLDER),
         _metatest('save_dir', 'opt/', 'Folder into which metatest writes results.', FOLDER),
-        _both('mnist_source', 'auto', 'Origin of handwritten digits: mnist (a file, the cache or a '
-              'download), digits (embedded in scikit-learn), or auto: mnist where it is to be '
-              'had, else digits.', ('auto', 'mnist', 'digits')),
-        _both('data_dir', '', 'Folder with mnist.npz or cifar-10-batches-py.', TEXT),
+        _both('image_source', 'auto', 'Origin of images of 28 x 28: mnist, handwritten digits (a '
+              'file, the cache or a download); digits, embedded in scikit-learn; fashion, clothes '
+              '(files, the cache or a download); or auto: mnist where it is to be had, else '
+              'digits.', image_files.IMAGE_SOURCES),
+        _both('mnist_source', 'auto', 'Former name of image_source; auto leaves the choice to '
+              'image_source.', ('auto', 'mnist', 'digits')),
+        _both('text_file', '', 'File of text (UTF-8) for language models to learn; empty: the '
+              'reference of the Python language, a part of the interpreter.', TEXT),
+        _both('data_dir', '', 'Folder with mnist.npz, cifar-10-batches-py, or the idx files of '
+              'Fashion-MNIST.', TEXT),
         _metarun('seed', -1, 'Seed of everything random in the run; -1: a seed is drawn and '
                  'recorded.', SEED_OR_DRAW),
         _metarun('overwrite', False, 'Begin anew where the run folder holds a run; else go on with '

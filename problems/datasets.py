@@ -9,7 +9,7 @@ import collections
 
 import numpy as np
 
-from problems import image_files
+from problems import image_files, text_files
 from problems.generators import generator
 from problems.image_files import DataError, DataSource  # noqa: F401
 
@@ -159,7 +159,9 @@ def noisy_parity_class(n_samples, n_classes=2, n_context_ids=5, noise_prob=0.25,
 
 
 def mnist(train=True, source=None):
-    """Returns handwritten digits, float32 [n, 28, 28, 1] in [0, 1], classes 0-9.
+    """Returns handwritten digits, or clothes where the source says so, of ten classes.
+
+    Float32 [n, 28, 28, 1] in [0, 1], classes 0-9.
 
     Args:
         train: the training part, or else the test part.
@@ -169,6 +171,83 @@ def mnist(train=True, source=None):
         DataError: the source asked for is not to be had, or a file is damaged.
     """
     return Dataset(*image_files.load_mnist(train, source or DataSource()))
+
+
+def images(train=True, source=None, side=28):
+    """Returns the images of `mnist`, float32 [n, side, side, 1], averaged over squares of pixels.
+
+    Args:
+        train, source: as for `mnist`.
+        side: 28; 14: the means of 2 x 2 pixels; 8: of 3 x 3, without a border of two pixels. The
+            embedded digits, which were enlarged, are as they were made at 8.
+
+    Raises:
+        DataError: as for `mnist`.
+        ValueError: another `side`.
+    """
+    if side not in _POOLING:
+        raise ValueError(f'side must be one of {sorted(_POOLING)}, not {side}')
+    whole, (border, step) = mnist(train, source), _POOLING[side]
+    inner = whole.data[:, border:28 - border, border:28 - border]
+    squares = inner.reshape(whole.size, side, step, side, step, 1)
+    return whole._replace(data=squares.mean((2, 4)))
+
+
+# Length of a side in pixels -> the border that is cut off, and the side of the averaged squares.
+_POOLING = {28: (0, 1), 14: (0, 2), 8: (2, 3)}
+
+
+def text(train=True, source=None, length=32, vocabulary_size=64):
+    """Returns windows of text as ids of characters, float32 [n, length + 1]; see `text_files`.
+
+    Args:
+        train: the training part, or else what is held out.
+        source: a `DataSource`, its `text_file`.
+        length: characters of a window besides the last.
+        vocabulary_size: number of different ids; rare characters share id 0.
+
+    Raises:
+        DataError: the text cannot be read, or is too short.
+    """
+    loaded = text_files.load(source or DataSource(), vocabulary_size)
+    return _unlabelled(text_files.windows(loaded.training if train else loaded.held_out, length),
+                       loaded.source)
+
+
+def _unlabelled(data, source):
+    return Dataset(data.astype('float32'), np.zeros(len(data), 'int32'), source)
+
+
+def friedman(n_samples, random_seed, n_features=10):
+    """Returns a synthetic regression: features and, in the last column, standardized targets.
+
+    Made by scikit-learn's `make_friedman1` with noise of standard deviation 1 (Friedman, 1991).
+    """
+    from sklearn.datasets import make_friedman1
+
+    features, targets = make_friedman1(n_samples, n_features, noise=1.0, random_state=random_seed)
+    return _regression(2 * features - 1, targets, 'synthetic')
+
+
+def diabetes(train=True):
+    """Returns scikit-learn's diabetes study: ten standardized features, the standardized target.
+
+    Of 442 patients every fourth is held out.
+
+    Args:
+        train: the training part, or else what is held out.
+    """
+    from sklearn.datasets import load_diabetes
+
+    whole = _regression(*load_diabetes(return_X_y=True), 'diabetes (scikit-learn)')
+    held_out = np.arange(whole.size) % 4 == 3
+    return _unlabelled(whole.data[~held_out if train else held_out], whole.source)
+
+
+def _regression(features, targets, source):
+    """A data set of columns with mean 0 and variance 1, the targets last."""
+    columns = np.concatenate([features, targets[:, np.newaxis]], 1)
+    return _unlabelled((columns - columns.mean(0)) / columns.std(0), source)
 
 
 def cifar10(train=True, source=None):

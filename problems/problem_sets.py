@@ -14,7 +14,7 @@ import math
 
 import tensorflow.compat.v1 as tf
 
-from problems import datasets
+from problems import datasets, tasks
 from problems import problem_generator as pg
 from problems.model_adapter import ModelAdapter
 from problems.problem_spec import Row, Spec
@@ -465,6 +465,18 @@ def _image_set(name, testing):
     return _tested(testing, functools.partial(_image_problems, name, True))
 
 
+def _mixed(set_function):
+    """The same tasks in training and testing, on the data of the source."""
+    return _tested(set_function, set_function)
+
+
+def _family(family):
+    """Small versions in training, full ones in testing."""
+    small, full = (functools.partial(_real_rows, functools.partial(tasks.rows, part))
+                   for part in (family.small, family.full))
+    return ProblemSet(small, full, family.help)
+
+
 def _help(set_function):
     return set_function.__doc__.splitlines()[0]
 
@@ -506,4 +518,5 @@ PROBLEM_SETS = collections.OrderedDict([
     ('cifar10_conv_4layers',
      _image_set('cifar10_conv_4layers', test_cifar10_conv_4layers_problems)),
     ('vgg16', _image_set('vgg16', test_vgg16_problems)),
-])
+] + [(name, _mixed(set_function)) for name, set_function in tasks.MIXED.items()]
+  + [(name, _family(family)) for name, family in tasks.FAMILIES.items()])

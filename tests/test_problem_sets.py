@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from problems import datasets, problem_sets
+from problems import datasets, problem_sets, tasks
 from problems import problem_generator as pg
 from problems.datasets import DataSource
 from problems.problem_spec import Row, Spec
@@ -18,6 +18,10 @@ DIGITS = DataSource('digits')
 SIGNATURES = {name: inspect.signature(getattr(datasets, name)) for name in (
     'random', 'random_binary', 'random_symmetric', 'random_mlp', 'noisy_parity_class', 'mnist',
     'cifar10')}
+
+#: The sets as published; those of `problems.tasks` came later.
+PUBLISHED = [name for name in problem_sets.PROBLEM_SETS
+             if name not in tasks.FAMILIES and name not in tasks.MIXED]
 
 needs_reference = pytest.mark.skipif(
     not os.path.isdir(REFERENCE), reason='no ../shared/reference')
@@ -90,7 +94,7 @@ def test_table_has_every_published_flag():
             names = [line.split('\t')[0] for line in file]
         stems.update(name[len('include_'):-len('_problems')] for name in names
                      if name.startswith('include_'))
-    assert set(problem_sets.PROBLEM_SETS) == stems
+    assert stems == set(PUBLISHED)
 
 
 # stem -> functions, where they differ from the plain pattern.
@@ -108,7 +112,7 @@ TRAINED_ON = {
 }
 
 
-@pytest.mark.parametrize('stem', sorted(problem_sets.PROBLEM_SETS))
+@pytest.mark.parametrize('stem', sorted(PUBLISHED))
 def test_rows_of_the_table(stem, recorded):
     row = problem_sets.PROBLEM_SETS[stem]
     training, testing = ([plain_row(row) for row in rows(DIGITS)]
@@ -138,7 +142,7 @@ def blank_cifar10(train, source):
 
 @pytest.mark.parametrize('stem', [
     pytest.param(stem, marks=[pytest.mark.slow] if stem == 'vgg16' else [])
-    for stem in problem_sets.PROBLEM_SETS])
+    for stem in PUBLISHED])
 def test_every_problem_has_an_objective(stem, monkeypatch):
     """With its own data, batch and initial values; of sets with ten rows the first three."""
     monkeypatch.setattr(datasets, 'cifar10', blank_cifar10)
