@@ -60,7 +60,7 @@ def _train(values, machine, reporter):
         if not run.resume:  # first, lest the old state be found beside the new record
             run_files.discard(folder)
         resuming.write_record(values, folder, training, run, rows)
-        _announce(seed, rows, training.penalty)
+        _announce(values, seed, rows, training.penalty)
     try:
         result = metaopt.train_optimizer(
             folder, builders.optimizer_spec(values), rows, values.num_problems,
@@ -81,11 +81,11 @@ def _reporter(values, folder, machine):
                               folder if values.set_profiling else None)
 
 
-def _announce(seed, rows, penalty):
+def _announce(values, seed, rows, penalty):
     print('Seed: %d' % seed)
     for source in run_record.data_sources(rows):
         print('Data: %s' % source)
-    if penalty is not None and not penalty.ever_counts:
+    if (values.reg_optimizer or values.reg_optimizee) and not penalty.ever_counts:
         print('The penalty never counts in this run (--regularize_time, --alpha, --beta, '
               '--reg_scale), so it is not computed.')
     sys.stdout.flush()

@@ -11,6 +11,7 @@ from metatraining.config import (
     Run,
     Validation,
 )
+from optimizer.unroll import NoPenalty
 from techniques import regularization
 from techniques.curriculum import Curriculum
 
@@ -28,6 +29,10 @@ def meta_training(values, seed):
     if values.checkpoint_every and values.swap_memory:
         raise FlagError('--checkpoint_every and --swap_memory do not go together')
     num_unrolls, unroll_length = _unrolls(values)
+    validation = Validation(
+        values.evaluation_period, values.evaluation_epochs,
+        tuple(builders.validation_rows(values, seed)), values.validation_score,
+        values.validation_floor)
     return MetaTraining(
         curriculum=_curriculum(values), num_unrolls=num_unrolls, unroll_length=unroll_length,
         initial_params=values.initial_params, reset_state=values.reset_rnn_params,
@@ -36,10 +41,7 @@ def meta_training(values, seed):
         scaling_ranges=tuple(values.scaling_ranges) if values.random_scaling else (),
         problems_at_once=values.problems_at_once, imitation=_imitation(values),
         penalty=_penalty(values, seed), meta_optimizer=_meta_optimizer(values),
-        validation=Validation(values.evaluation_period, values.evaluation_epochs,
-                              tuple(builders.validation_rows(values, seed)), values.validation_score,
-                              values.validation_floor),
-        checkpoint_every=values.checkpoint_every, swap_memory=values.swap_memory,
+        validation=validation, checkpoint_every=values.checkpoint_every, swap_memory=values.swap_memory,
         xla=builders.xla(values))
 
 
@@ -96,9 +98,9 @@ def _imitation(values):
 
 
 def _penalty(values, seed):
-    """The `Penalty`, or None where neither the optimizer nor the optimizee has one."""
+    """The `Penalty`; `NoPenalty` where neither the optimizer nor the optimizee has one."""
     if not (values.reg_optimizer or values.reg_optimizee):
-        return None
+        return NoPenalty()
     return regularization.Penalty(
         values.reg_option, values.hessian_itrs, seed, alpha=values.alpha, beta=values.beta,
         on_optimizer=values.reg_optimizer, on_optimizee=values.reg_optimizee,

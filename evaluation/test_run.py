@@ -105,7 +105,8 @@ class TestRun:
         batch = [tf.gather(array, batches[here]) for array in self._data]
         read = [parameter.read_value() for parameter in self.parameters]
         self.objective = self._problem.objective(read, *batch)
-        self.gradients = unroll.problem_gradients(self._problem, self.objective, read, key, here)
+        self.gradients = self._problem.gradients(self.objective, read,
+                                                 unroll.noise_key(key, here))
         self.dense_gradients = [tf.convert_to_tensor(gradient) for gradient in self.gradients]
         with tf.control_dependencies([self.objective, here]):
             self.train = optimizer.apply_gradients(zip(self.gradients, self.parameters),

@@ -8,6 +8,7 @@ from typing import Any, Callable, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
+from optimizer.unroll import NoPenalty
 from problems.problem_spec import Row
 from techniques.curriculum import Curriculum
 
@@ -89,7 +90,7 @@ class MetaTraining(NamedTuple):
     scaling_ranges: Tuple[float, ...] = ()  # log ranges of random scaling, one for each episode
     problems_at_once: int = 1  # problems that share a graph; each episode draws one of them
     imitation: Optional[Imitation] = None
-    penalty: Any = None  # a `techniques.regularization.Penalty`
+    penalty: Any = NoPenalty()  # or a `techniques.regularization.Penalty`
     meta_optimizer: MetaOptimizer = MetaOptimizer()
     validation: Validation = Validation()
     checkpoint_every: int = 0  # see `optimizer.unroll.build_unroll`

@@ -43,8 +43,7 @@ def run_episode(graph, session, training, progress, share, reporter, machine, rn
                                                       start.scales)
         feed = graph.feed(start, here[::stride], key, first_unroll=index == 0,
                           reset_state=index == 0 and fresh, teacher_steps=labels,
-                          regularize=training.penalty is not None
-                          and training.penalty.counts(index, len(lengths)))
+                          regularize=training.penalty.counts(index, len(lengths)))
         feed.update(rate_feed)
         report = _run_unroll(graph, session, feed, imitates, progress, reporter)
         finite, done = finite + is_finite(report), done + length

@@ -116,7 +116,7 @@ class ProblemGraph:
 
     def __init__(self, optimizer, problem, examples, meta_steps, training, machine):
         self.problem, self.examples, self._training = problem, examples, training
-        penalty = training.penalty if training.penalty and training.penalty.ever_counts else None
+        penalty = training.penalty if training.penalty.ever_counts else unroll.NoPenalty()
         self._scaled = (random_scaling.RandomScaling(problem) if training.scaling_ranges
                         else problem)
         self.unroll = optimizer.train(

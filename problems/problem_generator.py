@@ -23,7 +23,7 @@ from problems.classifiers import (  # noqa: F401
 )
 from problems.convnets import VGG, ConvNet, ConvNetOrig  # noqa: F401
 from problems.generators import generator
-from problems.problem import Problem
+from problems.problem import Problem, Wrapper, draw_key
 from problems.problem_spec import build
 
 EPSILON = 1e-6
@@ -232,28 +232,7 @@ class Michalewicz(Problem2D):
 # Problems made from other problems.
 
 
-class _Wrapper(Problem):
-    """Base of the problems that change one other problem, given as a `Spec`.
-
-    `random_seed` is that of the other problem, where it has none.
-    """
-
-    def __init__(self, problem_spec, noise_stdev=0.0, random_seed=None):
-        self.problem = build(problem_spec, random_seed)
-        self.needs_data = self.problem.needs_data
-        super().__init__(self.problem.param_shapes, random_seed, noise_stdev)
-
-    def init_tensors(self, seed=None):
-        return self.problem.init_tensors(seed)
-
-    def init_fn(self, session):
-        self.problem.init_fn(session)
-
-    def _objective(self, parameters, data, labels):
-        return self.problem.objective(parameters, data, labels)
-
-
-class Rescale(_Wrapper):
+class Rescale(Wrapper):
     """f(x / scale) for the f of another problem; starts at `scale` times its initial values."""
 
     def __init__(self, problem_spec, scale=10.0, noise_stdev=0.0, random_seed=None):
@@ -268,7 +247,7 @@ class Rescale(_Wrapper):
         return self.problem.objective(scaled, data, labels)
 
 
-class LogObjective(_Wrapper):
+class LogObjective(Wrapper):
     """log(f(x) + 1e-6) - log(1e-6) for the f of another problem: 0 where f is 0."""
 
     def __init__(self, problem_spec, random_seed=None):
@@ -279,7 +258,7 @@ class LogObjective(_Wrapper):
         return tf.log(objective + EPSILON) - math.log(EPSILON)
 
 
-class SparseProblem(_Wrapper):
+class SparseProblem(Wrapper):
     """Another problem, each entry of its gradient set to 0 with a given probability.
 
     The noise is added first, so that a zeroed entry is exactly 0. Gradients are dense tensors.
@@ -289,9 +268,9 @@ class SparseProblem(_Wrapper):
         super().__init__(problem_spec, noise_stdev, random_seed)
         self.zero_prob = zero_probability
 
-    def gradients(self, objective, parameters):
-        gradients = super().gradients(objective, parameters)
-        return [self._zero_entries(tf.convert_to_tensor(gradient), self._draw_key(draw))
+    def gradients(self, objective, parameters, key=None):
+        gradients = super().gradients(objective, parameters, key)
+        return [self._zero_entries(tf.convert_to_tensor(gradient), draw_key(key, draw))
                 for draw, gradient in enumerate(gradients, start=len(gradients))]
 
     def _zero_entries(self, gradient, key):

@@ -21,14 +21,13 @@ class SignDescent(CoordinatewiseOptimizer):
 
     def __init__(self, initial_rate=0.01, name='SignDescent', **kwargs):
         super().__init__(name, **kwargs)
-        self._rate = self.create_meta_parameter('rate', (), tf.constant_initializer(initial_rate))
+        self.create_meta_parameter('rate', (), tf.constant_initializer(initial_rate))
 
     def initial_rows(self, size, read, key):
         return []
 
-    def row_rule(self):
-        rate = tf.identity(self._rate)
-        return lambda gradient, rows, steps_done: (-rate * tf.tanh(gradient), rows)
+    def row_rule(self, weights, gradient, rows, steps_done):
+        return -weights['rate'] * tf.tanh(gradient), rows
 
 
 def tilted_bowl_problems():
