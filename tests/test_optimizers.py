@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from optimizer import OPTIMIZERS, unroll, utils
-from optimizer.hierarchical_rnn import HierarchicalRNN
+from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from optimizer.trainable_adam import TrainableAdam
 from problems import problem_generator as pg
 from problems.problem import Problem
@@ -151,8 +151,7 @@ def test_constructor_makes_all_meta_parameters(name):
 
 
 def test_hierarchical_rnn_has_the_published_meta_parameters():
-    optimizer = HierarchicalRNN([10, 20, 20], use_problem_lr_mean=True, use_grad_products=True,
-                                use_gradient_shortcut=True)
+    optimizer = HierarchicalRNN(**PRESET)
     assert {name: variable.shape.as_list()
             for name, variable in optimizer.named_meta_parameters.items()} == {
                 'LOL/' + name: shape for name, shape in PUBLISHED.items()}
@@ -325,11 +324,13 @@ def test_imitation_follows_the_teacher():
 
 
 def test_penalty_counts_only_where_it_is_asked_for():
-    def penalty(objective_fn, parameters, step, key):
-        return 3.0 + 0.0 * objective_fn(parameters)
+    class Three(unroll.NoPenalty):
+        meta_weight = 0.5
 
-    penalty.meta_weight = 0.5
-    unrolled = Unrolled(make('GlobalLearningRate'), penalty=penalty)
+        def __call__(self, objective_fn, params, step=0, key=None):
+            return 3.0 + 0.0 * objective_fn(params)
+
+    unrolled = Unrolled(make('GlobalLearningRate'), penalty=Three())
     with tf.Session() as session:
         initialize(session)
         costs = [session.run(unrolled.graph.meta_objective, unrolled.feed(4, regularize=on))
