@@ -112,13 +112,16 @@ def next_values(optimizer, layout, gradients, values, scaling=NO_SCALING, constr
     Returns:
       `Values` after the step.
     """
-    update = optimizer.step_rule(layout)(gradients, values.state)
+    before = []
+    if optimizer.use_attention:
+        before = [row - offset for row, offset in zip(layout.to_chunks(values.variables),
+                                                      values.offsets)]
+    update = optimizer.step_rule(layout)(
+        gradients, values.state, layout.to_tensors(before) if before else values.variables)
     if not optimizer.use_attention:
         steps = layout.to_tensors(_scaled(update.steps, scaling))
         moved = [_move(value, step, scaling) for value, step in zip(values.variables, steps)]
         return Values(_constrained(moved, constraints), update.state)
-    before = [row - offset for row, offset in zip(layout.to_chunks(values.variables),
-                                                  values.offsets)]
     true, attended = (
         [_move(row, step, scaling) for row, step in zip(before, _scaled(rows, scaling))]
         for rows in (update.steps, update.attention))

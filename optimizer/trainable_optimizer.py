@@ -5,7 +5,7 @@ import contextlib
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import application, checkpoints, slots, unroll, utils
+from optimizer import application, checkpoints, published, slots, unroll, utils
 from optimizer.application import Update
 
 #: Every meta-parameter's published name starts with this.
@@ -23,10 +23,12 @@ class TrainableOptimizer(tf.train.Optimizer):
       int32 [2], is the seed for stateless draws of what is random in it.
     * `update_rule(layout)`: reads the meta-parameters and returns the function
       `rule(gradients, state) -> Update`, where `gradients` has a row `[1, size]` for each chunk of
-      `layout`. The rule may be called inside of a loop.
+      `layout`; `rule(gradients, state, parameters)` where the class sets `sees_parameters`. The
+      rule may be called inside of a loop.
 
     Args:
       name: name of the optimizer's operations.
+      state_keys: of a class written for the published code, see `optimizer.published`.
       use_attention: take gradients at a point that the optimizer chooses, beside the parameters.
       use_log_objective: the meta-objective is the mean log of the relative objective; else the
         weighted sum of the objectives divided by the initial one.
@@ -46,6 +48,7 @@ class TrainableOptimizer(tf.train.Optimizer):
     """
 
     computes_rows_alone = False  # whether some rows of a variable may be computed without the rest
+    sees_parameters = False  # whether the update rule also takes the parameters' rows
     xla = False
     learning_rate = 1.0
     weight_decay = 0.0
@@ -55,7 +58,7 @@ class TrainableOptimizer(tf.train.Optimizer):
         optimizer._make = lambda: cls(*args, **kwargs)
         return optimizer
 
-    def __init__(self, name, use_attention=False, use_log_objective=True,
+    def __init__(self, name, state_keys=None, use_attention=False, use_log_objective=True,
                  obj_train_max_multiplier=-1, use_second_derivatives=True,
                  use_numerator_epsilon=False, random_seed=None):
         super().__init__(use_locking=False, name=name)
@@ -65,6 +68,9 @@ class TrainableOptimizer(tf.train.Optimizer):
         self.use_second_derivatives = use_second_derivatives
         self.use_numerator_epsilon = use_numerator_epsilon
         self.random_seed = random_seed
+        self.state_keys = state_keys
+        if state_keys is not None:
+            self.sees_parameters = True
         self._meta_parameters = collections.OrderedDict()
         self._loaded = {}
         self._graph = _outermost_graph()
@@ -127,6 +133,9 @@ class TrainableOptimizer(tf.train.Optimizer):
         """Makes arrays the initial values of the meta-parameters, as
         `tf.train.init_from_checkpoint` makes a checkpoint's."""
         for name, value in values.items():
+            if self._graph is None:  # made in eager mode, to be used in a graph
+                self._meta_parameters[name].assign(value)
+                continue
             for variable in getattr(self._meta_parameters[name], 'values', None) or [
                     self._meta_parameters[name]]:  # a mirrored variable's copies
                 with variable.graph.as_default(), tf.init_scope(), tf.device(variable.device):
@@ -310,17 +319,19 @@ class TrainableOptimizer(tf.train.Optimizer):
         """The update rule for gradients of any kind.
 
         Returns:
-          the function (gradients, state) -> Update, where a gradient is a tensor of the variable's
-          shape, IndexedSlices, or None. What has no gradient gets a step of zero and keeps its
-          state.
+          the function (gradients, state, parameters) -> Update, where a gradient is a tensor of the
+          variable's shape, IndexedSlices, or None, and `parameters` are tensors of these shapes.
+          What has no gradient gets a step of zero and keeps its state.
         """
         rule = self.update_rule(layout)
         if self.xla:
             rule = tf.function(rule, jit_compile=True, autograph=False)
 
-        def step(gradients, state):
-            update = rule(layout.to_chunks([application.dense(gradient, shape) for gradient, shape
-                                            in zip(gradients, layout.shapes)]), state)
+        def step(gradients, state, parameters=None):
+            rows = layout.to_chunks([application.dense(gradient, shape) for gradient, shape
+                                     in zip(gradients, layout.shapes)])
+            more = [layout.to_chunks(parameters)] if self.sees_parameters else []
+            update = rule(rows, state, *more)
             if all(isinstance(gradient, tf.Tensor) for gradient in gradients):
                 return update
             return application.keep_untouched(layout, gradients, update, state)
@@ -334,10 +345,10 @@ class TrainableOptimizer(tf.train.Optimizer):
         return None
 
     def initial_state(self, layout, read, key):
-        raise NotImplementedError
+        return published.initial_state(self, layout)
 
     def update_rule(self, layout):
-        raise NotImplementedError
+        return published.update_rule(self, layout)
 
 
 class CoordinatewiseOptimizer(TrainableOptimizer):
@@ -404,6 +415,9 @@ def variables_like(structure, name, collections=(tf.GraphKeys.GLOBAL_VARIABLES,)
     if isinstance(structure, tuple):
         return type(structure)(*[variables_like(value, '%s/%s' % (name, field), collections)
                                  for field, value in structure._asdict().items()])
+    if isinstance(structure, dict):
+        return {key: variables_like(value, '%s/%s' % (name, key), collections)
+                for key, value in structure.items()}
     if isinstance(structure, list):
         return [variables_like(value, '%s/%d' % (name, index), collections)
                 for index, value in enumerate(structure)]
