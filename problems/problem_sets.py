@@ -14,7 +14,7 @@ import math
 
 import tensorflow.compat.v1 as tf
 
-from problems import datasets, tasks
+from problems import datasets, digits, tasks
 from problems import problem_generator as pg
 from problems.model_adapter import ModelAdapter
 from problems.problem_spec import Row, Spec
@@ -518,5 +518,8 @@ PROBLEM_SETS = collections.OrderedDict([
     ('cifar10_conv_4layers',
      _image_set('cifar10_conv_4layers', test_cifar10_conv_4layers_problems)),
     ('vgg16', _image_set('vgg16', test_vgg16_problems)),
+    ('digits_small', _tested(digits.training_problems, digits.training_problems)),
+    ('digits_other_sizes',
+     _tested(digits.validation_problems, digits.validation_problems)),
 ] + [(name, _mixed(set_function)) for name, set_function in tasks.MIXED.items()]
   + [(name, _family(family)) for name, family in tasks.FAMILIES.items()])

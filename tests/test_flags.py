@@ -132,13 +132,14 @@ WRONG = {
     flags.NOT_NEGATIVE: ['-1', 'x', '1e39'],
     flags.SIZE: ['0', '4097', 'x', '1.5'],
     flags.FEW: ['0', '101', 'x', '1.5'],
-    flags.MULTIPLIER: ['0', '0.9', '-0.5', '-2', 'x'],
+    flags.ALL_OR_NUMBER: ['-2', 'x', '1.5'],
     flags.FOLDER: ['', 'new\nline', 'nul\0', '\udcff'],
     flags.TEXT: ['new\nline', 'nul\0', '\udcff'],
     flags.NAME: ['', 'a/b', 101 * 'x', 51 * '\u00e9', '\t'],
     flags.NAME_OR_NONE: ['a/b', '../x', '\udcff'],
     flags.SHARE: ['-0.1', '1.1', 'nan'],
     flags.BELOW_ONE: ['0', '1', '-1', 'nan'],
+    flags.FROM_ZERO_BELOW_ONE: ['1', '-0.1', 'nan'],
     flags.UP_TO_ONE: ['0', '1.1', '-1', 'nan'],
     flags.SEED: ['-1', '2147483648', '1,,2', '1.5'],
     flags.SEED_OR_DRAW: ['-2', '2147483648', '1.5'],
@@ -255,6 +256,11 @@ CONFLICTS = [
     ('--cl_steps', ['--if_cl', '--cl_steps=100,100']),
     ('--cl_steps', ['--if_cl', '--cl_steps=100,50']),
     ('--checkpoint_every', ['--checkpoint_every=4', '--swap_memory']),
+    ('--episode_steps and --if_cl', ['--episode_steps=10,20', '--if_cl']),
+    ('--episode_steps: an episode', ['--episode_steps=0,20']),
+    ('--meta_learning_rate_shares=0.0 must', ['--meta_learning_rate_factors=1,0.1']),
+    ('--meta_learning_rate_shares=0.5,1.0 must', [
+        '--meta_learning_rate_factors=1,0.1', '--meta_learning_rate_shares=0.5,1']),
 ]
 
 
