@@ -45,7 +45,7 @@ def evaluate(tensors, feed=None):
 
 
 def initial_values(problem, seed=1):
-    return evaluate(problem.init_tensors(seed))
+    return problem.initial_values(seed)
 
 
 # Losses.
