@@ -3,7 +3,7 @@
 VENV := .venv
 VENV_TF1 := .venv-tf1
 PIP := -m pip install -qq --disable-pip-version-check
-PYTEST := -m pytest -q -n 2
+PYTEST := -m pytest -q -rs -n 2
 # TensorFlow's start-up chatter.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
