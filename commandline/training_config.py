@@ -41,7 +41,8 @@ def meta_training(values, seed):
         scaling_ranges=tuple(values.scaling_ranges) if values.random_scaling else (),
         problems_at_once=values.problems_at_once, imitation=_imitation(values),
         penalty=_penalty(values, seed), meta_optimizer=_meta_optimizer(values),
-        validation=validation, checkpoint_every=values.checkpoint_every, swap_memory=values.swap_memory,
+        validation=validation, checkpoint_every=values.checkpoint_every,
+        swap_memory=values.swap_memory,
         xla=builders.xla(values))
 
 
