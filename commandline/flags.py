@@ -35,7 +35,7 @@ ANY, POSITIVE, NOT_NEGATIVE = 'any value', 'a positive number', 'a number of at 
 SHARE, BELOW_ONE = 'a number from 0 to 1', 'a number above 0 and below 1'
 UP_TO_ONE = 'a number above 0, at most 1'
 SIZE, FEW = 'a whole number from 1 to 4096', 'a whole number from 1 to 100'
-MULTIPLIER = '-1 or a number of at least 1'
+MULTIPLIER = 'at most 0 or a number of at least 1'
 FOLDER, TEXT = 'the name of a folder', 'text without control characters'
 NAME, NAME_OR_NONE = 'a word of at most 100 bytes without /', 'empty or the name of a checkpoint'
 SEED, SEED_OR_DRAW = 'a whole number from 0 to 2^31 - 1', 'a whole number from -1 to 2^31 - 1'
@@ -49,7 +49,7 @@ CHECKS = {
     UP_TO_ONE: lambda value: 0 < value <= 1,
     SIZE: lambda value: 1 <= value <= 4096,
     FEW: lambda value: 1 <= value <= 100,
-    MULTIPLIER: lambda value: value == -1 or value >= 1,
+    MULTIPLIER: lambda value: value <= 0 or value >= 1,
     FOLDER: bool,
     TEXT: lambda value: True,
     NAME: lambda value: value and '/' not in value and len(value.encode()) <= 100,
@@ -164,7 +164,7 @@ GROUPS = collections.OrderedDict([
         _training('use_second_derivatives', True, 'Let the meta-gradient flow through the '
                   'gradients.'),
         _training('objective_training_max_multiplier', -1.0, 'End an unroll where the objective '
-                  'exceeds the initial one by this factor; -1: never.', MULTIPLIER),
+                  'exceeds the initial one by this factor; at most 0: never.', MULTIPLIER),
     ]),
     ('meta-training', [
         _training('num_meta_iterations', 5, 'Episodes on each problem.', POSITIVE),
@@ -226,19 +226,24 @@ GROUPS = collections.OrderedDict([
         _metarun('mt_learning_rate', 0.01, 'The teacher\'s learning rate.', POSITIVE),
     ]),
     ('regularization', [
-        _metarun('reg_optimizer', False, 'Add --alpha times the penalty to the meta-objective.'),
+        _metarun('reg_optimizer', False, 'Add --alpha times the penalty, summed over an unroll\'s '
+                 'steps, to the meta-objective.'),
         _metarun('reg_optimizee', False, 'Add --beta times the penalty to the objective that is '
                  'optimized.'),
         _metarun('reg_option', 'hessian', 'The penalty: hessian: trace; hessian-ev: largest '
-                 'eigenvalue; hessian-esd: mean absolute eigenvalue; jacob: squared norm of the '
-                 'gradient.', tuple(sorted(regularization.MEASURES))),
+                 'eigenvalue; hessian-esd: sum of the Lanczos eigenvalues; hessian-esd-mean-abs: '
+                 'mean absolute eigenvalue; jacob: mean squared entry of the gradient; '
+                 'jacob-norm: squared norm of the gradient.',
+                 tuple(sorted(regularization.MEASURES))),
         _metarun('alpha', 5e-4, 'Weight of the penalty in the meta-objective.', NOT_NEGATIVE),
         _metarun('beta', 1e-4, 'Weight of the penalty in the objective that is optimized.',
                  NOT_NEGATIVE),
         _metarun('regularize_time', 'posterior', 'When the penalty counts: prior: in the first '
-                 'share of an episode\'s unrolls; posterior: in the rest; none: never; always.',
+                 'share of an episode\'s unrolls, see --reg_scale; posterior: in the rest; none: '
+                 'never; always.',
                  regularization.TIMES),
-        _metarun('reg_scale', 0.5, 'That share.', SHARE),
+        _metarun('reg_scale', 0.5, 'Of n unrolls of an episode, those up to number int(n * '
+                 'reg_scale + 1), counted from 0, are prior for --regularize_time.', SHARE),
         _metarun('hessian_itrs', 10, 'Random draws, products or Lanczos steps of the Hessian\'s '
                  'penalty.', POSITIVE),
     ]),

@@ -69,7 +69,8 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
       level_sizes: units of the parameter, tensor and model level; one to three levels.
       init_lr_range: bounds from which initial learning rates are drawn, log-uniformly.
       learnable_decay: learn the decay rate of the mean squares (and of the accumulated gradients).
-      dynamic_output_scale: keep a learning rate for each parameter.
+      dynamic_output_scale: keep a learning rate for each parameter; else the step is minus the
+        direction itself.
       use_attention: choose the point at which the next gradient is taken.
       use_log_objective: see `TrainableOptimizer`.
       num_gradient_scales: on how many time scales gradients are accumulated.
@@ -86,7 +87,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
       use_multiple_scale_decays: longer scales average their mean squares for longer, too.
       use_numerator_epsilon: see `TrainableOptimizer`.
       learnable_inp_decay: learn the decay rate of the accumulated gradients.
-      learnable_rnn_init: learn the initial states; else they are random.
+      learnable_rnn_init: learn the initial states; else they are drawn from U(-1, 1).
       random_seed: of everything random in the optimizer.
       rnn_readout_scale, affine_scale, default_decay_var_init, scale_decay_bias_init,
       learning_rate_momentum_logit_init, biasgrucell_scale, biasgrucell_gate_bias_init: initial
@@ -198,14 +199,15 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         random = rnn_cells.normal_initializer(scale, readout[0])
         zeros = tf.zeros_initializer()
         create, scales = self.create_meta_parameter, self.num_gradient_scales
-        create('update_weights', readout, random)
-        create('learning_rate_weights', readout, zeros if zero_init_lr_weights else random)
-        create('learning_rate_bias', (1,), zeros)
+        update_weights = create('update_weights', readout, random)
+        if self.dynamic_output_scale:
+            create('learning_rate_weights', readout, zeros if zero_init_lr_weights else random)
+            create('learning_rate_bias', (1,), zeros)
         averaging = rnn_cells.normal_initializer(0.1, scales, mean=1.0 / scales)
         if use_gradient_shortcut:
             create('PerTensor/GradsToDelta/Matrix', (scales, 1), averaging)
         if self.use_attention:
-            create('attention_weights', readout, random)
+            create('attention_weights', readout, lambda shape, dtype: update_weights.initial_value)
             if use_gradient_shortcut:
                 create('PerTensor/GradsToAttnDelta/Matrix', (scales, 1), averaging)
         if self.dynamic_output_scale:
@@ -251,7 +253,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
 
     def _initial_level_states(self, read, key):
         if self._init_vectors is None:
-            return [tf.random.stateless_normal([size, 1], key + [0, level])
+            return [tf.random.stateless_uniform([size, 1], key + [0, level], -1.0, 1.0)
                     for level, size in enumerate(self.level_sizes)]
         return [tf.transpose(read(vector)) for vector in self._init_vectors]
 
@@ -334,7 +336,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             if self.use_attention:
                 attentions.append(out['attention'] + direct[1])
             # The step's length (3.2.4).
-            log_step, log_lr = self._move_rates(weights, old.log_lr, out['learning_rate'])
+            log_step, log_lr = self._move_rates(weights, old.log_lr, out.get('learning_rate'))
             log_steps.append(log_step)
             averages.append(self._sums(chunk, h, inputs))
             chunks.append(ChunkState(
@@ -385,9 +387,9 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         return features
 
     def _move_rates(self, weights, log_lr, change):
-        """The log of the step's size and the new log learning rate, both `[1, size]`."""
+        """The log of the step's size and the new log learning rate, rows `[1, size]` or empty."""
         if not self.dynamic_output_scale:
-            return tf.log(2.0) + tf.log_sigmoid(change), []
+            return [], []
         moved = log_lr + change
         # The value is clipped; the gradient flows as if it weren't.
         moved += tf.stop_gradient(tf.clip_by_value(moved, MIN_LOG_LR, self.max_log_lr) - moved)
@@ -402,10 +404,12 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         return tf.concat(sums, 0)
 
     def _scale(self, layout, directions, log_steps, offset):
-        """Minus the directions, brought to RMS 1 over each tensor, times the step sizes (3.2.4)."""
+        """Minus the directions, brought to RMS 1 over each tensor, times the step sizes (3.2.4).
+
+        Without `dynamic_output_scale` minus the directions as they are.
+        """
         if not self.dynamic_output_scale:
-            return [-tf.exp(log_step) * direction
-                    for log_step, direction in zip(log_steps, directions)]
+            return [-direction for direction in directions]
         squares = [chunk.sums(tf.square(row)) for chunk, row in zip(layout.chunks, directions)]
         factors = layout.per_piece(-tf.exp(offset) * tf.rsqrt(
             layout.tensor_means(squares) + utils.RMS_EPSILON))
