@@ -92,7 +92,7 @@ WRONG = {
     flags.NOT_NEGATIVE: ['-1', 'x', '1e39'],
     flags.SIZE: ['0', '4097', 'x', '1.5'],
     flags.FEW: ['0', '101', 'x', '1.5'],
-    flags.MULTIPLIER: ['0', '0.9', '-0.5', '-2', 'x'],
+    flags.MULTIPLIER: ['0.1', '0.9', 'x'],
     flags.FOLDER: ['', 'new\nline', 'nul\0', '\udcff'],
     flags.TEXT: ['new\nline', 'nul\0', '\udcff'],
     flags.NAME: ['', 'a/b', 101 * 'x', 51 * '\u00e9', '\t'],
