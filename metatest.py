@@ -21,7 +21,7 @@ def main(values):
     _check(values)
     config, make_learned = _learned_optimizer(values)
     entrants = _entrants(values, make_learned)
-    rows = builders.problems_and_data(values, flags.METATEST)
+    rows = builders.problems_and_data(values, flags.METATEST, values.seeds[0])
     try:
         run_record.write(values.save_dir, flags.METATEST, builders.as_dict(values, flags.METATEST),
                          values.seeds, rows, config)
@@ -87,7 +87,7 @@ def _inspect(values, make_learned, rows):
     for name, row in zip(_problem_names(values, rows), rows):
         seen = inspection.inspect(make_learned, row, values.seeds[0], values.num_testing_itrs)
         path = os.path.join(values.save_dir, 'inspection-%s.png' % name)
-        inspection.make_figure(name, seen).savefig(path, dpi=120)
+        inspection.make_figure(row.title, seen).savefig(path, dpi=120)
         print('Inspection: %s' % path)
 
 

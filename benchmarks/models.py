@@ -5,7 +5,7 @@ import collections
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from optimizer.hierarchical_rnn import HierarchicalRNN
+from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from problems import datasets
 from problems import problem_generator as pg
 
@@ -28,8 +28,7 @@ OPTIMIZERS = collections.OrderedDict([
 
 def hierarchical_rnn(xla=False):
     """A HierarchicalRNN as the scripts make it, with new meta-parameters."""
-    learned = HierarchicalRNN([10, 20, 20], use_gradient_shortcut=True, use_grad_products=True,
-                              use_problem_lr_mean=True, random_seed=0)
+    learned = HierarchicalRNN(random_seed=0, **PRESET)
     learned.xla = xla
     return learned
 

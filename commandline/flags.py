@@ -5,17 +5,20 @@ Flags `--include_<set>_problems` come from the table of problem sets.
 """
 
 import collections
+import difflib
 import math
 import sys
 import unicodedata
+from typing import Any, Dict, NamedTuple, Tuple
 
 import numpy as np
 from absl import flags as absl_flags
 
-import metaopt
 from evaluation import comparison
+from metatraining import meta_step, validation
 from optimizer import OPTIMIZERS, rnn_cells
-from problems import problem_sets
+from optimizer.hierarchical_rnn import PRESET
+from problems import image_files, problem_sets
 from techniques import curriculum as curricula
 from techniques import imitation, regularization
 
@@ -26,16 +29,21 @@ class FlagError(ValueError):
     """Flags that don't go together or don't fit what is on disk; the message is one clear line."""
 
 
-#: A flag. `defaults` is a dict from the scripts that have it to its default there; `allowed` names
-#: the values it takes (each element, if it is a list): a key of `CHECKS` or a tuple of choices;
-#: `idle` names the scripts in which it has no effect: it is there for published command lines.
-Flag = collections.namedtuple('Flag', 'name defaults help allowed idle')
+class Flag(NamedTuple):
+    """A row of the table."""
+
+    name: str
+    defaults: Dict[str, Any]  # script -> default there; a script that is no key lacks the flag
+    help: str  # one or more sentences that can be read alone: absl sorts flags by name
+    allowed: Any  # values that are allowed (elements of a list): a key of `CHECKS`, or choices
+    idle: Tuple[str, ...]  # scripts that have the flag for published command lines only
+
 
 ANY, POSITIVE, NOT_NEGATIVE = 'any value', 'a positive number', 'a number of at least 0'
 SHARE, BELOW_ONE = 'a number from 0 to 1', 'a number above 0 and below 1'
-UP_TO_ONE = 'a number above 0, at most 1'
+UP_TO_ONE, FROM_ZERO_BELOW_ONE = 'a number above 0, at most 1', 'a number from 0, below 1'
 SIZE, FEW = 'a whole number from 1 to 4096', 'a whole number from 1 to 100'
-MULTIPLIER = 'at most 0 or a number of at least 1'
+ALL_OR_NUMBER = '-1 or a whole number of at least 0'
 FOLDER, TEXT = 'the name of a folder', 'text without control characters'
 NAME, NAME_OR_NONE = 'a word of at most 100 bytes without /', 'empty or the name of a checkpoint'
 SEED, SEED_OR_DRAW = 'a whole number from 0 to 2^31 - 1', 'a whole number from -1 to 2^31 - 1'
@@ -47,9 +55,10 @@ CHECKS = {
     SHARE: lambda value: 0 <= value <= 1,
     BELOW_ONE: lambda value: 0 < value < 1,
     UP_TO_ONE: lambda value: 0 < value <= 1,
+    FROM_ZERO_BELOW_ONE: lambda value: 0 <= value < 1,
     SIZE: lambda value: 1 <= value <= 4096,
     FEW: lambda value: 1 <= value <= 100,
-    MULTIPLIER: lambda value: value <= 0 or value >= 1,
+    ALL_OR_NUMBER: lambda value: value >= -1,
     FOLDER: bool,
     TEXT: lambda value: True,
     NAME: lambda value: value and '/' not in value and len(value.encode()) <= 100,
@@ -66,13 +75,13 @@ def _both(name, default, text, allowed=ANY, test_default=None):
 
 
 def _training(name, default, text, allowed=ANY, test_default=None):
-    """A flag of both scripts that only meta-training heeds."""
+    """A flag of both scripts that has no effect in metatest."""
     return _both(name, default, text, allowed, test_default)._replace(idle=(METATEST,))
 
 
-def _nowhere(*arguments):
-    """A flag of both scripts that neither heeds yet."""
-    return _both(*arguments)._replace(idle=(METARUN, METATEST))
+def _nowhere(name, default, text, allowed=ANY):
+    """A flag of both scripts that has no effect in either."""
+    return _both(name, default, text, allowed)._replace(idle=(METARUN, METATEST))
 
 
 def _metarun(name, default, text, allowed=ANY):
@@ -89,167 +98,215 @@ GROUPS = collections.OrderedDict([
         _both('train_dir', 'opt/', 'Folder of training runs: metarun writes into a folder there '
               'that is named after the optimizer; metatest reads meta-parameters from it.',
               FOLDER),
-        _metatest('save_dir', 'opt/', 'Folder into which metatest writes its results.', FOLDER),
-        _both('mnist_source', 'auto', 'Where handwritten digits come from: mnist (a file, the '
-              'cache or a download), digits (embedded in scikit-learn), or auto: mnist where it '
-              'is to be had, else digits.', ('auto', 'mnist', 'digits')),
-        _both('data_dir', '', 'Folder with mnist.npz or cifar-10-batches-py.', TEXT),
-        _metarun('seed', -1, 'Seed of everything random in the run; -1: draw one and record it.',
-                 SEED_OR_DRAW),
+        _metatest('save_dir', 'opt/', 'Folder into which metatest writes results.', FOLDER),
+        _both('image_source', 'auto', 'Origin of images of 28 x 28: mnist, handwritten digits (a '
+              'file, the cache or a download); digits, embedded in scikit-learn; fashion, clothes '
+              '(files, the cache or a download); or auto: mnist where it is to be had, else '
+              'digits.', image_files.IMAGE_SOURCES),
+        _both('mnist_source', 'auto', 'Former name of image_source; auto leaves the choice to '
+              'image_source.', ('auto', 'mnist', 'digits')),
+        _both('text_file', '', 'File of text (UTF-8) for language models to learn; empty: the '
+              'reference of the Python language, a part of the interpreter.', TEXT),
+        _both('data_dir', '', 'Folder with mnist.npz, cifar-10-batches-py, or the idx files of '
+              'Fashion-MNIST.', TEXT),
+        _metarun('seed', -1, 'Seed of everything random in the run; -1: a seed is drawn and '
+                 'recorded.', SEED_OR_DRAW),
+        _metarun('overwrite', False, 'Begin anew where the run folder holds a run; else go on with '
+                 'that run.'),
     ]),
     ('problems', [
-        _training('num_problems', 1, 'How many problems are drawn from the chosen sets, one after '
-                  'another.', POSITIVE),
-        _metarun('initial_params', 'own', 'Where optimizees start: own: the problem\'s own initial '
-                 'values; normal: N(0, 1), as published.', ('own', 'normal')),
-        _metarun('mini_batch_size', 10000, 'Examples on which the meta-objective is computed; all, '
-                 'where the data set has fewer.', POSITIVE),
-        _metarun('data_freeze', False, 'Keep these examples for all episodes on a problem; else '
-                 'each episode draws its own.'),
+        _training('num_problems', 1, 'Number of problems that are drawn from the chosen sets, one '
+                  'after another.', POSITIVE),
+        _metarun('problems_at_once', 1, 'Number of problems in each draw: they share a graph, and '
+                 'each episode is on one of them.', POSITIVE),
+        _metarun('initial_params', 'own', 'Initial values of optimizees: own: those that the '
+                 'problem defines; normal: N(0, 1), as published.', ('own', 'normal')),
+        _metarun('mini_batch_size', 10000, 'Number of examples on which the meta-objective is '
+                 'computed; all, where the data set has fewer.', POSITIVE),
+        _metarun('data_freeze', False, 'Compute the meta-objective on the same examples in all '
+                 'episodes on a problem; else each episode draws examples anew.'),
     ]),
     ('optimizer', [
         _both('optimizer', 'HierarchicalRNN', 'The learned optimizer: one of %s.'
               % ', '.join(OPTIMIZERS), tuple(OPTIMIZERS)),
-        _both('cell_cls', 'GRUCell', 'Cells of CoordinatewiseRNN: %s.'
+        _both('cell_cls', 'GRUCell', 'Class of the cells of CoordinatewiseRNN: %s.'
               % ' or '.join(rnn_cells.CELLS), tuple(rnn_cells.CELLS)),
         _both('cell_size', 20, 'Units of each cell of CoordinatewiseRNN, and of the layers of '
               'RNNProp and L2ODM.', SIZE),
-        _both('num_cells', 2, 'Cells of CoordinatewiseRNN, one upon the other.', FEW),
-        _both('hrnn_level_sizes', [10, 20, 20], 'Units of HierarchicalRNN\'s levels: parameter, '
-              'tensor, model; one to three numbers.', SIZE),
-        _both('min_lr', 1e-6, 'Smallest initial learning rate.', POSITIVE),
-        _both('max_lr', 1e-2, 'Largest initial learning rate; where there is only one, that one.',
+        _both('num_cells', 2, 'Number of cells of CoordinatewiseRNN, one upon the other.', FEW),
+        _both('hrnn_level_sizes', list(PRESET['level_sizes']), 'Units of the levels of '
+              'HierarchicalRNN: parameter, tensor, model; one to three numbers.', SIZE),
+        _both('min_lr', 1e-6, 'Smallest initial learning rate of a parameter.', POSITIVE),
+        _both('max_lr', 1e-2, 'Largest initial learning rate of a parameter; for optimizers with '
+              'a single learning rate, its initial value.', POSITIVE),
+        _both('max_log_lr', 33.0, 'Upper bound of the log learning rates of HierarchicalRNN.',
               POSITIVE),
-        _both('max_log_lr', 33.0, 'Bound of HierarchicalRNN\'s log learning rates.', POSITIVE),
-        _both('zero_init_lr_weights', True, 'Learning rates do not change before meta-training.'),
+        _both('zero_init_lr_weights', True, 'Start the read-out of learning rates at 0: learning '
+              'rates do not change before meta-training.'),
         _both('dynamic_output_scale', True, 'Keep a learning rate for each parameter.'),
         _both('learnable_decay', True, 'Learn the decay rate of mean square gradients.'),
         _both('learnable_inp_decay', True, 'Learn the decay rate of accumulated gradients.'),
         _both('learnable_rnn_init', True, 'Learn the initial states of the recurrent networks.'),
-        _both('num_gradient_scales', 4, 'Time scales on which gradients are accumulated.',
-              FEW),
-        _both('use_multiple_scale_decays', False, 'Average squares for longer on longer time '
-              'scales.'),
-        _both('use_gradient_shortcut', True, 'Add a linear function of the gradients to the step.'),
-        _both('use_grad_products', True, 'Feature: products of gradients of adjacent time scales.'),
-        _both('use_log_means_squared', True, 'Feature: log mean squares against their average.'),
-        _both('use_relative_lr', True, 'Feature: log learning rate against the mean.'),
-        _both('use_problem_lr_mean', True, 'That mean is over the whole model, not over the '
-              'tensor.'),
-        _both('use_extreme_indicator', False, 'Feature: how far the learning rate leaves '
-              '1e-6 .. 1.'),
-        _both('use_lr_shortcut', False, 'Feature: log learning rate against 1e-3.'),
-        _both('use_attention', False, 'Take gradients at a point that the optimizer chooses.'),
-        _both('hrnn_rnn_readout_scale', 0.5, 'Spread of HierarchicalRNN\'s initial read-outs.',
-              POSITIVE),
-        _both('hrnn_affine_scale', 0.5, 'Spread of the initial biases from level to level.',
-              POSITIVE),
-        _both('hrnn_default_decay_var_init', 2.2, 'Initial logit of HierarchicalRNN\'s gradient '
-              'decay.'),
-        _both('scale_decay_bias_init', 3.2, 'Initial logit of the decay of mean squares.'),
-        _both('learning_rate_momentum_logit_init', 3.2, 'Initial logit of the learning rates\' '
-              'momentum.'),
-        _both('biasgrucell_scale', 0.5, 'Spread of the initial weights in HierarchicalRNN\'s '
-              'cells.', POSITIVE),
-        _both('biasgrucell_gate_bias_init', 2.2, 'Initial bias of the gates of these cells.'),
-        _both('crnn_rnn_readout_scale', 0.5, 'Spread of CoordinatewiseRNN\'s initial read-outs.',
-              POSITIVE),
-        _both('crnn_default_decay_var_init', 2.2, 'Initial logit of CoordinatewiseRNN\'s decay.'),
+        _both('num_gradient_scales', 4, 'Number of time scales on which HierarchicalRNN '
+              'accumulates gradients.', FEW),
+        _both('use_multiple_scale_decays', False, 'Average squared gradients for longer on longer '
+              'time scales (HierarchicalRNN).'),
+        _both('use_gradient_shortcut', PRESET['use_gradient_shortcut'], 'Add a linear function of '
+              'the gradients to the step (HierarchicalRNN).'),
+        _both('use_grad_products', PRESET['use_grad_products'], 'Input feature of HierarchicalRNN: '
+              'products of gradients of adjacent time scales.'),
+        _both('use_log_means_squared', True, 'Input feature of HierarchicalRNN: log mean squares '
+              'against the average over time scales.'),
+        _both('use_relative_lr', True, 'Input feature of HierarchicalRNN: log learning rate '
+              'against the mean.'),
+        _both('use_problem_lr_mean', PRESET['use_problem_lr_mean'], 'Take the mean of '
+              '--use_relative_lr over the whole model, not over the tensor.'),
+        _both('use_extreme_indicator', False, 'Input feature of HierarchicalRNN: how far the '
+              'learning rate leaves 1e-6 .. 1.'),
+        _both('use_lr_shortcut', False, 'Input feature of HierarchicalRNN: log learning rate '
+              'against 1e-3.'),
+        _both('use_attention', False, 'Take gradients at a point that HierarchicalRNN chooses.'),
+        _both('hrnn_rnn_readout_scale', 0.5, 'Spread of the initial read-outs of '
+              'HierarchicalRNN.', POSITIVE),
+        _both('hrnn_affine_scale', 0.5, 'Spread of the initial biases from level to level of '
+              'HierarchicalRNN.', POSITIVE),
+        _both('hrnn_default_decay_var_init', 2.2, 'Initial logit of the gradient decay of '
+              'HierarchicalRNN.'),
+        _both('scale_decay_bias_init', 3.2, 'Initial logit of the decay of mean squares '
+              '(HierarchicalRNN).'),
+        _both('learning_rate_momentum_logit_init', 3.2, 'Initial logit of the momentum of learning '
+              'rates (HierarchicalRNN).'),
+        _both('biasgrucell_scale', 0.5, 'Spread of the initial weights in the cells of '
+              'HierarchicalRNN.', POSITIVE),
+        _both('biasgrucell_gate_bias_init', 2.2, 'Initial bias of the gates in the cells of '
+              'HierarchicalRNN.'),
+        _both('crnn_rnn_readout_scale', 0.5, 'Spread of the initial read-outs of '
+              'CoordinatewiseRNN.', POSITIVE),
+        _both('crnn_default_decay_var_init', 2.2, 'Initial logit of the decay of '
+              'CoordinatewiseRNN.'),
     ]),
     ('meta-objective', [
-        _training('use_log_objective', True, 'The meta-objective is the mean log of the relative '
+        _training('use_log_objective', True, 'Meta-objective: the mean log of the relative '
                   'objective; else the weighted sum of the relative objectives.'),
-        _training('use_numerator_epsilon', False, 'log((f + 1e-6) / (f0 + 1e-6)) in place of '
-                  'log(f / f0 + 1e-6).'),
+        _training('use_numerator_epsilon', False, 'Log objective: log((f + 1e-6) / (f0 + 1e-6)) in '
+                  'place of log(f / f0 + 1e-6).'),
         _training('use_second_derivatives', True, 'Let the meta-gradient flow through the '
-                  'gradients.'),
-        _training('objective_training_max_multiplier', -1.0, 'End an unroll where the objective '
-                  'exceeds the initial one by this factor; at most 0: never.', MULTIPLIER),
+                  'gradients of the problem.'),
+        _training('objective_training_max_multiplier', -1.0, 'Factor over the initial objective at '
+                  'which an episode ends early; not positive: never.'),
     ]),
     ('meta-training', [
-        _training('num_meta_iterations', 5, 'Episodes on each problem.', POSITIVE),
-        _metarun('fix_unroll', False, 'Unrolls of fixed length and number; else both are drawn '
-                 'from exponential distributions (with --if_cl only the length is).'),
-        _metarun('fix_unroll_length', 20, 'Steps of a fixed unroll.', POSITIVE),
-        _metarun('fix_num_steps', 100, 'Steps of an episode of fixed unrolls without curriculum.',
+        _training('num_meta_iterations', 5, 'Number of episodes on each problem.', POSITIVE),
+        _metarun('fix_unroll', False, 'Fix the number and length of unrolls; else both are drawn '
+                 'from exponential distributions, but with --if_cl, where they are fixed, too.'),
+        _metarun('fix_unroll_length', 20, 'Steps of an unroll, with --fix_unroll or --if_cl.',
                  POSITIVE),
+        _metarun('fix_num_steps', 100, 'Steps of an episode, with --fix_unroll and without '
+                 'curriculum.', POSITIVE),
         _metarun('fix_num_steps_eval', 100, 'Steps of a validation without curriculum.', POSITIVE),
-        _training('min_num_unrolls', 10, 'Fewest unrolls of an episode, where drawn.', POSITIVE, 4),
-        _training('num_unroll_scale', 40, 'How many more are expected.', POSITIVE, 10),
-        _training('min_num_itr_partial_unroll', 10, 'Fewest steps of an unroll, where drawn.',
-                  POSITIVE),
-        _training('num_partial_unroll_itr_scale', 20, 'How many more are expected.', POSITIVE, 50),
+        _training('min_num_unrolls', 10, 'Fewest unrolls of an episode, where the number is '
+                  'drawn.', POSITIVE, 4),
+        _training('num_unroll_scale', 40, 'Mean number of unrolls beyond --min_num_unrolls, where '
+                  'the number is drawn.', POSITIVE, 10),
+        _training('min_num_itr_partial_unroll', 10, 'Fewest steps of an unroll, where the length '
+                  'is drawn.', POSITIVE),
+        _training('num_partial_unroll_itr_scale', 20, 'Mean number of steps of an unroll beyond '
+                  '--min_num_itr_partial_unroll, where the length is drawn.', POSITIVE, 50),
         _training('reset_rnn_params', True, 'Begin every episode with fresh optimizer state.'),
-        _metarun('meta_optimizer', 'rmsprop', 'Optimizer of the meta-parameters.',
-                 tuple(metaopt.META_OPTIMIZERS)),
-        _training('meta_learning_rate', 1e-6, 'Its learning rate.', POSITIVE),
-        _metarun('meta_learning_rate_decay', 1.0, 'The factor by which its learning rate falls, '
+        _metarun('meta_optimizer', 'rmsprop', 'Optimizer of the meta-parameters: %s.'
+                 % ', '.join(meta_step.META_OPTIMIZERS), tuple(meta_step.META_OPTIMIZERS)),
+        _training('meta_learning_rate', 1e-6, 'Learning rate of the meta-optimizer.', POSITIVE),
+        _metarun('meta_learning_rate_decay', 1.0, 'Factor by which the meta-learning rate falls, '
                  'exponentially, in --meta_learning_rate_decay_steps; 1: not at all.', UP_TO_ONE),
-        _metarun('meta_learning_rate_decay_steps', 1000, 'Unrolls in which it falls by this '
-                 'factor.', POSITIVE),
-        _training('rms_decay', 0.9, 'RMSProp\'s decay.', BELOW_ONE),
-        _training('rms_epsilon', 1e-20, 'RMSProp\'s epsilon.', POSITIVE),
-        _training('gradient_clip_level', 10000.0, 'Bound of the meta-gradient\'s norm; 0: none.',
-                  NOT_NEGATIVE),
-        _training('l2_reg', 0.0, 'Weight of half the squared norm of the meta-parameters, in units '
-                  'of --l2_reg_scale.', NOT_NEGATIVE),
-        _training('l2_reg_scale', 1e-3, 'Unit of --l2_reg.', NOT_NEGATIVE),
-        _training('nan_l2_reg', 0.01, 'Where a meta-gradient is not finite, this times the '
-                  'meta-parameter stands in for it.', NOT_NEGATIVE),
+        _metarun('meta_learning_rate_decay_steps', 1000, 'Number of unrolls in which the '
+                 'meta-learning rate falls by --meta_learning_rate_decay.', POSITIVE),
+        _training('rms_decay', 0.9, 'Decay of mean squares in the meta-optimizer RMSProp.',
+                  BELOW_ONE),
+        _training('rms_epsilon', 1e-20, 'Epsilon of the meta-optimizer RMSProp.', POSITIVE),
+        _metarun('meta_learning_rate_factors', [1.0], 'Factors of --meta_learning_rate, one for '
+                 'each of --meta_learning_rate_shares.', POSITIVE),
+        _metarun('meta_learning_rate_shares', [0.0], 'Shares of the run\'s meta-iterations from '
+                 'which on --meta_learning_rate_factors count, increasing from 0.', SHARE),
+        _metarun('average_decay', 0.0, 'Decay of a moving average of the meta-parameters, which is '
+                 'validated and kept in place of the meta-parameters; 0: no average.',
+                 FROM_ZERO_BELOW_ONE),
+        _training('gradient_clip_level', 10000.0, 'Bound of the meta-gradient, see '
+                  '--gradient_clip_by; 0: none.', NOT_NEGATIVE),
+        _metarun('gradient_clip_by', 'entry', 'What --gradient_clip_level bounds: entry: each '
+                 'entry of the meta-gradient; norm: the norm over all meta-parameters.',
+                 ('entry', 'norm')),
+        _training('l2_reg', 0.0, 'Weight of the squared norm of the meta-parameters in the '
+                  'meta-objective.', NOT_NEGATIVE),
+        _nowhere('l2_reg_scale', 1e-3, 'Published, but never used.', NOT_NEGATIVE),
+        _nowhere('nan_l2_reg', 0.01, 'Published, but never used: what is not finite in a '
+                 'meta-gradient counts as 0.', NOT_NEGATIVE),
         _metarun('evaluation_period', 1, 'Meta-iterations from one validation to the next.',
                  POSITIVE),
-        _metarun('evaluation_epochs', 20, 'Initial values and batch orders of a validation.',
-                 POSITIVE),
+        _metarun('evaluation_epochs', 20, 'Number of runs of a validation, each with initial '
+                 'values and a batch order of its own.', POSITIVE),
         _metarun('save_period', 1, 'Meta-iterations from one saving of the run\'s state to the '
                  'next.', POSITIVE),
-        _metarun('keep_checkpoints', 1, 'How many of the latest saved meta-parameters are kept, as '
-                 'model.ckpt-<meta-iterations done>, beside the best, model.ckpt-0; '
-                 '--restore_model_name of metatest opens them.', NOT_NEGATIVE),
-        _metarun('overwrite', False, 'Begin anew where the run folder holds a run; else go on with '
-                 'that run.'),
+        _metarun('keep_checkpoints', -1, 'Number of the latest validated meta-parameters that are '
+                 'kept, as model.ckpt-<meta-iterations done>, beside the best, model.ckpt-0; '
+                 '--restore_model_name of metatest opens them; -1: all. With --if_cl the best of '
+                 'stage i is kept as model.ckpt-<i> instead.', ALL_OR_NUMBER),
         _metarun('random_scaling', False, 'Train in coordinates of random size, as RNNProp was.'),
+        _metarun('scaling_ranges', [3.0], 'Log ranges of --random_scaling, of which each episode '
+                 'draws one.', NOT_NEGATIVE),
+        _metarun('validation_score', 'mean', 'What a validation makes of the final losses: mean; '
+                 'mean_log: the mean natural logarithm, in which problems of different size count '
+                 'alike.', tuple(validation.SCORES)),
+        _metarun('validation_floor', 1e-9, 'Losses below count as this in the score mean_log.',
+                 POSITIVE),
+        _metarun('episode_steps', [0], 'Steps of an episode in equal parts of the run, in place of '
+                 'a curriculum or drawn numbers of unrolls; 0: as those say.', NOT_NEGATIVE),
+        _metarun('short_episodes', 0.0, 'Share of the episodes that have the first of '
+                 '--episode_steps in all parts of the run.', SHARE),
+        _metarun('episode_limit', 0.0, 'Meta-objective above which an episode is given up; 0: '
+                 'none.', NOT_NEGATIVE),
     ]),
     ('curriculum', [
         _metarun('if_cl', False, 'Curriculum: episodes grow longer, stage by stage.'),
-        _metarun('cl_steps', list(curricula.PUBLISHED_STAGES), 'Steps of an episode in each '
-                 'stage, increasing.', POSITIVE),
-        _metarun('cl_patience', 3, 'Validations without improvement after which a stage is left.',
-                 POSITIVE),
+        _metarun('cl_steps', list(curricula.PUBLISHED_STAGES), 'Curriculum: steps of an episode in '
+                 'each stage, increasing.', POSITIVE),
+        _metarun('cl_patience', 3, 'Curriculum: number of the validation in a stage from which on '
+                 'the first that does not improve ends the stage.', POSITIVE),
     ]),
     ('imitation', [
-        _metarun('if_mt', False, 'Imitation: some unrolls learn from a teacher\'s steps.'),
-        _metarun('mt_ratio', 0.1, 'Which share of the unrolls does.', SHARE),
-        _metarun('mt_k', 1, 'How many of the teacher\'s steps make one of the student\'s.',
+        _metarun('if_mt', False, 'Imitation: some episodes learn from the steps of a teacher.'),
+        _metarun('mt_ratio', 0.1, 'Imitation: the share of episodes that imitate the teacher.',
+                 SHARE),
+        _metarun('mt_k', 1, 'Imitation: the number of the teacher\'s steps that make one step of '
+                 'the learned optimizer.', POSITIVE),
+        _metarun('mt_teacher', 'adam', 'Imitation: the teacher, one of %s.'
+                 % ', '.join(imitation.TEACHERS), tuple(imitation.TEACHERS)),
+        _metarun('mt_learning_rate', 0.01, 'Imitation: the learning rate of the teacher.',
                  POSITIVE),
-        _metarun('mt_teacher', 'adam', 'The teacher: %s.' % ', '.join(imitation.TEACHERS),
-                 tuple(imitation.TEACHERS)),
-        _metarun('mt_learning_rate', 0.01, 'The teacher\'s learning rate.', POSITIVE),
     ]),
     ('regularization', [
-        _metarun('reg_optimizer', False, 'Add --alpha times the penalty, summed over an unroll\'s '
-                 'steps, to the meta-objective.'),
-        _metarun('reg_optimizee', False, 'Add --beta times the penalty to the objective that is '
-                 'optimized.'),
-        _metarun('reg_option', 'hessian', 'The penalty: hessian: trace; hessian-ev: largest '
-                 'eigenvalue; hessian-esd: sum of the Lanczos eigenvalues; hessian-esd-mean-abs: '
-                 'mean absolute eigenvalue; jacob: mean squared entry of the gradient; '
-                 'jacob-norm: squared norm of the gradient.',
+        _metarun('reg_optimizer', False, 'Regularization: add --alpha times the penalty, '
+                 'summed over the steps of an unroll, to the meta-objective.'),
+        _metarun('reg_optimizee', False, 'Regularization: add --beta times the penalty to the '
+                 'objective that is optimized.'),
+        _metarun('reg_option', 'hessian', 'Regularization: the penalty. hessian: trace of the '
+                 'Hessian; hessian-ev: largest eigenvalue; hessian-esd: sum of the Lanczos '
+                 'eigenvalues; hessian-esd-mean-abs: mean absolute eigenvalue; jacob: mean squared '
+                 'entry of the gradient; jacob-norm: squared norm of the gradient.',
                  tuple(sorted(regularization.MEASURES))),
         _metarun('alpha', 5e-4, 'Weight of the penalty in the meta-objective.', NOT_NEGATIVE),
         _metarun('beta', 1e-4, 'Weight of the penalty in the objective that is optimized.',
                  NOT_NEGATIVE),
-        _metarun('regularize_time', 'posterior', 'When the penalty counts: prior: in the first '
-                 'share of an episode\'s unrolls, see --reg_scale; posterior: in the rest; none: '
-                 'never; always.',
-                 regularization.TIMES),
-        _metarun('reg_scale', 0.5, 'Of n unrolls of an episode, those up to number int(n * '
-                 'reg_scale + 1), counted from 0, are prior for --regularize_time.', SHARE),
-        _metarun('hessian_itrs', 10, 'Random draws, products or Lanczos steps of the Hessian\'s '
-                 'penalty.', POSITIVE),
+        _metarun('regularize_time', 'posterior', 'Regularization: when the penalty counts. prior: '
+                 'in the first share of an episode\'s unrolls, --reg_scale; posterior: in the '
+                 'rest; none: never; always: in all.', regularization.TIMES),
+        _metarun('reg_scale', 0.5, 'Regularization: the share of an episode\'s unrolls that '
+                 '--regularize_time speaks of.', SHARE),
+        _metarun('hessian_itrs', 10, 'Regularization: random draws, products or Lanczos steps of a '
+                 'penalty of the Hessian.', POSITIVE),
     ]),
     ('evaluation', [
-        _metatest('test_optimizer', [comparison.LEARNED], 'What metatest runs, a comma-separated '
-                  'list: %s, the learned optimizer, and %s.' % (
+        _metatest('test_optimizer', [comparison.LEARNED], 'Optimizers that metatest runs, a '
+                  'comma-separated list: %s, the learned optimizer, and %s.' % (
                       comparison.LEARNED, ', '.join(comparison.HAND_TUNED)),
                   (comparison.LEARNED,) + tuple(comparison.HAND_TUNED)),
         _metatest('learning_rates', list(comparison.LEARNING_RATES), 'Learning rates with which '
@@ -285,14 +342,15 @@ GROUPS = collections.OrderedDict([
                  'may run anything there.', TEXT),
         _metarun('worker_hosts', '', 'Workers of the cluster, as --ps_hosts; the first is the '
                  'chief, which validates and saves.', TEXT),
-        _metarun('job_name', 'worker', 'What this process is in the cluster: ps or worker.',
+        _metarun('job_name', 'worker', 'Job of this process in the cluster: ps or worker.',
                  ('ps', 'worker')),
-        _training('task', 0, 'Index of this process in its list of hosts.', NOT_NEGATIVE),
+        _training('task', 0, 'Index of this process in the list of hosts of its job.',
+                  NOT_NEGATIVE),
         _metarun('cluster_timeout', 60, 'Seconds that a process waits for others of the cluster.',
                  POSITIVE),
-        _training('ps_tasks', 0, 'How many parameter servers; --ps_hosts says so, too.',
+        _training('ps_tasks', 0, 'Number of parameter servers; --ps_hosts says so, too.',
                   NOT_NEGATIVE),
-        _training('worker_tasks', 1, 'How many workers; --worker_hosts says so, too.', POSITIVE),
+        _training('worker_tasks', 1, 'Number of workers; --worker_hosts says so, too.', POSITIVE),
     ]),
 ])
 
@@ -313,6 +371,11 @@ def define(script, flag_values=absl_flags.FLAGS):
     for name, problem_set in problem_sets.PROBLEM_SETS.items():
         absl_flags.DEFINE_boolean(include(name), False, problem_set.help, flag_values=flag_values,
                                   module_name=sys.argv[0])
+        if script == METARUN:
+            absl_flags.DEFINE_boolean(
+                include_in_validation(name), False, 'Validate on these problems, not on those that '
+                'are trained on: ' + problem_set.help, flag_values=flag_values,
+                module_name=sys.argv[0])
 
 
 def include(name):
@@ -320,14 +383,24 @@ def include(name):
     return 'include_%s_problems' % name
 
 
+def include_in_validation(name):
+    """The flag that includes a problem set in the validation."""
+    return 'include_%s_validation' % name
+
+
 def _define(flag, script, flag_values):
     default, text = flag.defaults[script], flag.help
     if script in flag.idle:
         text += ' (No effect in %s.)' % script
+    options = dict(flag_values=flag_values, module_name=sys.argv[0])
     definers = {bool: absl_flags.DEFINE_boolean, int: absl_flags.DEFINE_integer,
-                float: absl_flags.DEFINE_float, str: absl_flags.DEFINE_string, list: _define_list}
-    definers[type(default)](flag.name, default, text, flag_values=flag_values,
-                            module_name=sys.argv[0])
+                float: absl_flags.DEFINE_float, str: absl_flags.DEFINE_string}
+    if isinstance(default, list) or isinstance(flag.allowed, tuple):
+        kind = default[0] if isinstance(default, list) else default
+        absl_flags.DEFINE(_Parser(type(kind), isinstance(default, list), flag.allowed), flag.name,
+                          default, text, serializer=_Serializer(), **options)
+    else:
+        definers[type(default)](flag.name, default, text, **options)
     absl_flags.register_validator(flag.name, lambda value: _allows(flag, value),
                                   'must be ' + _allowed_in_words(flag, default),
                                   flag_values=flag_values)
@@ -366,31 +439,56 @@ def _is_text(value):
 def _allowed_in_words(flag, default):
     words = flag.allowed
     if isinstance(words, tuple):
-        words = 'one of ' + ', '.join(words)
+        words = _one_of(words)
     elif words == ANY:
         words = 'a finite number'
     return 'a list, each element ' + words if isinstance(default, list) else words
 
 
-def _define_list(name, default, text, **options):
-    absl_flags.DEFINE(_ListParser(type(default[0])), name, ','.join(map(str, default)), text,
-                      serializer=absl_flags.CsvListSerializer(','), **options)
+class _Serializer(absl_flags.ArgumentSerializer):
+    """Writes a list with commas."""
+
+    def serialize(self, value):
+        return ','.join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-class _ListParser(absl_flags.ArgumentParser):
-    """Parses a comma-separated list of at least one word or number."""
+class _Parser(absl_flags.ArgumentParser):
+    """Parses a word or number of some choices, or a comma-separated list of at least one."""
 
-    def __init__(self, kind):
+    def __init__(self, kind, is_list, allowed):
         noun = {str: 'words', int: 'whole numbers', float: 'numbers'}[kind]
-        self._kind, self.syntactic_help = kind, 'a comma-separated list of %s' % noun
+        self._kind, self._is_list = kind, is_list
+        self._choices = allowed if isinstance(allowed, tuple) else None
+        self.syntactic_help = 'a comma-separated list of %s' % noun if is_list else ''
 
     def parse(self, argument):
         if isinstance(argument, list):
             return argument
+        if not self._is_list:
+            return self._check(argument)
         words = [word.strip() for word in argument.split(',')]
         try:
-            if all(words):
-                return [self._kind(word) for word in words]
+            values = [self._kind(word) for word in words] if all(words) else []
         except ValueError:
-            pass
-        raise ValueError('must be ' + self.syntactic_help)
+            values = []
+        if not values:
+            raise ValueError('must be ' + self.syntactic_help)
+        return list(map(self._check, values))
+
+    def _check(self, value):
+        if self._choices and value not in self._choices:
+            raise ValueError('must be %s%s%s' % (
+                'a list, each element ' if self._is_list else '', _one_of(self._choices),
+                suggestion(value, self._choices)))
+        return value
+
+
+def suggestion(word, choices):
+    """`; did you mean ...?`, where one of the choices is like the word; else nothing."""
+    by_lower_case = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(word.lower(), by_lower_case, n=1)
+    return '; did you mean %s?' % by_lower_case[found[0]] if found else ''
+
+
+def _one_of(choices):
+    return 'one of ' + ', '.join(choices)

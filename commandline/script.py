@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 from absl import app, logging
 from absl import flags as absl_flags
 
+from commandline import usage
 from commandline.flags import METARUN, FlagError, define
 from problems.datasets import DataError
 
@@ -23,6 +24,9 @@ def run_script(script, main):
 
 
 def _parse(script, args):
+    if set(args[1:]) & set(usage.WORDS):
+        sys.stdout.write(usage.page(script) + '\n')
+        sys.exit()
     try:
         rest = absl_flags.FLAGS(args)[1:]
         if rest:

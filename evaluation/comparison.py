@@ -15,7 +15,6 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import metaopt
-from problems.datasets import EMPTY_DATASET
 from runs import run_files
 
 LEARNED = 'L2o'
@@ -81,16 +80,17 @@ def run(entrant, name, row, seed, num_steps):
       entrant: an `Entrant`.
       name: of the problem.
       row: (problem spec, dataset or None, batch size or None).
-      seed: of initial values and batches: the same for every entrant.
+      seed: of initial values, batches and noise, and of the problem where the spec has none: the
+        same for every entrant.
       num_steps: how many.
     """
-    spec, dataset, batch_size = row
+    spec, dataset, batch_size = row[:3]
     with tf.Graph().as_default():
         tf.set_random_seed(seed)
         optimizer = entrant.make()
         start = time.perf_counter()
         losses, _, _ = metaopt.test_optimizer(
-            optimizer, spec.build(), num_steps, dataset or EMPTY_DATASET,
+            optimizer, spec.build(seed), num_steps, dataset,
             batch_size, seed)
         step_time = (time.perf_counter() - start) / num_steps
     return Curve(entrant.optimizer, entrant.learning_rate, name, seed, losses, step_time)

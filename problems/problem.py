@@ -48,6 +48,18 @@ class Problem:
         return [tf.random_normal(shape, seed=tensor_seed)
                 for shape, tensor_seed in self._shapes_and_seeds(seed)]
 
+    def initial_values(self, seed=None):
+        """Returns the values of `init_tensors`, a list of float32 arrays, new in each call.
+
+        Args:
+            seed: makes the values repeatable: they depend on nothing else.
+        """
+        with tf.Graph().as_default(), tf.Session() as session:
+            return session.run(self.init_tensors(seed))
+
+    def init_fn(self, session):
+        """Initializes what the problem keeps in the graph of `session`; here it keeps nothing."""
+
     def init_variables(self, seed=None, trainable=False, collections=None):
         """Returns a list of float32 variables that start at `init_tensors(seed)`.
 
@@ -101,6 +113,10 @@ class Problem:
         return [add_noise(gradient, stdev, draw_key(key, index))
                 for index, (gradient, stdev) in enumerate(zip(gradients, self._noise_stdevs()))]
 
+    def accuracy(self, parameters, data, labels):
+        """Returns the fraction of a batch that is classified right; None without classes."""
+        del parameters, data, labels
+
     def _objective(self, parameters, data, labels):
         raise NotImplementedError(f'{type(self).__name__} has no objective')
 
@@ -125,18 +141,25 @@ class Wrapper(Problem):
     Args:
         problem: the other problem, or its `Spec`.
         noise_stdev: of the wrapper; that of the other problem does not count.
+        random_seed: of the other problem, where it is a `Spec` without one.
 
     Attributes:
         problem: the other problem.
     """
 
-    def __init__(self, problem, noise_stdev=0.0):
-        self.problem = build(problem)
+    def __init__(self, problem, noise_stdev=0.0, random_seed=None):
+        self.problem = build(problem, random_seed)
         self.needs_data = self.problem.needs_data
-        super().__init__(self.problem.param_shapes, noise_stdev=noise_stdev)
+        super().__init__(self.problem.param_shapes, random_seed, noise_stdev)
 
     def init_tensors(self, seed=None):
         return self.problem.init_tensors(seed)
+
+    def init_fn(self, session):
+        self.problem.init_fn(session)
+
+    def accuracy(self, parameters, data, labels):
+        return self.problem.accuracy(parameters, data, labels)
 
     def _objective(self, parameters, data, labels):
         return self.problem.objective(parameters, data, labels)

@@ -1,24 +1,77 @@
-"""A problem described but not yet built."""
+"""A problem described but not yet built, and a row of a problem set."""
 
-import collections
+import inspect
+from typing import Any, Callable, NamedTuple, Optional
 
 
-class Spec(collections.namedtuple('Spec', 'callable args kwargs')):
-    """A problem class with its constructor arguments.
+class Spec(NamedTuple):
+    """A problem class with its constructor arguments."""
 
-    Attributes:
-        callable: the class (or any function that returns a `Problem`).
-        args: tuple of positional arguments.
-        kwargs: dict of keyword arguments.
+    callable: Callable[..., Any]  # the class, or any function that returns a `Problem`
+    args: tuple  # positional arguments
+    kwargs: dict  # keyword arguments
+
+    def build(self, seed=None):
+        """Returns a new problem: `callable(*args, **kwargs)`.
+
+        Args:
+            seed: of what is random in the problem, see `seeded`.
+        """
+        return self.callable(*self.args, **self.seeded(seed).kwargs)
+
+    def seeded(self, seed):
+        """Returns this problem with `random_seed=seed`, so that every `build` gives the same one.
+
+        The `Spec` itself where the seed is None, or the problem takes none or has one already.
+        """
+        if seed is None or not _lacks_seed(self):
+            return self
+        return self._replace(kwargs=dict(self.kwargs, random_seed=seed))
+
+    def __str__(self):
+        """The problem in words: `FullyConnected(784, 10, hidden_sizes=(20,), activation=relu)`."""
+        arguments = [_in_words(value) for value in self.args]
+        arguments += ['%s=%s' % (name, _in_words(value)) for name, value in self.kwargs.items()]
+        return '%s(%s)' % (_in_words(self.callable), ', '.join(arguments))
+
+
+class Row(NamedTuple):
+    """A problem to train or test on.
+
+    The first three fields are a row as published, (spec, dataset, batch size): `row[:3]` is one,
+    and `Row(*row)` makes a `Row` of either.
     """
 
-    __slots__ = ()
+    spec: Spec
+    dataset: Any = None  # `Dataset` of the examples that steps are taken on; None: takes no data
+    batch_size: Optional[int] = None  # examples of a step; None: all
+    held_out: Any = None  # `Dataset` of examples that no step sees, to test on; None: there is none
+    name: str = ''  # of the problem, in tables and file names; empty: it has none
+    num_steps: Optional[int] = None  # length of a test in a benchmark; None: whatever is asked for
 
-    def build(self):
-        """Returns a new problem: `callable(*args, **kwargs)`."""
-        return self.callable(*self.args, **self.kwargs)
+    @property
+    def title(self):
+        """The name, or where there is none the problem with its arguments."""
+        return self.name or str(self.spec)
 
 
-def build(problem):
-    """The problem that a `Spec` describes; a problem itself is returned as it is."""
-    return problem.build() if isinstance(problem, Spec) else problem
+def build(problem, seed=None):
+    """The problem that a `Spec` describes, see `Spec.build`; a problem itself as it is."""
+    return problem.build(seed) if isinstance(problem, Spec) else problem
+
+
+def _in_words(value):
+    if isinstance(value, Spec):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return '(%s)' % ', '.join(map(_in_words, value))
+    if hasattr(value, '__name__'):
+        return value.__name__
+    return type(value).__name__ if type(value).__str__ is object.__str__ else str(value)
+
+
+def _lacks_seed(spec):
+    """Whether a problem takes a `random_seed` that it isn't given."""
+    signature = inspect.signature(spec.callable)
+    given = signature.bind_partial(*spec.args, **spec.kwargs).arguments
+    return 'random_seed' in signature.parameters and given.get('random_seed') is None

@@ -12,7 +12,7 @@ from commandline import builders, flags
 from optimizer.trainable_optimizer import CoordinatewiseOptimizer
 from problems import problem_generator as pg
 from problems import problem_sets
-from problems.problem_spec import Spec
+from problems.problem_spec import Row, Spec
 from techniques.curriculum import Curriculum
 
 
@@ -32,21 +32,25 @@ class SignDescent(CoordinatewiseOptimizer):
 
 def tilted_bowl_problems():
     """A bowl, tilted."""
-    return [problem_sets.Row(Spec(pg.Bowl, (2.0,), {'angle': 0.3}), None, None)]
+    return [Row(Spec(pg.Bowl, (2.0,), {'angle': 0.3}), None, None)]
 
 
 def test_an_optimizer_and_a_problem_set_are_a_class_a_function_and_a_row_each(
         monkeypatch, tmp_path):
     monkeypatch.setitem(optimizer.OPTIMIZERS, 'SignDescent', SignDescent)
-    monkeypatch.setitem(builders._OPTIMIZER_ARGUMENTS, 'SignDescent',
-                        lambda values, rates: {'initial_rate': rates[1]})
+    monkeypatch.setitem(builders.ALIASES, 'SignDescent', {'initial_rate': 'max_lr'})
     monkeypatch.setitem(problem_sets.PROBLEM_SETS, 'tilted_bowl',
                         problem_sets._same(tilted_bowl_problems))
+    monkeypatch.setattr(flags, 'FLAGS', [  # as the table is where the row is in the source
+        flag._replace(allowed=tuple(optimizer.OPTIMIZERS)) if flag.name == 'optimizer' else flag
+        for flag in flags.FLAGS])
     values = absl_flags.FlagValues()
     flags.define(flags.METARUN, values)
-    values(['metarun', '--include_tilted_bowl_problems', '--max_lr=0.02'])
+    values(['metarun', '--include_tilted_bowl_problems', '--max_lr=0.02',
+            '--optimizer=SignDescent'])
     rows = builders.problems_and_data(values, flags.METARUN)
-    spec = Spec(SignDescent, (), builders._OPTIMIZER_ARGUMENTS['SignDescent'](values, (1e-6, 2e-2)))
+    spec = builders.optimizer_spec(values)
+    assert spec.callable is SignDescent and spec.kwargs['initial_rate'] == 0.02
     result = metaopt.train_optimizer(
         str(tmp_path), spec, rows, 1, 2, None, lambda: 5, learning_rate=1e-3, seed=1, out=None,
         curriculum=Curriculum.fixed(10), evaluation=metaopt.Evaluation(1, 1))
@@ -61,5 +65,5 @@ def test_readme_names_the_places():
     with open(os.path.join(root, 'README.md'), encoding='utf-8') as text:
         section = text.read().split('## Add an optimizer, add a problem set')[1].split('\n## ')[0]
     for name in ('CoordinatewiseOptimizer', 'create_meta_parameter', 'initial_rows', 'row_rule',
-                 'OPTIMIZERS', '_OPTIMIZER_ARGUMENTS', 'PROBLEM_SETS'):
+                 'OPTIMIZERS', 'ALIASES', 'PROBLEM_SETS'):
         assert '`%s`' % name in section

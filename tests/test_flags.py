@@ -1,7 +1,9 @@
 """The command lines: published names and defaults, what values are allowed, what goes together."""
 
 import csv
+import inspect
 import os
+import re
 import subprocess
 import sys
 
@@ -12,7 +14,9 @@ from absl import logging  # noqa: F401  defines absl's own flags
 import metaopt
 import metarun
 import metatest
-from commandline import builders, flags
+from commandline import builders, flags, usage
+from optimizer import OPTIMIZERS
+from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from problems import problem_sets
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -56,12 +60,36 @@ def test_published_flag(script, name, kind, default):
     assert (type(value), value) == (TYPES[kind], expected)
 
 
+#: First words of sentences that can only be read after another one.
+REFERRING = re.compile(
+    r'(it|its|they|their|these|those|this|that|such|same|the same|how many more|also)\b', re.I)
+
+
 @pytest.mark.parametrize('script', SCRIPTS)
-def test_every_flag_has_a_help_text(script):
+def test_every_help_text_can_be_read_alone(script):
+    """absl sorts flags by name, so that no row of the table stands before its neighbour."""
     values = parse(script)
-    for name in values:
-        text = values[name].help
-        assert len(text.split()) > 1 and text.rstrip(')').endswith('.'), name
+    helps = {name: values[name].help.replace(' (No effect in %s.)' % script, '') for name in values}
+    for name, text in helps.items():
+        assert len(text.split()) > 2 and text.endswith('.') and text[0] == text[0].upper(), name
+        assert not REFERRING.match(text), '%s: %s' % (name, text)
+        for named in re.findall(r'--(\w+)', text):
+            assert named in {flag.name for flag in flags.FLAGS}, '%s names --%s' % (name, named)
+    assert len(set(helps.values())) == len(helps)
+
+
+@pytest.mark.parametrize('arguments, suggested', [
+    (['--optimizer=RNNprop'], 'RNNProp'), (['--optimizer=HierarchicalRnn'], 'HierarchicalRNN'),
+    (['--test_optimizer=L2o,Adm'], 'Adam'), (['--mnist_source=digit'], 'digits')])
+def test_a_mistyped_value_suggests_the_right_one(arguments, suggested):
+    with pytest.raises(absl_flags.IllegalFlagValueError, match='did you mean %s\\?' % suggested):
+        parse(flags.METATEST, *arguments)
+
+
+def test_a_value_that_is_like_no_other_suggests_nothing():
+    with pytest.raises(absl_flags.IllegalFlagValueError) as caught:
+        parse(flags.METARUN, '--optimizer=xyz')
+    assert 'did you mean' not in str(caught.value)
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
@@ -74,6 +102,18 @@ def test_names_are_not_those_of_absl_or_tensorflow():
     ours = {flag.name for flag in flags.FLAGS}
     assert len(ours) == len(flags.FLAGS)
     assert not ours & set(absl_flags.FLAGS)
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_the_short_help_shows_what_one_needs(script):
+    text = usage.page(script)
+    own = {flag.name for flag in flags.FLAGS if script in flag.defaults and script not in flag.idle}
+    assert len(usage.SHOWN[script]) <= 20 and set(usage.SHOWN[script]) <= own
+    assert all('  --%s: ' % name in text for name in usage.SHOWN[script])
+    assert max(map(len, text.splitlines())) <= 100
+    example = usage.EXAMPLES[script].split()
+    assert example[1] == script + '.py'
+    parse(script, *example[2:])
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
@@ -92,7 +132,6 @@ WRONG = {
     flags.NOT_NEGATIVE: ['-1', 'x', '1e39'],
     flags.SIZE: ['0', '4097', 'x', '1.5'],
     flags.FEW: ['0', '101', 'x', '1.5'],
-    flags.MULTIPLIER: ['0.1', '0.9', 'x'],
     flags.FOLDER: ['', 'new\nline', 'nul\0', '\udcff'],
     flags.TEXT: ['new\nline', 'nul\0', '\udcff'],
     flags.NAME: ['', 'a/b', 101 * 'x', 51 * '\u00e9', '\t'],
@@ -157,6 +196,36 @@ def test_flags_as_a_record():
     assert builders.as_dict(again, flags.METARUN) == record
 
 
+def test_every_argument_of_an_optimizer_comes_from_its_flag():
+    for name, cls in OPTIMIZERS.items():
+        config = builders.optimizer_config(parse(flags.METARUN, '--optimizer=' + name))
+        unset = set(builders.constructor_arguments(cls)) - set(config[1])
+        assert config[0] == name and unset <= {'name', 'random_seed', 'beta1', 'beta2', 'epsilon',
+                                               'output_scale', 'n_steps', 'num_inputs'}, name
+
+
+def test_the_flags_make_the_preset_of_hierarchical_rnn():
+    _, arguments = builders.optimizer_config(parse(flags.METARUN))
+    defaults = {name: parameter.default
+                for name, parameter in inspect.signature(HierarchicalRNN).parameters.items()}
+    expected = dict(defaults, **PRESET)
+    assert arguments.pop('level_sizes') == list(expected.pop('level_sizes'))
+    assert arguments == {name: expected[name] for name in arguments}
+
+
+def test_an_alias_belongs_to_one_optimizer():
+    rates = ['--max_lr=0.5', '--crnn_rnn_readout_scale=2', '--hrnn_rnn_readout_scale=3',
+             '--cell_size=4', '--num_cells=3']
+    made = {name: builders.optimizer_config(
+        parse(flags.METARUN, '--optimizer=' + name, *rates))[1] for name in OPTIMIZERS}
+    assert made['TrainableAdam']['learning_rate'] == 0.5
+    assert made['CoordinatewiseRNN']['rnn_readout_scale'] == 2
+    assert made['CoordinatewiseRNN']['cell_sizes'] == [4, 4, 4]
+    assert made['HierarchicalRNN']['rnn_readout_scale'] == 3
+    assert made['HierarchicalRNN']['init_lr_range'] == (1e-6, 0.5)
+    assert made['RNNProp']['units'] == 4
+
+
 # Flags that don't go together.
 
 CONFLICTS = [
@@ -175,6 +244,7 @@ CONFLICTS = [
                                               '--task=2']),
     ('--min_lr', ['--min_lr=1', '--max_lr=0.1']),
     ('--min_lr', ['--min_lr=1', '--max_lr=0.1', '--optimizer=TrainableAdam']),
+    ('--use_attention', ['--use_attention', '--optimizer=RNNProp']),
     ('--hrnn_level_sizes', ['--hrnn_level_sizes=1,2,3,4']),
     ('--use_relative_lr', ['--nodynamic_output_scale']),
     ('--use_extreme_indicator', ['--nodynamic_output_scale', '--nouse_relative_lr',

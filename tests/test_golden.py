@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 from optimizer import rnn_cells
 from optimizer.coordinatewise_rnn import CoordinatewiseRNN
 from optimizer.global_learning_rate import GlobalLearningRate
-from optimizer.hierarchical_rnn import HierarchicalRNN
+from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from optimizer.l2o_dm import L2ODM
 from optimizer.learning_rate_schedule import LearningRateSchedule
 from optimizer.rnnprop import RNNProp
@@ -32,9 +32,9 @@ Case = collections.namedtuple('Case', 'file optimizer problem checkpoint')
 
 def hierarchical(levels=(10, 20, 20), **changes):
     """A function that makes a HierarchicalRNN: the flags' defaults but for `changes`."""
-    arguments = dict(dict(init_lr_range=(1e-3, 1e-3), use_problem_lr_mean=True,
-                          use_gradient_shortcut=True, use_grad_products=True), **changes)
-    return lambda: HierarchicalRNN(levels, **arguments)
+    arguments = dict(PRESET, level_sizes=levels, init_lr_range=(1e-3, 1e-3))
+    arguments.update(changes)
+    return lambda: HierarchicalRNN(**arguments)
 
 
 def lstm_optimizer():

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import optimizer
 from optimizer import checkpoints
+from optimizer.hierarchical_rnn import PRESET
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PUBLISHED = os.path.join(HERE, '..', '..', 'shared', 'reference', 'published_checkpoint',
@@ -134,9 +135,7 @@ def test_published_checkpoint_loads(tmp_path):
         pytest.skip('no published checkpoint here')
     folder = tmp_path / 'published'
     shutil.copytree(PUBLISHED, str(folder))
-    (folder / 'run.json').write_text(_described(name='HierarchicalRNN', kwargs={
-        'level_sizes': [10, 20, 20], 'use_problem_lr_mean': True, 'use_gradient_shortcut': True,
-        'use_grad_products': True}))
+    (folder / 'run.json').write_text(_described(name='HierarchicalRNN', kwargs=PRESET))
     learned = optimizer.load(str(folder))
     variable = tf.Variable([3.0, -1.0])
     loss = tf.reduce_sum(tf.square(variable))

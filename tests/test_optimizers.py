@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from optimizer import OPTIMIZERS, unroll, utils
-from optimizer.hierarchical_rnn import HierarchicalRNN
+from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from optimizer.trainable_adam import TrainableAdam
 from problems import datasets
 from problems import problem_generator as pg
@@ -153,8 +153,7 @@ def test_constructor_makes_all_meta_parameters(name):
 
 
 def test_hierarchical_rnn_has_the_published_meta_parameters():
-    optimizer = HierarchicalRNN([10, 20, 20], use_problem_lr_mean=True, use_grad_products=True,
-                                use_gradient_shortcut=True)
+    optimizer = HierarchicalRNN(**PRESET)
     assert {name: variable.shape.as_list()
             for name, variable in optimizer.named_meta_parameters.items()} == {
                 'LOL/' + name: shape for name, shape in PUBLISHED.items()}
