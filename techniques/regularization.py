@@ -31,15 +31,6 @@ class Tridiagonal(typing.NamedTuple):
     basis: tf.Tensor  # [m, P], orthonormal rows
 
 
-class _Lanczos(typing.NamedTuple):
-    """The variables of the Lanczos loop: `vector` is the next row of `basis`."""
-    index: tf.Tensor
-    vector: tf.Tensor
-    alphas: tf.Tensor
-    betas: tf.Tensor  # [m]
-    basis: tf.Tensor
-
-
 class Penalty:
     """A curvature measure with its weights and its place in an episode.
 
@@ -244,24 +235,23 @@ def lanczos(hvp, start, iterations, tolerance=1e-5):
     Returns:
       A Tridiagonal.
     """
-    def body(*loop):
-        loop = _Lanczos(*loop)
-        row = tf.one_hot(loop.index, iterations)
-        basis = loop.basis + row[:, tf.newaxis] * loop.vector
-        product = hvp(loop.vector)
-        alphas = loop.alphas + row * _dot(loop.vector, product)
+    def body(index, vector, alphas, betas, basis):
+        row = tf.one_hot(index, iterations)
+        basis += row[:, tf.newaxis] * vector
+        product = hvp(vector)
+        alphas += row * _dot(vector, product)
         rest = _orthogonalize(_orthogonalize(product, basis), basis)
         beta = tf.norm(rest)
-        largest = tf.reduce_max(tf.abs(tf.concat([alphas, loop.betas], axis=0)))
+        largest = tf.reduce_max(tf.abs(tf.concat([alphas, betas], axis=0)))
         goes_on = tf.cast(beta > tolerance * largest, tf.float32)
         following = _like(goes_on * _normalize(rest), start)
-        return _Lanczos(loop.index + 1, following, alphas, loop.betas + row * goes_on * beta, basis)
+        return index + 1, following, alphas, betas + row * goes_on * beta, basis
 
     zeros = tf.zeros([iterations])
-    first = _Lanczos(tf.constant(0), start, zeros, zeros, zeros[:, tf.newaxis] * start)
-    last = _Lanczos(*tf.while_loop(lambda index, *_: index < iterations, body, first,
-                                   back_prop=False))
-    return Tridiagonal(last.alphas, last.betas[:-1], last.basis)
+    first = tf.constant(0), start, zeros, zeros, zeros[:, tf.newaxis] * start
+    _, _, alphas, betas, basis = tf.while_loop(lambda index, *_: index < iterations, body, first,
+                                               back_prop=False)
+    return Tridiagonal(alphas, betas[:-1], basis)
 
 
 def flatten(tensors):
