@@ -284,13 +284,14 @@ GROUPS = collections.OrderedDict([
                  POSITIVE),
     ]),
     ('regularization', [
-        _metarun('reg_optimizer', False, 'Regularization: add --alpha times the penalty to the '
-                 'meta-objective.'),
+        _metarun('reg_optimizer', False, 'Regularization: add --alpha times the penalty, '
+                 'summed over the steps of an unroll, to the meta-objective.'),
         _metarun('reg_optimizee', False, 'Regularization: add --beta times the penalty to the '
                  'objective that is optimized.'),
         _metarun('reg_option', 'hessian', 'Regularization: the penalty. hessian: trace of the '
-                 'Hessian; hessian-ev: largest eigenvalue; hessian-esd: mean absolute eigenvalue; '
-                 'jacob: squared norm of the gradient.',
+                 'Hessian; hessian-ev: largest eigenvalue; hessian-esd: sum of the Lanczos '
+                 'eigenvalues; hessian-esd-mean-abs: mean absolute eigenvalue; jacob: mean squared '
+                 'entry of the gradient; jacob-norm: squared norm of the gradient.',
                  tuple(sorted(regularization.MEASURES))),
         _metarun('alpha', 5e-4, 'Weight of the penalty in the meta-objective.', NOT_NEGATIVE),
         _metarun('beta', 1e-4, 'Weight of the penalty in the objective that is optimized.',
