@@ -75,7 +75,7 @@ class Plan(typing.NamedTuple):
     problem: typing.Any
     penalty: typing.Any
     layout: typing.Any
-    rule: typing.Callable  # (gradients, optimizer state) -> Update
+    rule: typing.Callable  # (gradients, optimizer state, params) -> Update
     fed: Unroll
     bound: typing.Optional[tf.Tensor]  # an objective above it ends the unroll; None: none does
     objectives_after_loop: bool  # compute the objectives together, of the parameters recorded
@@ -200,7 +200,7 @@ def build_rollout(optimizer, problem, dataset=None):
             points = attended or params
             gradients = problem.gradients(problem.objective(points, *batch), points,
                                           noise_key(rollout.random_key, step))
-            update = rule(gradients, state)
+            update = rule(gradients, state, params)
             moved = [param + move for param, move in zip(params, layout.to_tensors(update.steps))]
             return step + 1, moved, _attended(layout, params, update), update.state
 
@@ -396,7 +396,7 @@ def _step(plan, here):
         if not optimizer.use_second_derivatives:
             gradients = tf.nest.map_structure(tf.stop_gradient, gradients, expand_composites=True)
     with tf.name_scope('update'):
-        update = plan.rule(gradients, here.optimizer)
+        update = plan.rule(gradients, here.optimizer, here.params)
         own_steps = plan.layout.to_tensors(update.steps)
     with tf.name_scope('imitation'):
         teacher_steps = [-steps[tf.minimum(here.step, tf.shape(steps)[0] - 1)]

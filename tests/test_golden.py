@@ -134,7 +134,10 @@ class Trajectory:
             session.run(tf.global_variables_initializer())
             return
         load_meta_parameters(session, self.optimizer, self.arrays)
-        session.run(tf.variables_initializer(self.optimizer.variables() + self.variables))
+        meta_parameters = {variable.name for variable in self.optimizer.meta_parameters}
+        session.run(tf.variables_initializer(self.variables + [
+            variable for variable in self.optimizer.variables()
+            if variable.name not in meta_parameters]))
 
 
 def relative(found, expected):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from optimizer import OPTIMIZERS, unroll, utils
+from optimizer import OPTIMIZERS, trainable_optimizer, unroll, utils
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from optimizer.trainable_adam import TrainableAdam
 from problems import datasets
@@ -629,3 +629,46 @@ def test_build_rollout_reaches_what_the_unroll_reaches():
         assert_all_close(final, reached, rtol=2e-5, atol=1e-6)
         np.testing.assert_allclose(objective, session.run(problem.objective(
             [tf.constant(value) for value in reached])), rtol=1e-4)
+
+
+# Classes written for the published code.
+
+
+class PublishedMomentum(trainable_optimizer.TrainableOptimizer):
+    """Momentum as a user of the published code would have written it."""
+
+    def __init__(self, use_attention=False):
+        super().__init__('PublishedMomentum', ['momentum'], use_attention=use_attention)
+        with tf.variable_scope('LOL'):
+            self.rate = tf.get_variable('rate', [], initializer=tf.constant_initializer(0.1))
+
+    def _initialize_state(self, var):
+        return {'momentum': tf.zeros(var.get_shape())}
+
+    def _compute_update(self, param, grad, state):
+        momentum = 0.9 * state['momentum'] + grad
+        new = param - self.rate * momentum
+        state = {'momentum': momentum}
+        return (new, new - self.rate * momentum, state) if self.use_attention else (new, state)
+
+
+@pytest.mark.parametrize('attention', [False, True])
+def test_a_rule_of_the_published_code_trains_in_a_model_and_in_the_unroll(attention):
+    optimizer = PublishedMomentum(attention)
+    model, unrolled = Model(optimizer), Unrolled(optimizer)
+    with tf.Session() as session:
+        initialize(session)
+        before = session.run(model.loss)
+        model.trajectory(session, 6)
+        assert session.run(model.loss) < before
+        found = session.run(optimizer.true_params(model.variables))
+        assert_all_close(unrolled.run(session, 6).params, found, rtol=1e-5, atol=1e-6)
+    assert sorted(optimizer.get_slot_names()) == ['by_tensor/momentum'] + ['state'] * attention
+
+
+def test_published_momentum_equals_tensorflows():
+    models = [Model(PublishedMomentum()), Model(tf.train.MomentumOptimizer(0.1, 0.9))]
+    with tf.Session() as session:
+        initialize(session)
+        found, expected = (model.trajectory(session, 10) for model in models)
+    assert_all_close(found, expected, rtol=1e-5)
