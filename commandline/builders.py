@@ -107,7 +107,7 @@ def optimizer_spec(values):
 def chosen_sets(values):
     """Names of the problem sets that the flags include."""
     chosen = [name for name in problem_sets.PROBLEM_SETS
-              if getattr(values, include(name))]
+              if getattr(values, include(name), False)]
     if not chosen:
         raise FlagError('no problem set is chosen: give at least one --include_<set>_problems, '
                         'for instance --include_mnist_mlp_problems')
@@ -115,13 +115,15 @@ def chosen_sets(values):
 
 
 def problems_and_data(values, script):
-    """The rows (spec, dataset, batch size) of all chosen problem sets."""
+    """The rows of all chosen problem sets."""
+    return [row for name in chosen_sets(values) for row in rows_of(values, name, script)]
+
+
+def rows_of(values, name, script):
+    """The rows of one problem set, for meta-training or for tests."""
+    problem_set = problem_sets.PROBLEM_SETS[name]
     source = DataSource(values.mnist_source, values.data_dir or None)
-    rows = []
-    for name in chosen_sets(values):
-        problem_set = problem_sets.PROBLEM_SETS[name]
-        rows += (problem_set.training if script == METARUN else problem_set.testing)(source)
-    return rows
+    return (problem_set.training if script == METARUN else problem_set.testing)(source)
 
 
 def curriculum(values):

@@ -14,7 +14,7 @@ import math
 
 import tensorflow.compat.v1 as tf
 
-from problems import datasets
+from problems import datasets, digits_benchmark
 from problems import problem_generator as pg
 from problems.model_adapter import ModelAdapter
 from problems.problem_spec import Row, Spec
@@ -273,11 +273,17 @@ _CIFAR10_SHAPE = (3, 32, 32)
 
 
 def _mnist(spec, batch_size, train, source):
-    return [Row(spec, datasets.mnist(train=train, source=source), batch_size)]
+    return [_images(datasets.mnist, spec, batch_size, train, source)]
 
 
 def _cifar10(spec, batch_size, train, source):
-    return [Row(spec, datasets.cifar10(train=train, source=source), batch_size)]
+    return [_images(datasets.cifar10, spec, batch_size, train, source)]
+
+
+def _images(load, spec, batch_size, train, source):
+    """A row; a test, which is on the test images, holds out the training images."""
+    seen = load(train=train, source=source)
+    return Row(spec, seen, batch_size, None if train else load(train=True, source=source))
 
 
 def _mnist_mlp(hidden_sizes, activation):
@@ -421,7 +427,7 @@ class ProblemSet(collections.namedtuple('ProblemSet', 'training testing help')):
 
     Attributes:
         training, testing: functions of a `datasets.DataSource` (or None) that return the list of
-            rows for meta-training and for meta-testing.
+            rows for meta-training and for meta-testing; training is None for a benchmark.
         help: what the flag includes, in words.
     """
 
@@ -443,6 +449,11 @@ def _tested(testing, training):
 
 def _image_set(name, testing):
     return _tested(testing, functools.partial(_image_problems, name, True))
+
+
+def _benchmark(set_function):
+    """A set that nothing is trained on."""
+    return ProblemSet(None, set_function, _help(set_function))
 
 
 def _help(set_function):
@@ -486,4 +497,6 @@ PROBLEM_SETS = collections.OrderedDict([
     ('cifar10_conv_4layers',
      _image_set('cifar10_conv_4layers', test_cifar10_conv_4layers_problems)),
     ('vgg16', _image_set('vgg16', test_vgg16_problems)),
+    ('digits_benchmark', _benchmark(digits_benchmark.rows)),
+    ('digits_benchmark_long', _benchmark(digits_benchmark.long_rows)),
 ])
