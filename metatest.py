@@ -22,7 +22,7 @@ def main(values):
     """Runs every chosen optimizer on every chosen problem and writes the results."""
     _check(values)
     learned = candidates.learned_optimizers(values)
-    chosen, rows = candidates.candidates(values, learned), candidates.named_rows(values)
+    chosen, rows = candidates.candidates(values, learned), candidates.rows_to_test(values)
     _record(values, learned, rows)
     for source in run_record.data_sources(rows):
         print('Data: %s' % source)

@@ -70,23 +70,21 @@ def _sleep(seconds, launcher):
 
 def main(folder):
     """Trains without a cluster until unrolls have been counted for long enough."""
-    import metaopt
     import metarun
     from commandline import flags, script
+    from metatraining import reporting
     ends = []
 
-    class Clock(metaopt._ProblemTraining):
-        def _run_unroll(self, *arguments):
-            super()._run_unroll(*arguments)
+    class Clock(reporting.Reporter):
+        def unroll(self, progress, report, details=None):
             ends.append(time.perf_counter())
             if ends[-1] - ends[0] > WARM_UP + MEASURED:
                 counted = [end for end in ends if end - ends[0] > WARM_UP]
                 print((len(counted) - 1) / (counted[-1] - counted[0]))
                 sys.exit()
 
-    metaopt._ProblemTraining = Clock
     sys.argv = ['metarun.py', '--train_dir=' + folder] + FLAGS
-    script.run_script(flags.METARUN, metarun.main)
+    script.run_script(flags.METARUN, lambda values: metarun.main(values, Clock(None)))
 
 
 if __name__ == '__main__':

@@ -48,20 +48,18 @@ def _in_process(changes):
 def main(folder, changes):
     """Runs the command with a clock at the end of its first unroll."""
     start = time.perf_counter()
-    import metaopt
     import metarun
     from commandline import flags, script
+    from metatraining import reporting
     imported, first = time.perf_counter(), []
 
-    class Clock(metaopt._ProblemTraining):
-        def _run_unroll(self, *arguments):
-            super()._run_unroll(*arguments)
+    class Clock(reporting.Reporter):
+        def unroll(self, progress, report, details=None):
             first.append(time.perf_counter())
 
-    metaopt._ProblemTraining = Clock
     sys.argv = ['metarun.py', '--train_dir=' + folder] + list(COMMAND) + list(changes)
     try:
-        script.run_script(flags.METARUN, metarun.main)
+        script.run_script(flags.METARUN, lambda values: metarun.main(values, Clock(None)))
     except SystemExit:
         pass
     print('BENCHMARK %.3f %.3f' % (imported - start, first[0] - imported))

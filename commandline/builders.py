@@ -5,15 +5,12 @@ import os
 
 import tensorflow.compat.v1 as tf
 
-import metaopt
-from commandline.flags import FLAGS, METARUN, FlagError, include
+from commandline.flags import FLAGS, METARUN, FlagError, include, include_in_validation
+from metatraining import store
 from optimizer import OPTIMIZERS, RUN_FILE, checkpoints, describe
 from problems import problem_sets
 from problems.datasets import DataSource
 from problems.problem_spec import Spec
-from runs import cluster as clusters
-from techniques import curriculum as curricula
-from techniques import imitation, regularization
 
 
 def run_folder(values):
@@ -114,69 +111,58 @@ def chosen_sets(values):
     return chosen
 
 
-def problems_and_data(values, script):
-    """The rows of all chosen problem sets."""
-    return [row for name in chosen_sets(values) for row in rows_of(values, name, script)]
+def data_source(values):
+    """The `DataSource` of all problem sets."""
+    names = {values.image_source, values.mnist_source} - {'auto'}
+    if len(names) > 1:
+        raise FlagError('--image_source=%s and --mnist_source=%s contradict each other: give one '
+                        'of them' % (values.image_source, values.mnist_source))
+    return DataSource(names.pop() if names else 'auto', values.data_dir or None,
+                      values.text_file or None)
 
 
-def rows_of(values, name, script):
+def problems_and_data(values, script, seed=None):
+    """The rows of all chosen problem sets; for tests every row has a name.
+
+    Data that are drawn come from the seed, if there is one, and for tests so do problems: training
+    draws each problem anew.
+    """
+    sets = [(name, rows_of(values, name, script, seed)) for name in chosen_sets(values)]
+    if script == METARUN:
+        return [row for _, rows in sets for row in rows]
+    named = _named(sets)
+    return [row._replace(spec=row.spec.seeded(None if seed is None else seed + index))
+            for index, row in enumerate(named)]
+
+
+def _named(sets):
+    """The rows of pairs (name of a set, its rows), each with a name of its own."""
+    named = {}
+    for set_name, rows in sets:
+        for index, row in enumerate(rows):
+            name = row.name or (set_name if len(rows) == 1 else '%s %d' % (set_name, index))
+            if name in named:
+                name = '%s: %s' % (set_name, name)
+            named[name] = row._replace(name=name)
+    return list(named.values())
+
+
+def rows_of(values, name, script, seed=None):
     """The rows of one problem set, for meta-training or for tests."""
     problem_set = problem_sets.PROBLEM_SETS[name]
-    source = DataSource(values.mnist_source, values.data_dir or None)
-    return (problem_set.training if script == METARUN else problem_set.testing)(source)
+    return (problem_set.training if script == METARUN else problem_set.testing)(
+        data_source(values), seed)
 
 
-def curriculum(values):
-    """The `Curriculum`; without `--if_cl` one stage of fixed length."""
-    if not values.if_cl:
-        return curricula.Curriculum.fixed(values.fix_num_steps, values.fix_num_steps_eval)
-    try:
-        return curricula.Curriculum(values.cl_steps, values.cl_patience)
-    except ValueError as error:
-        raise FlagError('--cl_steps: %s' % error) from error
+def validation_rows(values, seed):
+    """The rows of all problem sets that are chosen for the validation."""
+    return [row for name in _validation_sets(values)
+            for row in rows_of(values, name, METARUN, seed)]
 
 
-def unroll_functions(values):
-    """The functions that draw the number of unrolls (None: by the curriculum) and their lengths.
-
-    They draw from numpy's global generator, which `metaopt` seeds for every meta-iteration.
-    """
-    if values.fix_unroll:
-        length = values.fix_unroll_length
-        return None, lambda: length
-
-    def draw(scale, least):
-        return lambda: metaopt.sample_numiter(scale, least)
-
-    lengths = draw(values.num_partial_unroll_itr_scale, values.min_num_itr_partial_unroll)
-    if values.if_cl:
-        return None, lengths
-    return draw(values.num_unroll_scale, values.min_num_unrolls), lengths
-
-
-def imitate(values):
-    """The `Imitation`, or None."""
-    if not values.if_mt:
-        return None
-    teacher = imitation.make_teacher(values.mt_teacher, values.mt_learning_rate)
-    return metaopt.Imitation(teacher, values.mt_ratio, values.mt_k)
-
-
-def penalty(values, seed=None):
-    """The `Penalty`, or None where neither the optimizer nor the optimizee has one."""
-    if not (values.reg_optimizer or values.reg_optimizee):
-        return None
-    return regularization.Penalty(
-        values.reg_option, values.hessian_itrs, seed, alpha=values.alpha, beta=values.beta,
-        on_optimizer=values.reg_optimizer, on_optimizee=values.reg_optimizee,
-        time=values.regularize_time, scale=values.reg_scale)
-
-
-def unroll_options(values):
-    """The options of `optimizer.unroll.build_unroll` that save memory."""
-    if values.checkpoint_every and values.swap_memory:
-        raise FlagError('--checkpoint_every and --swap_memory do not go together')
-    return {'checkpoint_every': values.checkpoint_every, 'swap_memory': values.swap_memory}
+def _validation_sets(values):
+    return [name for name in problem_sets.PROBLEM_SETS
+            if getattr(values, include_in_validation(name), False)]
 
 
 def xla(values):
@@ -184,53 +170,6 @@ def xla(values):
     if values.xla and tf.__version__.startswith('1.'):
         raise FlagError('--xla needs TensorFlow 2, this is %s' % tf.__version__)
     return values.xla
-
-
-def meta_optimizer(values):
-    """The `MetaOptimizer`."""
-    return metaopt.MetaOptimizer(values.meta_optimizer, values.rms_decay, values.rms_epsilon,
-                                 values.l2_reg, values.l2_reg_scale, values.nan_l2_reg,
-                                 values.meta_learning_rate_decay,
-                                 values.meta_learning_rate_decay_steps)
-
-
-def cluster(values):
-    """The `Cluster` that this process is part of; None: it trains alone."""
-    hosts = {job: _addresses(values, job + '_hosts') for job in ('ps', 'worker')}
-    found = clusters.Cluster(hosts['ps'], hosts['worker'], values.job_name, values.task,
-                             values.cluster_timeout)
-    if not any(hosts.values()):
-        _check_alone(values)
-        return None
-    for job, count, default in (('ps', values.ps_tasks, 0), ('worker', values.worker_tasks, 1)):
-        if not hosts[job]:
-            raise FlagError('--%s_hosts: a cluster needs at least one' % job)
-        if count not in (default, len(hosts[job])):
-            raise FlagError('--%s_tasks=%d, but --%s_hosts names %d'
-                            % (job, count, job, len(hosts[job])))
-    if values.task >= len(hosts[values.job_name]):
-        raise FlagError('--task=%d, but --%s_hosts names %d: count from 0'
-                        % (values.task, values.job_name, len(hosts[values.job_name])))
-    return found
-
-
-def _addresses(values, name):
-    """The list of `host:port` in a flag."""
-    addresses = [word.strip() for word in getattr(values, name).split(',') if word.strip()]
-    for address in addresses:
-        host, _, port = address.rpartition(':')
-        if not host or not port.isdigit() or not 0 < int(port) < 2 ** 16:
-            raise FlagError('--%s: %r is not host:port' % (name, address))
-    return addresses
-
-
-def _check_alone(values):
-    """Flags of a cluster mean nothing without its hosts."""
-    for flag, without in (('ps_tasks', 0), ('worker_tasks', 1), ('task', 0),
-                          ('job_name', 'worker')):
-        if getattr(values, flag) != without:
-            raise FlagError('--%s=%s needs --ps_hosts and --worker_hosts, which name host:port of '
-                            'every process' % (flag, getattr(values, flag)))
 
 
 def learned(values):
@@ -260,7 +199,7 @@ def checkpoint(values, folder):
     Raises:
       FlagError: there is none, or none of that name.
     """
-    names = [values.restore_model_name or metaopt.BEST_CHECKPOINT]
+    names = [values.restore_model_name or store.BEST_CHECKPOINT]
     if not values.restore_model_name:
         try:
             names.append(os.path.basename(checkpoints.latest_checkpoint(folder) or ''))
@@ -286,6 +225,8 @@ def as_dict(values, script):
     """The values of the script's own flags, without the problem sets that were not chosen."""
     names = [flag.name for flag in FLAGS if script in flag.defaults]
     included = {include(name): True for name in chosen_sets(values)}
+    if script == METARUN:
+        included.update({include_in_validation(name): True for name in _validation_sets(values)})
     return dict({name: getattr(values, name) for name in names}, **included)
 
 

@@ -12,6 +12,8 @@ from commandline import builders, script
 from commandline.flags import METATEST, FlagError, define
 from evaluation import rules, running
 
+DEFAULT_STEPS = 100  # of a test where neither the flag nor the problem says how many
+
 
 class Learned(NamedTuple):
     """A learned optimizer to test."""
@@ -111,24 +113,13 @@ def remake(record):
     values([METATEST] + ['--%s=%s' % (name, ','.join(map(str, value)) if isinstance(value, list)
                                       else value) for name, value in record.items()])
     script.set_up_tensorflow(METATEST, values)
-    return candidates(values, learned_optimizers(values)), named_rows(values)
+    return candidates(values, learned_optimizers(values)), rows_to_test(values)
 
 
-def named_rows(values):
+def rows_to_test(values):
     """The rows of the chosen problem sets: every one has a name and a number of steps."""
-    rows = []
-    for set_name in builders.chosen_sets(values):
-        own = builders.rows_of(values, set_name, METATEST)
-        for index, row in enumerate(own):
-            name = row.name or (set_name if len(own) == 1 else '%s %d' % (set_name, index))
-            if name in [other.name for other in rows]:
-                name = '%s: %s' % (set_name, name)
-            rows.append(row._replace(name=name, num_steps=values.num_testing_itrs
-                                     or row.num_steps or DEFAULT_STEPS))
-    return rows
-
-
-DEFAULT_STEPS = 100  # of a test where neither the flag nor the problem says how many
+    return [row._replace(num_steps=values.num_testing_itrs or row.num_steps or DEFAULT_STEPS)
+            for row in builders.problems_and_data(values, METATEST, values.seeds[0])]
 
 
 def grids(values):

@@ -14,11 +14,11 @@ from typing import Any, Dict, NamedTuple, Tuple
 import numpy as np
 from absl import flags as absl_flags
 
-import metaopt
 from evaluation import rules
+from metatraining import meta_step, validation
 from optimizer import OPTIMIZERS, rnn_cells
 from optimizer.hierarchical_rnn import PRESET
-from problems import problem_sets
+from problems import image_files, problem_sets
 from techniques import curriculum as curricula
 from techniques import imitation, regularization
 
@@ -41,9 +41,9 @@ class Flag(NamedTuple):
 
 ANY, POSITIVE, NOT_NEGATIVE = 'any value', 'a positive number', 'a number of at least 0'
 SHARE, BELOW_ONE = 'a number from 0 to 1', 'a number above 0 and below 1'
-UP_TO_ONE = 'a number above 0, at most 1'
+UP_TO_ONE, FROM_ZERO_BELOW_ONE = 'a number above 0, at most 1', 'a number from 0, below 1'
 SIZE, FEW = 'a whole number from 1 to 4096', 'a whole number from 1 to 100'
-MULTIPLIER = '-1 or a number of at least 1'
+ALL_OR_NUMBER = '-1 or a whole number of at least 0'
 FOLDER, TEXT = 'the name of a folder', 'text without control characters'
 NAME, NAME_OR_NONE = 'a word of at most 100 bytes without /', 'empty or the name of a checkpoint'
 SEED, SEED_OR_DRAW = 'a whole number from 0 to 2^31 - 1', 'a whole number from -1 to 2^31 - 1'
@@ -55,9 +55,10 @@ CHECKS = {
     SHARE: lambda value: 0 <= value <= 1,
     BELOW_ONE: lambda value: 0 < value < 1,
     UP_TO_ONE: lambda value: 0 < value <= 1,
+    FROM_ZERO_BELOW_ONE: lambda value: 0 <= value < 1,
     SIZE: lambda value: 1 <= value <= 4096,
     FEW: lambda value: 1 <= value <= 100,
-    MULTIPLIER: lambda value: value == -1 or value >= 1,
+    ALL_OR_NUMBER: lambda value: value >= -1,
     FOLDER: bool,
     TEXT: lambda value: True,
     NAME: lambda value: value and '/' not in value and len(value.encode()) <= 100,
@@ -78,6 +79,11 @@ def _training(name, default, text, allowed=ANY, test_default=None):
     return _both(name, default, text, allowed, test_default)._replace(idle=(METATEST,))
 
 
+def _nowhere(name, default, text, allowed=ANY):
+    """A flag of both scripts that has no effect in either."""
+    return _both(name, default, text, allowed)._replace(idle=(METARUN, METATEST))
+
+
 def _metarun(name, default, text, allowed=ANY):
     return Flag(name, {METARUN: default}, text, allowed, ())
 
@@ -94,10 +100,16 @@ GROUPS = collections.OrderedDict([
               FOLDER),
         _metatest('save_dir', 'opt/', 'Folder into which metatest writes results. What '
                   'has been run is kept there, in runs/, and not run again.', FOLDER),
-        _both('mnist_source', 'auto', 'Origin of handwritten digits: mnist (a file, the cache or a '
-              'download), digits (embedded in scikit-learn), or auto: mnist where it is to be '
-              'had, else digits.', ('auto', 'mnist', 'digits')),
-        _both('data_dir', '', 'Folder with mnist.npz or cifar-10-batches-py.', TEXT),
+        _both('image_source', 'auto', 'Origin of images of 28 x 28: mnist, handwritten digits (a '
+              'file, the cache or a download); digits, embedded in scikit-learn; fashion, clothes '
+              '(files, the cache or a download); or auto: mnist where it is to be had, else '
+              'digits.', image_files.IMAGE_SOURCES),
+        _both('mnist_source', 'auto', 'Former name of image_source; auto leaves the choice to '
+              'image_source.', ('auto', 'mnist', 'digits')),
+        _both('text_file', '', 'File of text (UTF-8) for language models to learn; empty: the '
+              'reference of the Python language, a part of the interpreter.', TEXT),
+        _both('data_dir', '', 'Folder with mnist.npz, cifar-10-batches-py, or the idx files of '
+              'Fashion-MNIST.', TEXT),
         _metarun('seed', -1, 'Seed of everything random in the run; -1: a seed is drawn and '
                  'recorded.', SEED_OR_DRAW),
         _both('overwrite', False, 'Begin anew where the folder of metarun holds a run, or that of '
@@ -106,6 +118,8 @@ GROUPS = collections.OrderedDict([
     ('problems', [
         _training('num_problems', 1, 'Number of problems that are drawn from the chosen sets, one '
                   'after another.', POSITIVE),
+        _metarun('problems_at_once', 1, 'Number of problems in each draw: they share a graph, and '
+                 'each episode is on one of them.', POSITIVE),
         _metarun('initial_params', 'own', 'Initial values of optimizees: own: those that the '
                  'problem defines; normal: N(0, 1), as published.', ('own', 'normal')),
         _metarun('mini_batch_size', 10000, 'Number of examples on which the meta-objective is '
@@ -180,13 +194,14 @@ GROUPS = collections.OrderedDict([
         _training('use_second_derivatives', True, 'Let the meta-gradient flow through the '
                   'gradients of the problem.'),
         _training('objective_training_max_multiplier', -1.0, 'Factor over the initial objective at '
-                  'which an unroll ends early; -1: never.', MULTIPLIER),
+                  'which an episode ends early; not positive: never.'),
     ]),
     ('meta-training', [
         _training('num_meta_iterations', 5, 'Number of episodes on each problem.', POSITIVE),
         _metarun('fix_unroll', False, 'Fix the number and length of unrolls; else both are drawn '
-                 'from exponential distributions (with --if_cl only the length is).'),
-        _metarun('fix_unroll_length', 20, 'Steps of an unroll, with --fix_unroll.', POSITIVE),
+                 'from exponential distributions, but with --if_cl, where they are fixed, too.'),
+        _metarun('fix_unroll_length', 20, 'Steps of an unroll, with --fix_unroll or --if_cl.',
+                 POSITIVE),
         _metarun('fix_num_steps', 100, 'Steps of an episode, with --fix_unroll and without '
                  'curriculum.', POSITIVE),
         _metarun('fix_num_steps_eval', 100, 'Steps of a validation without curriculum.', POSITIVE),
@@ -200,7 +215,7 @@ GROUPS = collections.OrderedDict([
                   '--min_num_itr_partial_unroll, where the length is drawn.', POSITIVE, 50),
         _training('reset_rnn_params', True, 'Begin every episode with fresh optimizer state.'),
         _metarun('meta_optimizer', 'rmsprop', 'Optimizer of the meta-parameters: %s.'
-                 % ', '.join(metaopt.META_OPTIMIZERS), tuple(metaopt.META_OPTIMIZERS)),
+                 % ', '.join(meta_step.META_OPTIMIZERS), tuple(meta_step.META_OPTIMIZERS)),
         _training('meta_learning_rate', 1e-6, 'Learning rate of the meta-optimizer.', POSITIVE),
         _metarun('meta_learning_rate_decay', 1.0, 'Factor by which the meta-learning rate falls, '
                  'exponentially, in --meta_learning_rate_decay_steps; 1: not at all.', UP_TO_ONE),
@@ -209,34 +224,58 @@ GROUPS = collections.OrderedDict([
         _training('rms_decay', 0.9, 'Decay of mean squares in the meta-optimizer RMSProp.',
                   BELOW_ONE),
         _training('rms_epsilon', 1e-20, 'Epsilon of the meta-optimizer RMSProp.', POSITIVE),
-        _training('gradient_clip_level', 10000.0, 'Bound of the meta-gradient\'s norm; 0: none.',
-                  NOT_NEGATIVE),
-        _training('l2_reg', 0.0, 'Weight of half the squared norm of the meta-parameters, in units '
-                  'of --l2_reg_scale.', NOT_NEGATIVE),
-        _training('l2_reg_scale', 1e-3, 'Unit of --l2_reg.', NOT_NEGATIVE),
-        _training('nan_l2_reg', 0.01, 'Where a meta-gradient is not finite, this times the '
-                  'meta-parameter stands in for it.', NOT_NEGATIVE),
+        _metarun('meta_learning_rate_factors', [1.0], 'Factors of --meta_learning_rate, one for '
+                 'each of --meta_learning_rate_shares.', POSITIVE),
+        _metarun('meta_learning_rate_shares', [0.0], 'Shares of the run\'s meta-iterations from '
+                 'which on --meta_learning_rate_factors count, increasing from 0.', SHARE),
+        _metarun('average_decay', 0.0, 'Decay of a moving average of the meta-parameters, which is '
+                 'validated and kept in place of the meta-parameters; 0: no average.',
+                 FROM_ZERO_BELOW_ONE),
+        _training('gradient_clip_level', 10000.0, 'Bound of the meta-gradient, see '
+                  '--gradient_clip_by; 0: none.', NOT_NEGATIVE),
+        _metarun('gradient_clip_by', 'entry', 'What --gradient_clip_level bounds: entry: each '
+                 'entry of the meta-gradient; norm: the norm over all meta-parameters.',
+                 ('entry', 'norm')),
+        _training('l2_reg', 0.0, 'Weight of the squared norm of the meta-parameters in the '
+                  'meta-objective.', NOT_NEGATIVE),
+        _nowhere('l2_reg_scale', 1e-3, 'Published, but never used.', NOT_NEGATIVE),
+        _nowhere('nan_l2_reg', 0.01, 'Published, but never used: what is not finite in a '
+                 'meta-gradient counts as 0.', NOT_NEGATIVE),
         _metarun('evaluation_period', 1, 'Meta-iterations from one validation to the next.',
                  POSITIVE),
         _metarun('evaluation_epochs', 20, 'Number of runs of a validation, each with initial '
                  'values and a batch order of its own.', POSITIVE),
         _metarun('save_period', 1, 'Meta-iterations from one saving of the run\'s state to the '
                  'next.', POSITIVE),
-        _metarun('keep_checkpoints', 1, 'Number of the latest saved meta-parameters that are kept, '
-                 'as model.ckpt-<meta-iterations done>, beside the best, model.ckpt-0; '
-                 '--restore_model_name of metatest opens them.', NOT_NEGATIVE),
+        _metarun('keep_checkpoints', -1, 'Number of the latest validated meta-parameters that are '
+                 'kept, as model.ckpt-<meta-iterations done>, beside the best, model.ckpt-0; '
+                 '--restore_model_name of metatest opens them; -1: all. With --if_cl the best of '
+                 'stage i is kept as model.ckpt-<i> instead.', ALL_OR_NUMBER),
         _metarun('random_scaling', False, 'Train in coordinates of random size, as RNNProp was.'),
+        _metarun('scaling_ranges', [3.0], 'Log ranges of --random_scaling, of which each episode '
+                 'draws one.', NOT_NEGATIVE),
+        _metarun('validation_score', 'mean', 'What a validation makes of the final losses: mean; '
+                 'mean_log: the mean natural logarithm, in which problems of different size count '
+                 'alike.', tuple(validation.SCORES)),
+        _metarun('validation_floor', 1e-9, 'Losses below count as this in the score mean_log.',
+                 POSITIVE),
+        _metarun('episode_steps', [0], 'Steps of an episode in equal parts of the run, in place of '
+                 'a curriculum or drawn numbers of unrolls; 0: as those say.', NOT_NEGATIVE),
+        _metarun('short_episodes', 0.0, 'Share of the episodes that have the first of '
+                 '--episode_steps in all parts of the run.', SHARE),
+        _metarun('episode_limit', 0.0, 'Meta-objective above which an episode is given up; 0: '
+                 'none.', NOT_NEGATIVE),
     ]),
     ('curriculum', [
         _metarun('if_cl', False, 'Curriculum: episodes grow longer, stage by stage.'),
         _metarun('cl_steps', list(curricula.PUBLISHED_STAGES), 'Curriculum: steps of an episode in '
                  'each stage, increasing.', POSITIVE),
-        _metarun('cl_patience', 3, 'Curriculum: validations without improvement after which a '
-                 'stage is left.', POSITIVE),
+        _metarun('cl_patience', 3, 'Curriculum: number of the validation in a stage from which on '
+                 'the first that does not improve ends the stage.', POSITIVE),
     ]),
     ('imitation', [
-        _metarun('if_mt', False, 'Imitation: some unrolls learn from the steps of a teacher.'),
-        _metarun('mt_ratio', 0.1, 'Imitation: the share of unrolls that imitate the teacher.',
+        _metarun('if_mt', False, 'Imitation: some episodes learn from the steps of a teacher.'),
+        _metarun('mt_ratio', 0.1, 'Imitation: the share of episodes that imitate the teacher.',
                  SHARE),
         _metarun('mt_k', 1, 'Imitation: the number of the teacher\'s steps that make one step of '
                  'the learned optimizer.', POSITIVE),
@@ -347,8 +386,13 @@ def define(script, flag_values=absl_flags.FLAGS):
         if script in flag.defaults:
             _define(flag, script, flag_values)
     for name in sets(script):
-        absl_flags.DEFINE_boolean(include(name), False, problem_sets.PROBLEM_SETS[name].help,
-                                  flag_values=flag_values, module_name=sys.argv[0])
+        text = problem_sets.PROBLEM_SETS[name].help
+        absl_flags.DEFINE_boolean(include(name), False, text, flag_values=flag_values,
+                                  module_name=sys.argv[0])
+        if script == METARUN:
+            absl_flags.DEFINE_boolean(
+                include_in_validation(name), False, 'Validate on these problems, not on those that '
+                'are trained on: ' + text, flag_values=flag_values, module_name=sys.argv[0])
 
 
 def sets(script):
@@ -360,6 +404,11 @@ def sets(script):
 def include(name):
     """The flag that includes a problem set."""
     return 'include_%s_problems' % name
+
+
+def include_in_validation(name):
+    """The flag that includes a problem set in the validation."""
+    return 'include_%s_validation' % name
 
 
 def _define(flag, script, flag_values):

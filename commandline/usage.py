@@ -12,7 +12,7 @@ SHOWN = {
         'meta_optimizer', 'meta_learning_rate', 'evaluation_period', 'evaluation_epochs', 'if_cl',
         'if_mt', 'reg_optimizer', 'reg_option', 'quiet'),
     METATEST: (
-        'train_dir', 'save_dir', 'overwrite', 'mnist_source', 'data_dir', 'optimizer',
+        'train_dir', 'save_dir', 'overwrite', 'image_source', 'data_dir', 'optimizer',
         'test_optimizer', 'learned', 'learning_rates', 'schedules', 'finalists', 'equal_time',
         'cards', 'jobs', 'num_testing_itrs', 'seeds', 'model_name', 'restore_model_name',
         'inspect', 'quiet'),

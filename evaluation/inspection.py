@@ -4,20 +4,28 @@ To see why an optimizer doesn't learn: learning rates that sit at their bounds, 
 size, steps that don't go downhill.
 """
 
-import collections
+from typing import List, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from evaluation import test_run
-from problems.datasets import EMPTY_DATASET
 
-#: One run, step by step. `losses [n]`; for each tensor of the model: norms of gradient and update,
-#: `[n, tensors]`, the cosine of the update with minus the gradient, `[n, tensors]`, and mean and
-#: standard deviation of the log10 learning rates, `[n, tensors]` (those the optimizer keeps; where
-#: it keeps none, the size of the update against that of the gradient).
-Inspection = collections.namedtuple(
-    'Inspection', 'names losses gradient_norms update_norms cosines rate_means rate_spreads')
+
+class Inspection(NamedTuple):
+    """One run, step by step; coordinates whose gradient is 0 at a step count nowhere in it."""
+
+    names: List[str]  # of the model's tensors
+    losses: np.ndarray  # [n]
+    # All that follows is [n, tensors].
+    gradient_norms: np.ndarray
+    update_norms: np.ndarray
+    cosines: np.ndarray  # of the update with minus the gradient
+    # Mean and standard deviation of the log10 learning rates that the optimizer keeps; where it
+    # keeps none, of the update's size against the gradient's. Like the cosines NaN where no
+    # coordinate counts.
+    rate_means: np.ndarray
+    rate_spreads: np.ndarray
 
 
 def inspect(make_optimizer, row, seed, num_steps):
@@ -25,16 +33,15 @@ def inspect(make_optimizer, row, seed, num_steps):
 
     Args:
       make_optimizer: builds it.
-      row: (problem spec, dataset or None, batch size or None).
-      seed: of initial values and batches.
+      row: (problem spec, dataset or None, batch size or None), or a `problem_spec.Row`.
+      seed: of initial values, batches and noise, and of the problem where the spec has none.
       num_steps: how many.
     """
     spec, dataset, batch_size = row[:3]
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(seed)
-        problem, optimizer = spec.build(), make_optimizer()
-        run = test_run.TestRun(optimizer, problem, num_steps, dataset or EMPTY_DATASET,
-                                 batch_size, seed)
+        problem, optimizer = spec.build(seed), make_optimizer()
+        run = test_run.TestRun(optimizer, problem, num_steps, dataset, batch_size, seed)
         rates = getattr(optimizer, 'log_learning_rates', lambda variables: None)(run.parameters)
         with tf.Session(graph=graph) as session:
             run.start(session)
@@ -52,25 +59,38 @@ def _look_at_step(look, step, session, run):
     seen = look()
     loss, gradients, before = seen[:3]
     step()
-    updates = [after - old for after, old in zip(session.run(run.parameters), before)]
+    after = session.run(run.parameters)
+    there = [gradient != 0 for gradient in gradients]
+    gradients = [gradient[mask] for gradient, mask in zip(gradients, there)]
+    updates = [(new - old)[mask] for new, old, mask in zip(after, before, there)]
     if len(seen) > 3:
-        rates = [log_rate / np.log(10.0) for log_rate in seen[3]]
+        rates = [np.broadcast_to(log_rate, mask.shape)[mask] / np.log(10.0)
+                 for log_rate, mask in zip(seen[3], there)]
     else:
-        rates = [np.log10((np.abs(update) + 1e-30) / (np.abs(gradient) + 1e-30))
+        # A step that rounding swallowed has no size; it is left out, too.
+        rates = [np.log10(np.abs(update / gradient)[update != 0])
                  for update, gradient in zip(updates, gradients)]
     return (float(loss), [np.linalg.norm(g) for g in gradients],
             [np.linalg.norm(u) for u in updates],
             [_cosine(u, -g) for u, g in zip(updates, gradients)],
-            [np.mean(r) for r in rates], [np.std(r) for r in rates])
+            [np.mean(r) if r.size else np.nan for r in rates],
+            [np.std(r) if r.size else np.nan for r in rates])
 
 
 def _cosine(left, right):
+    if not left.size:
+        return np.nan
     norms = np.linalg.norm(left) * np.linalg.norm(right)
     return float(np.sum(left * right) / norms) if norms > 0 else 0.0
 
 
 def make_figure(title, inspection):
-    """The figure of an `Inspection`: four panels against the step, a line for each tensor."""
+    """The figure of an `Inspection`: four panels against the step, a line for each tensor.
+
+    Args:
+      title: the problem's name.
+      inspection: an `Inspection`.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7.5), tight_layout=True)

@@ -19,7 +19,6 @@ import tensorflow.compat.v1 as tf
 
 from evaluation import comparison, test_run
 from evaluation.rules import Candidate, label
-from problems import datasets
 from problems.problem_spec import Row
 
 HELD_OUT_LIMIT = 10000  # of more held-out examples, so many are measured
@@ -87,9 +86,8 @@ def run(trial):
     candidate, row, seed, num_steps = trial
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(seed)
-        problem, optimizer = row.spec.build(), candidate.make(num_steps)
-        test = test_run.TestRun(optimizer, problem, num_steps,
-                                row.dataset or datasets.EMPTY_DATASET, row.batch_size, seed)
+        problem, optimizer = row.spec.build(seed), candidate.make(num_steps)
+        test = test_run.TestRun(optimizer, problem, num_steps, row.dataset, row.batch_size, seed)
         held_out = _HeldOut(problem, optimizer, test, row.held_out) if row.held_out else None
         with tf.Session(graph=graph) as session:
             test.start(session)

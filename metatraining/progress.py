@@ -1,29 +1,31 @@
 """How far a meta-training has come, and the file that lets it go on after an interruption."""
 
 import io
+import itertools
 import json
 import os
 
 import numpy as np
 
 from runs import run_files
+from techniques.curriculum import CurriculumState
 
 _COUNTERS = ('problem', 'iteration', 'meta_iterations', 'unrolls', 'nonfinite_unrolls',
              'nonfinite_streak')
 
 
 class Progress:
-    """What goes on from meta-iteration to meta-iteration and from problem to problem.
+    """What changes from meta-iteration to meta-iteration and from problem to problem.
 
     All random numbers of meta-iteration i are functions of the run's seed and i (`generator`), so
     that no state of a random generator needs saving.
 
     Args:
-      curriculum: a `techniques.curriculum.Curriculum`.
       seed: of the run.
       task: index of the worker; each draws random numbers of its own.
 
     Attributes:
+      curriculum: the `CurriculumState`.
       problem: index of the current draw of a problem.
       iteration: meta-iterations done on it.
       meta_iterations: meta-iterations done in all.
@@ -31,19 +33,21 @@ class Progress:
       nonfinite_unrolls: those whose meta-objective or meta-gradient was not finite.
       nonfinite_streak: the last so many meta-iterations had no other ones.
       values: dict from names to arrays: meta-parameters and the meta-optimizer's slots.
-      best: the same, as they were at the best validation of the current stage.
-      carried: list of arrays, the optimizer's state where episodes go on with it.
+      best: the same, as they were at the best validation of what was trained on these problems.
       best_cost: of that validation.
+      baseline_cost: of the validation before anything was trained on these problems.
+      carried: for each problem a list of arrays, the optimizer's state, where episodes go on
+        with it.
       complete: whether the run has come to its end.
     """
 
-    def __init__(self, curriculum, seed, task=0):
-        self.curriculum = curriculum
+    def __init__(self, seed, task=0):
         self.seed, self._task = seed, task
+        self.curriculum = CurriculumState()
         self.problem = self.iteration = self.meta_iterations = self.unrolls = 0
         self.nonfinite_unrolls = self.nonfinite_streak = 0
         self.values, self.best, self.carried = {}, {}, []
-        self.best_cost = np.inf
+        self.best_cost = self.baseline_cost = np.inf
         self.complete = False
 
     def generator(self, *words):
@@ -51,31 +55,44 @@ class Progress:
         own = (self._task,) if self._task else ()
         return np.random.RandomState(np.array((self.seed,) + words + own, 'uint32'))
 
+    @property
+    def trained_is_best(self):
+        """Whether what was trained is at least as good as what it began with."""
+        return bool(self.best) and self.best_cost <= self.baseline_cost
+
     def next_problem(self):
         """Goes on to the next draw of a problem."""
         self.problem, self.iteration = self.problem + 1, 0
 
-    def save(self, folder):
+    def save(self, folder, training):
         """Writes the state; at any moment the file holds either the old or the new one, whole.
+
+        Args:
+          folder: of the run.
+          training: what `config.as_data` makes of its `MetaTraining`.
 
         Raises:
           OSError: it cannot be written; the old one stays.
         """
-        facts = {name: getattr(self, name) for name in _COUNTERS + ('complete',)}
-        facts['best_cost'] = None if np.isinf(self.best_cost) else float(self.best_cost)
+        facts = {name: getattr(self, name) for name in _COUNTERS + ('complete', 'seed')}
+        facts.update(best_cost=_finite_or_none(self.best_cost), training=training,
+                     baseline_cost=_finite_or_none(self.baseline_cost),
+                     curriculum=dict(self.curriculum._asdict(), best_cost=_finite_or_none(
+                         self.curriculum.best_cost)))
         arrays = {'values/' + name: value for name, value in self.values.items()}
         arrays.update({'best/' + name: value for name, value in self.best.items()})
-        arrays.update({'carried/%06d' % index: value for index, value in enumerate(self.carried)})
-        facts = json.dumps(dict(facts, curriculum=self.curriculum.state(), seed=self.seed))
+        arrays.update({'carried/%06d/%06d' % (problem, index): value
+                       for problem, state in enumerate(self.carried)
+                       for index, value in enumerate(state)})
         content = io.BytesIO()
-        np.savez(content, facts=np.array(facts), **arrays)
+        np.savez(content, facts=np.array(json.dumps(facts)), **arrays)
         run_files.write(os.path.join(folder, run_files.STATE), content.getvalue())
 
-    def restore(self, folder):
+    def restore(self, folder, training):
         """Goes on from a saved state, if there is one; tells whether.
 
         Raises:
-          ValueError: the file is damaged, or of a run with another curriculum or seed.
+          ValueError: the file is damaged, or of a run with another seed or `training`.
         """
         path = os.path.join(folder, run_files.STATE)
         if not os.path.exists(path):
@@ -83,7 +100,7 @@ class Progress:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 facts = json.loads(str(arrays['facts']))
-                self._take(facts, {name: arrays[name] for name in arrays.files})
+                self._take(facts, training, {name: arrays[name] for name in arrays.files})
         except Exception as error:  # whatever zip and json make of a damaged file
             raise ValueError('%s cannot be used to go on: %s: %s' % (
                 path, type(error).__name__, error)) from error
@@ -95,32 +112,63 @@ class Progress:
         Raises:
           ValueError: they are not of this optimizer, or not of this meta-optimizer.
         """
-        for values in filter(None, (self.values, self.best)):
+        for values, names in ((self.values, set(expected)), (self.best, set(self.best))):
             found = {name: (value.shape, value.dtype) for name, value in values.items()}
-            wrong = sorted(name for name in set(found) | set(expected)
-                           if found.get(name) != expected.get(name))
+            wrong = values and sorted(name for name in set(found) | names
+                                      if found.get(name) != expected.get(name))
             if wrong:
                 raise ValueError('%s is of another optimizer: it differs in %s'
                                  % (run_files.STATE, ', '.join(wrong[:5])))
 
-    def _take(self, facts, arrays):
+    def _take(self, facts, training, arrays):
         if facts['seed'] != self.seed:
             raise ValueError('it is of seed %s, not %s' % (facts['seed'], self.seed))
+        changed = differences(facts['training'], training)
+        if changed:
+            raise ValueError('it is of another training: %s' % '; '.join(changed))
         if not all(_is_count(facts[name]) for name in _COUNTERS):
             raise ValueError('its counters are no numbers')
         for name in _COUNTERS:
             setattr(self, name, facts[name])
         self.complete = bool(facts['complete'])
-        self.best_cost = np.inf if facts['best_cost'] is None else float(facts['best_cost'])
+        self.best_cost = _number_or_infinity(facts['best_cost'])
+        self.baseline_cost = _number_or_infinity(facts['baseline_cost'])
+        self.curriculum = _curriculum_state(facts['curriculum'])
         self.values = _under('values/', arrays)
         self.best = _under('best/', arrays)
         carried = _under('carried/', arrays)
-        self.carried = [carried[name] for name in sorted(carried)]
-        self.curriculum.restore(facts['curriculum'])
+        self.carried = [[carried[name] for name in sorted(names)] for _, names in itertools.groupby(
+            sorted(carried), lambda name: name.split('/')[0])]
+
+
+def differences(recorded, present, name=''):
+    """Where two nests of dicts differ, in words: a list such as `['x.y was 1, is 2']`."""
+    if isinstance(recorded, dict) and isinstance(present, dict):
+        found = []
+        for key in sorted(set(recorded) | set(present)):
+            found += differences(recorded.get(key), present.get(key),
+                                 '%s.%s' % (name, key) if name else key)
+        return found
+    return [] if recorded == present else ['%s was %s, is %s' % (name, recorded, present)]
+
+
+def _curriculum_state(facts):
+    state = CurriculumState(**dict(facts, best_cost=_number_or_infinity(facts['best_cost'])))
+    if not _is_count(state.stage) or not _is_count(state.validations):
+        raise ValueError('there is no such stage: %s' % facts)
+    return state
 
 
 def _is_count(value):
     return isinstance(value, int) and 0 <= value < 2 ** 63
+
+
+def _finite_or_none(number):
+    return None if np.isinf(number) else float(number)
+
+
+def _number_or_infinity(fact):
+    return np.inf if fact is None else float(fact)
 
 
 def _under(prefix, arrays):

@@ -46,6 +46,10 @@ class Reporter:
         """
         self._display.begin(progress.meta_iterations, num_meta_iterations)
 
+    def notice(self, text):
+        """Shows a line that the user should know."""
+        self._display.line([text])
+
     def wants_details(self, progress):
         """Whether the coming unroll shall be reported with `details`."""
         return self._summaries is not None and self._summaries.due(progress.unrolls)
@@ -64,7 +68,7 @@ class Reporter:
 
         Args:
           progress: has `curriculum`, `meta_iterations` and `unrolls` (before this one).
-          report: a `metaopt.UnrollReport`.
+          report: a `config.UnrollReport`.
           details: where `wants_details`, a dict: `objectives [n + 1]`; `state`, the optimizer's
             state, a nest of arrays.
         """

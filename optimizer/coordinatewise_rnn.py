@@ -1,13 +1,26 @@
 """CoordinatewiseRNN: one recurrent network for every parameter, without levels above it."""
 
-import collections
+import typing
 
 import tensorflow.compat.v1 as tf
 
 from optimizer import rnn_cells, trainable_optimizer, utils
 
-#: Rows `[., size]`: the stacked cells' states, decayed mean square, its decay, learning rate.
-State = collections.namedtuple('State', 'rnn mean_square decay learning_rate')
+
+class State(typing.NamedTuple):
+    """Rows `[., size]`."""
+    rnn: tf.Tensor  # the stacked cells' states
+    mean_square: tf.Tensor  # of the gradient, decayed
+    decay: tf.Tensor  # of the next mean square
+    learning_rate: tf.Tensor
+
+
+class Weights(typing.NamedTuple):
+    """What the rule needs of the meta-parameters."""
+    cells: list
+    update: tf.Tensor  # [1, units]
+    decay: typing.Optional[rnn_cells.Projection]  # None: the decay is a constant
+    rate: typing.Optional[rnn_cells.Projection]  # None: the learning rates stay
 
 
 class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
@@ -62,17 +75,14 @@ class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
     def _create_readouts(self, units, scale, learnable_decay, zero_init_lr_weights):
         random = rnn_cells.normal_initializer(scale, units)
         zeros = tf.zeros_initializer()
-
-        def affine(name, weights_init, bias_init):
-            return (self.create_meta_parameter(name + '_weights', (units, 1), weights_init),
-                    self.create_meta_parameter(name + '_bias', (1,), bias_init))
-
-        self._update_weights = self.create_meta_parameter('update_weights', (units, 1), random)
-        self._decay = None
+        create = self.create_meta_parameter
+        create('update_weights', (units, 1), random)
         if learnable_decay:
-            self._decay = affine('decay', random, tf.constant_initializer(self._decay_logit))
+            create('decay_weights', (units, 1), random)
+            create('decay_bias', (1,), tf.constant_initializer(self._decay_logit))
         if self.dynamic_output_scale:
-            self._rate = affine('learning_rate', zeros if zero_init_lr_weights else random, zeros)
+            create('learning_rate_weights', (units, 1), zeros if zero_init_lr_weights else random)
+            create('learning_rate_bias', (1,), zeros)
 
     def initial_rows(self, size, read, key):
         return State(rnn=tf.tile(tf.transpose(read(self._init_vector)), [1, size]),
@@ -83,35 +93,22 @@ class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
     def log_rate_row(self, chunk_state):
         return tf.log(chunk_state.learning_rate)
 
-    def row_rule(self):
-        cell_step = self._cell.prepare()
-        update_weights = tf.transpose(self._update_weights)
-        new_decay, rate_change = self._prepare_decay(), self._prepare_rate_change()
+    def prepare(self, weights):
+        def readout(name):
+            if name + '_weights' not in weights:
+                return None
+            return rnn_cells.read_projection(weights[name + '_weights'], weights[name + '_bias'])
 
-        def rule(gradient, state, steps_done):
-            del steps_done
-            mean_square = utils.mean_square(gradient, state.decay, state.mean_square)
-            output, rnn = cell_step(utils.rms_scale(gradient, mean_square), state.rnn)
-            rate = state.learning_rate * rate_change(output)
-            step = -rate * tf.matmul(update_weights, output)
-            return step, State(rnn, mean_square, new_decay(output), rate)
+        return Weights(self._cell.read(weights), tf.transpose(weights['update_weights']),
+                       readout('decay'), readout('learning_rate'))
 
-        return rule
-
-    def _prepare_decay(self):
-        if self._decay is None:
-            return lambda output: tf.fill([1, output.shape.as_list()[1]],
-                                          tf.sigmoid(self._decay_logit))
-        return _sigmoid_readout(*self._decay)
-
-    def _prepare_rate_change(self):
-        if not self.dynamic_output_scale:
-            return lambda output: 1.0
-        read_out = _sigmoid_readout(*self._rate)
-        return lambda output: 2.0 * read_out(output)
-
-
-def _sigmoid_readout(weights, bias):
-    """The function `[units, size]` -> `sigmoid(weights^T x + bias)`, `[1, size]`."""
-    weights, bias = tf.transpose(weights), bias[:, tf.newaxis]
-    return lambda output: tf.sigmoid(tf.matmul(weights, output) + bias)
+    def row_rule(self, weights, gradient, rows, steps_done):
+        mean_square = utils.mean_square(gradient, rows.decay, rows.mean_square)
+        output, rnn = self._cell.step(weights.cells, utils.rms_scale(gradient, mean_square),
+                                      rows.rnn)
+        rate, decay = rows.learning_rate, tf.fill(rows.decay.shape, tf.sigmoid(self._decay_logit))
+        if weights.rate is not None:
+            rate *= 2.0 * tf.sigmoid(rnn_cells.project(weights.rate, output))
+        if weights.decay is not None:
+            decay = tf.sigmoid(rnn_cells.project(weights.decay, output))
+        return -rate * tf.matmul(weights.update, output), State(rnn, mean_square, decay, rate)

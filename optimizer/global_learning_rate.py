@@ -15,12 +15,11 @@ class GlobalLearningRate(trainable_optimizer.CoordinatewiseOptimizer):
 
     def __init__(self, initial_rate=1e-3, name='GlobalLearningRate', **kwargs):
         super().__init__(name, **kwargs)
-        self._rate = self.create_meta_parameter('global_learning_rate', (),
-                                                tf.constant_initializer(initial_rate))
+        self.create_meta_parameter('global_learning_rate', (),
+                                   tf.constant_initializer(initial_rate))
 
     def initial_rows(self, size, read, key):
         return []
 
-    def row_rule(self):
-        rate = tf.identity(self._rate)
-        return lambda gradient, rows, steps_done: (-rate * gradient, rows)
+    def row_rule(self, weights, gradient, rows, steps_done):
+        return -weights['global_learning_rate'] * gradient, rows

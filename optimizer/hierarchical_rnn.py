@@ -5,8 +5,8 @@ the whole model. Levels are tied by biases from above and averages from below (s
 paper).
 """
 
-import collections
 import math
+import typing
 
 import tensorflow.compat.v1 as tf
 
@@ -21,22 +21,39 @@ LR_SHORTCUT_RATE = 1e-3  # the learning rate that `use_lr_shortcut` compares wit
 PRESET = {'level_sizes': (10, 20, 20), 'use_problem_lr_mean': True, 'use_gradient_shortcut': True,
           'use_grad_products': True}
 
-#: State: a ChunkState for each chunk, the tensors' `[units, tensors]` and the model's `[units, 1]`.
-State = collections.namedtuple('State', 'chunks tensors model')
+#: What can be read out of the parameters' states: the names of meta-parameters `<name>_weights
+#: [units, 1]`, some with `<name>_bias [1]`.
+READOUTS = ('update', 'learning_rate', 'attention', 'scl_decay', 'inp_decay')
 
-#: Rows of one chunk: `parameter [units, size]`; `gradients`, `mean_squares`, `[scales, size]`;
-#: the decay rates and the log learning rate, `[1, size]`.
-ChunkState = collections.namedtuple(
-    'ChunkState', 'parameter gradients mean_squares scale_decay input_decay log_lr')
 
-#: What is read out of the new parameter states, rows `[1, size]`.
-Readout = collections.namedtuple(
-    'Readout', 'direction attention log_step log_lr scale_decay input_decay')
+class State(typing.NamedTuple):
+    """The optimizer's state."""
+    chunks: list  # a ChunkState for each chunk
+    tensors: list  # [units, tensors], the tensor level; empty without
+    model: list  # [units, 1], the model level; empty without
 
-#: What a chunk gives before whole tensors are known: its inputs, features first; the direction of
-#: its step (and of the attended point), still to be divided by its RMS over the tensor; and the log
-#: of the step's size.
-Proposal = collections.namedtuple('Proposal', 'inputs direction attention log_step')
+
+class ChunkState(typing.NamedTuple):
+    """Rows of one chunk; an empty list in place of what is not kept."""
+    parameter: tf.Tensor  # [units, size]
+    gradients: tf.Tensor  # [scales, size], accumulated
+    mean_squares: tf.Tensor  # [scales, size], of the accumulated gradients
+    scale_decay: tf.Tensor  # [1, size], decay rate of the mean squares
+    input_decay: tf.Tensor  # [1, size], decay rate of the accumulated gradients
+    log_lr: tf.Tensor  # [1, size]
+
+
+class Weights(typing.NamedTuple):
+    """What a step needs of the meta-parameters; None in place of what is not there."""
+    cells: list  # for each level
+    tensor_to_parameter: typing.Optional[rnn_cells.Projection]  # biases from the levels above
+    model_to_parameter: typing.Optional[rnn_cells.Projection]
+    model_to_tensor: typing.Optional[rnn_cells.Projection]
+    readouts: list  # which of READOUTS there are
+    readout: rnn_cells.Projection  # onto all of them
+    shortcuts: typing.Optional[tf.Tensor]  # [1, scales], to the direction; with attention [2, ..]
+    momentum: typing.Optional[tf.Tensor]  # of the log learning rates
+    offset: typing.Optional[tf.Tensor]  # of the log step sizes
 
 
 class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
@@ -161,6 +178,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             return rnn_cells.Affine(self.create_meta_parameter, scope, sizes[source],
                                     3 * sizes[target], affine_scale)
 
+        self._tensor_to_parameter = self._model_to_parameter = self._model_to_tensor = None
         if len(sizes) > 1:
             self._tensor_to_parameter = bias(scopes[0] + '/Param/Affine', 1, 0)
         if len(sizes) > 2:
@@ -173,52 +191,43 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
 
     def _create_init_vectors(self, learnable):
         start = tf.random_uniform_initializer(-1.0, 1.0)
+        self._init_vectors = None
         if learnable:
             self._init_vectors = [
                 self.create_meta_parameter('Level%d_RNN/init_vector' % level, (1, size), start)
                 for level, size in enumerate(self.level_sizes)]
-        else:
-            self._init_vectors = None
 
     def _create_readouts(self, scale, zero_init_lr_weights, use_gradient_shortcut, momentum_logit):
         readout = (self.level_sizes[0], 1)
         random = rnn_cells.normal_initializer(scale, readout[0])
         zeros = tf.zeros_initializer()
-        create = self.create_meta_parameter
-        self._update_weights = create('update_weights', readout, random)
-        self._lr_weights = create('learning_rate_weights', readout,
-                                  zeros if zero_init_lr_weights else random)
-        self._lr_bias = create('learning_rate_bias', (1,), zeros)
-        self._attention_weights = self._shortcut = self._attention_shortcut = None
-        scales = self.num_gradient_scales
+        create, scales = self.create_meta_parameter, self.num_gradient_scales
+        create('update_weights', readout, random)
+        create('learning_rate_weights', readout, zeros if zero_init_lr_weights else random)
+        create('learning_rate_bias', (1,), zeros)
         averaging = rnn_cells.normal_initializer(0.1, scales, mean=1.0 / scales)
         if use_gradient_shortcut:
-            self._shortcut = create('PerTensor/GradsToDelta/Matrix', (scales, 1), averaging)
+            create('PerTensor/GradsToDelta/Matrix', (scales, 1), averaging)
         if self.use_attention:
-            self._attention_weights = create('attention_weights', readout, random)
+            create('attention_weights', readout, random)
             if use_gradient_shortcut:
-                self._attention_shortcut = create('PerTensor/GradsToAttnDelta/Matrix', (scales, 1),
-                                                  averaging)
+                create('PerTensor/GradsToAttnDelta/Matrix', (scales, 1), averaging)
         if self.dynamic_output_scale:
-            self._lr_momentum_logit = create('PerTensor/learning_rate_momentum_logit', (),
-                                             tf.constant_initializer(momentum_logit))
-            self._stepsize_offset = create('PerTensor/param_stepsize_offset', (),
-                                           tf.constant_initializer(-1.0))
+            create('PerTensor/learning_rate_momentum_logit', (),
+                   tf.constant_initializer(momentum_logit))
+            create('PerTensor/param_stepsize_offset', (), tf.constant_initializer(-1.0))
 
     def _create_decays(self, scale, learn_both, learn_input, scale_bias_init, input_bias_init):
         readout = (self.level_sizes[0], 1)
         random = rnn_cells.normal_initializer(scale, readout[0])
-
-        def decay(name, learn, bias_init):
-            if not learn:
-                return None
-            return (self.create_meta_parameter(name + '_weights', readout, random),
-                    self.create_meta_parameter(name + '_bias', (1,),
-                                               tf.constant_initializer(bias_init)))
-
-        self._scale_decay = decay('scl_decay', learn_both, scale_bias_init)
-        self._input_decay = decay('inp_decay', learn_both and learn_input and self._accumulates(),
-                                  input_bias_init)
+        for name, learn, bias_init in (
+                ('scl_decay', learn_both, scale_bias_init),
+                ('inp_decay', learn_both and learn_input and self._accumulates(),
+                 input_bias_init)):
+            if learn:
+                self.create_meta_parameter(name + '_weights', readout, random)
+                self.create_meta_parameter(name + '_bias', (1,),
+                                           tf.constant_initializer(bias_init))
 
     # State.
 
@@ -260,41 +269,96 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
     # Update rule.
 
     def update_rule(self, layout):
-        layout = layout.prepare()
-        propose, bias_of_pieces = self._prepare_proposals(), self._prepare_biases(layout)
-        move_tensors, move_model = self._prepare_tensor_level(layout), self._prepare_model_level()
-        offset = self._stepsize_offset + 0.0 if self.dynamic_output_scale else 0.0
+        layout, weights = layout.prepare(), self._weights(self.read_meta_parameters())
+        return lambda gradients, state: self._step(layout, weights, gradients, state)
 
-        def rule(gradients, state):
-            bias, mean_log_lr = bias_of_pieces(state), self._mean_log_lr(layout, state.chunks)
-            proposals, chunks = zip(*[
-                propose(chunk, gradient, rows, bias, mean_log_lr)
-                for chunk, gradient, rows in zip(layout.chunks, gradients, state.chunks)])
-            tensors = move_tensors(proposals, chunks, state)
-            new_state = State(list(chunks), tensors, move_model(tensors, state))
-            log_steps = [proposal.log_step for proposal in proposals]
-            steps = self._scale(layout, [p.direction for p in proposals], log_steps, offset)
-            attention = None
+    def _weights(self, theta):
+        """The `Weights` by the values of the meta-parameters, a dict from names."""
+        readouts = [name for name in READOUTS if name + '_weights' in theta]
+        shortcuts = [theta[name] for name in ('PerTensor/GradsToDelta/Matrix',
+                                              'PerTensor/GradsToAttnDelta/Matrix') if name in theta]
+        from_above = [affine and affine.read(theta) for affine in (
+            self._tensor_to_parameter, self._model_to_parameter, self._model_to_tensor)]
+        momentum = offset = None
+        if self.dynamic_output_scale:
+            momentum = tf.sigmoid(theta['PerTensor/learning_rate_momentum_logit'])
+            offset = theta['PerTensor/param_stepsize_offset']
+        return Weights(
+            [cell.read(theta) for cell in self._cells], *from_above, readouts=readouts,
+            readout=rnn_cells.read_projection(
+                tf.concat([theta[name + '_weights'] for name in readouts], 1),
+                tf.concat([theta.get(name + '_bias', tf.zeros([1])) for name in readouts], 0)),
+            shortcuts=tf.transpose(tf.concat(shortcuts, 1)) if shortcuts else None,
+            momentum=momentum, offset=offset)
+
+    def _step(self, layout, weights, gradients, state):
+        """One step of all parameters: section 3 of the paper, from top to bottom.
+
+        Args:
+          layout: prepared.
+          weights: the `Weights`.
+          gradients: a row `[1, size]` for each chunk.
+          state: the `State`.
+
+        Returns:
+          the `Update`.
+        """
+        scales, mean_scales = self.num_gradient_scales, 1
+        if self.use_multiple_scale_decays:
+            mean_scales = scales
+        # Biases from the levels above (3.1).
+        bias = tf.zeros([1, layout.num_tensors])
+        if weights.tensor_to_parameter is not None:
+            bias += rnn_cells.project(weights.tensor_to_parameter, state.tensors[0])
+        if weights.model_to_parameter is not None:
+            bias += rnn_cells.project(weights.model_to_parameter, state.model[0])
+        bias, mean_log_lr = layout.per_piece(bias), self._mean_log_lr(layout, state.chunks)
+
+        chunks, averages, directions, attentions, log_steps = [], [], [], [], []
+        for chunk, g, old in zip(layout.chunks, gradients, state.chunks):
+            # Momentum on several time scales (3.2.2).
+            if scales > 1:
+                g += _root_powers(old.input_decay, scales) * (old.gradients - g)
+            # Dynamic input scaling (3.2.3).
+            mean_squares = utils.mean_square(g, _root_powers(old.scale_decay, mean_scales),
+                                             old.mean_squares)
+            scaled = utils.rms_scale(g, mean_squares)
+            # The parameter level (3.1), whose state h is all that the read-outs see.
+            features = self._features(chunk, scaled, mean_squares, old.log_lr, mean_log_lr)
+            inputs = tf.concat(features + [chunk.membership, old.parameter], 0)
+            h = self._cells[0].step(weights.cells[0], inputs, old.parameter, chunk.take(bias))
+            out = dict(zip(weights.readouts, tf.split(rnn_cells.project(weights.readout, h),
+                                                      len(weights.readouts), axis=0)))
+            # The direction of the step, and of the attended point (3.2.1).
+            direct = [0.0, 0.0]
+            if weights.shortcuts is not None:
+                direct = tf.split(tf.matmul(weights.shortcuts, scaled),
+                                  1 + self.use_attention, axis=0)
+            directions.append(out['update'] + direct[0])
             if self.use_attention:
-                attention = self._scale(layout, [p.attention for p in proposals], log_steps, 0.0)
-            return trainable_optimizer.Update(steps, attention, new_state)
-
-        return rule
-
-    def _prepare_biases(self, layout):
-        """The function state -> what the upper levels add to the parameter level's gates,
-        `[3 * units, pieces]`."""
-        sources = []
-        if len(self.level_sizes) > 1:
-            sources.append((self._tensor_to_parameter.prepare(), lambda state: state.tensors[0]))
-        if len(self.level_sizes) > 2:
-            sources.append((self._model_to_parameter.prepare(), lambda state: state.model[0]))
-
-        def biases(state):
-            zero = tf.zeros([1, layout.num_tensors])
-            return layout.per_piece(sum((affine(level(state)) for affine, level in sources), zero))
-
-        return biases
+                attentions.append(out['attention'] + direct[1])
+            # The step's length (3.2.4).
+            log_step, log_lr = self._move_rates(weights, old.log_lr, out['learning_rate'])
+            log_steps.append(log_step)
+            averages.append(self._sums(chunk, h, inputs))
+            chunks.append(ChunkState(
+                h, g if scales > 1 else [], mean_squares, log_lr=log_lr,
+                scale_decay=_decay(out, 'scl_decay', FIXED_SCALE_DECAY, h),
+                input_decay=_decay(out, 'inp_decay', FIXED_INPUT_DECAY, h) if scales > 1 else []))
+        # The levels above: averages over each tensor, then the last tensor's state (3.1).
+        tensors, model = state.tensors, state.model
+        if tensors:
+            bias = 0.0
+            if model:
+                bias = rnn_cells.project(weights.model_to_tensor, model[0])
+            inputs = _cell_inputs(layout.tensor_means(averages), tensors[0])
+            tensors = [self._cells[1].step(weights.cells[1], inputs, tensors[0], bias)]
+        if model:
+            inputs = _cell_inputs(tensors[0][:, -1:], model[0])
+            model = [self._cells[2].step(weights.cells[2], inputs, model[0])]
+        steps = self._scale(layout, directions, log_steps, weights.offset)
+        attended = self._scale(layout, attentions, log_steps, 0.0) if self.use_attention else None
+        return trainable_optimizer.Update(steps, attended, State(chunks, tensors, model))
 
     def _mean_log_lr(self, layout, chunks):
         """The mean that `use_relative_lr` compares with, `[1, pieces]`; None where unused."""
@@ -306,40 +370,8 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         mean = tf.add_n([tf.reduce_sum(s) for s in sums]) / float(sum(layout.sizes))
         return tf.fill([1, len(layout.pieces)], mean)
 
-    def _prepare_proposals(self):
-        """The function that lets one chunk's parameters propose their steps:
-        (chunk, gradient, rows, bias, mean_log_lr) -> Proposal, new ChunkState."""
-        cell_step, read_out = self._cells[0].prepare(), self._prepare_readouts()
-
-        def propose(chunk, gradient, rows, bias, mean_log_lr):
-            gradients = self._accumulate(gradient, rows)
-            mean_squares = utils.mean_square(gradients, self._scale_decays(rows), rows.mean_squares)
-            scaled = utils.rms_scale(gradients, mean_squares)
-            mean = None if mean_log_lr is None else chunk.spread(chunk.take(mean_log_lr))
-            inputs = tf.concat(self._features(scaled, mean_squares, rows.log_lr, mean)
-                               + [chunk.membership, rows.parameter], 0)
-            parameter = cell_step(inputs, rows.parameter, chunk.take(bias))
-            out = read_out(parameter, scaled, rows.log_lr)
-            proposal = Proposal(inputs, out.direction, out.attention, out.log_step)
-            return proposal, ChunkState(
-                parameter, gradients if self._accumulates() else [], mean_squares,
-                out.scale_decay, out.input_decay if self._accumulates() else [], out.log_lr)
-
-        return propose
-
-    def _accumulate(self, gradient, rows):
-        """The gradient accumulated on each time scale, `[scales, size]`."""
-        if not self._accumulates():
-            return gradient
-        decays = _root_powers(rows.input_decay, self.num_gradient_scales)
-        return gradient + decays * (rows.gradients - gradient)
-
-    def _scale_decays(self, rows):
-        scales = self.num_gradient_scales if self.use_multiple_scale_decays else 1
-        return _root_powers(rows.scale_decay, scales)
-
-    def _features(self, scaled, mean_squares, log_lr, mean_log_lr):
-        """The inputs of the parameter level, a list of `[features, size]`."""
+    def _features(self, chunk, scaled, mean_squares, log_lr, mean_log_lr):
+        """The inputs of the parameter level (3.3), a list of `[features, size]`."""
         features = [scaled]
         if self.use_grad_products:
             # The gradient of a split is much faster than that of a slice.
@@ -349,97 +381,32 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             logs = tf.log(mean_squares + utils.RMS_EPSILON)
             features.append(logs - tf.reduce_mean(logs, axis=0, keepdims=True))
         if self.use_relative_lr:
-            features.append(log_lr - mean_log_lr)
+            features.append(log_lr - chunk.spread(chunk.take(mean_log_lr)))
         if self.use_extreme_indicator:
             features.append(tf.nn.relu(log_lr) - tf.nn.relu(math.log(1e-6) - log_lr))
         if self.use_lr_shortcut:
             features.append(log_lr - math.log(LR_SHORTCUT_RATE))
         return features
 
-    def _prepare_readouts(self):
-        """The function that reads everything out of the new parameter states:
-        (parameter, scaled, log_lr) -> Readout."""
-        project = self._prepare_projection()
-        shortcuts = [w for w in (self._shortcut, self._attention_shortcut) if w is not None]
-        shortcuts = tf.transpose(tf.concat(shortcuts, 1)) if shortcuts else None
-        new_rates = self._prepare_rates()
-
-        def read_out(parameter, scaled, log_lr):
-            rows = project(parameter)
-            direct = [0.0, 0.0] if shortcuts is None else _rows(tf.matmul(shortcuts, scaled))
-            log_step, new_log_lr = new_rates(rows['learning_rate'], log_lr)
-            return Readout(
-                direction=rows['update'] + direct[0],
-                attention=rows['attention'] + direct[1] if self.use_attention else None,
-                log_step=log_step, log_lr=new_log_lr,
-                scale_decay=_decay_row(rows, 'scale_decay', FIXED_SCALE_DECAY, parameter),
-                input_decay=_decay_row(rows, 'input_decay', FIXED_INPUT_DECAY, parameter))
-
-        return read_out
-
-    def _prepare_projection(self):
-        """The function parameter state -> dict of rows `[1, size]`: all read-outs at once."""
-        zero = tf.zeros([1])
-        readouts = [('update', self._update_weights, zero),
-                    ('learning_rate', self._lr_weights, self._lr_bias)]
-        if self.use_attention:
-            readouts.append(('attention', self._attention_weights, zero))
-        for name, decay in (('scale_decay', self._scale_decay), ('input_decay', self._input_decay)):
-            if decay is not None:
-                readouts.append((name,) + decay)
-        names, weights, biases = zip(*readouts)
-        weights = tf.transpose(tf.concat(weights, 1))
-        bias = tf.concat(biases, 0)[:, tf.newaxis]
-        return lambda parameter: dict(zip(names, _rows(tf.matmul(weights, parameter) + bias)))
-
-    def _prepare_rates(self):
-        """The function (change, log_lr) -> log of the step's size, new log learning rate."""
+    def _move_rates(self, weights, log_lr, change):
+        """The log of the step's size and the new log learning rate, both `[1, size]`."""
         if not self.dynamic_output_scale:
-            return lambda change, _: (tf.log(2.0) + tf.log_sigmoid(change), [])
-        momentum = tf.sigmoid(self._lr_momentum_logit)
+            return tf.log(2.0) + tf.log_sigmoid(change), []
+        moved = log_lr + change
+        # The value is clipped; the gradient flows as if it weren't.
+        moved += tf.stop_gradient(tf.clip_by_value(moved, MIN_LOG_LR, self.max_log_lr) - moved)
+        return moved, weights.momentum * log_lr + (1.0 - weights.momentum) * moved
 
-        def new_rates(change, log_lr):
-            moved = log_lr + change
-            # The value is clipped; the gradient flows as if it weren't.
-            moved += tf.stop_gradient(tf.clip_by_value(moved, MIN_LOG_LR, self.max_log_lr) - moved)
-            return moved, momentum * log_lr + (1.0 - momentum) * moved
-
-        return new_rates
-
-    def _prepare_tensor_level(self, layout):
-        """The function (proposals, new chunk states, old state) -> new tensor states."""
-        if len(self.level_sizes) < 2:
-            return lambda proposals, chunks, state: []
-        cell_step = self._cells[1].prepare()
-        bias_from_model = self._model_to_tensor.prepare() if len(self.level_sizes) > 2 else None
-
-        def move(proposals, chunks, state):
-            sums = [self._tensor_inputs(*both) for both in zip(layout.chunks, proposals, chunks)]
-            bias = bias_from_model(state.model[0]) if bias_from_model else 0.0
-            inputs = _cell_inputs(layout.tensor_means(sums), state.tensors[0])
-            return [cell_step(inputs, state.tensors[0], bias)]
-
-        return move
-
-    def _tensor_inputs(self, chunk, proposal, rows):
+    def _sums(self, chunk, parameter, inputs):
         """Sums over pieces of what the tensor level averages, `[features, pieces]`."""
-        sums = chunk.sums(rows.parameter)
-        if not self._passes_features():
-            return sums
-        features = self._num_features()
-        others = proposal.inputs.shape.as_list()[0] - features
-        return tf.concat([sums, chunk.sums(tf.split(proposal.inputs, [features, others])[0])], 0)
-
-    def _prepare_model_level(self):
-        """The function (new tensor states, old state) -> new model state."""
-        if len(self.level_sizes) < 3:
-            return lambda tensors, state: []
-        cell_step = self._cells[2].prepare()
-        return lambda tensors, state: [
-            cell_step(_cell_inputs(tensors[0][:, -1:], state.model[0]), state.model[0])]
+        sums, features = [chunk.sums(parameter)], self._num_features()
+        if self._passes_features():
+            others = inputs.shape.as_list()[0] - features
+            sums.append(chunk.sums(tf.split(inputs, [features, others])[0]))
+        return tf.concat(sums, 0)
 
     def _scale(self, layout, directions, log_steps, offset):
-        """Minus the directions, brought to RMS 1 over each tensor, times the step sizes."""
+        """Minus the directions, brought to RMS 1 over each tensor, times the step sizes (3.2.4)."""
         if not self.dynamic_output_scale:
             return [-tf.exp(log_step) * direction
                     for log_step, direction in zip(log_steps, directions)]
@@ -458,12 +425,11 @@ def _root_powers(decay, scales):
     return decay if scales == 1 else tf.concat(powers, 0)
 
 
-def _rows(matrix):
-    return tf.split(matrix, matrix.shape.as_list()[0], axis=0)
-
-
-def _decay_row(rows, name, fixed, like):
-    return tf.sigmoid(rows[name]) if name in rows else tf.fill([1, like.shape.as_list()[1]], fixed)
+def _decay(readouts, name, fixed, like):
+    """The decay rates `[1, size]` that are read out, or the fixed one."""
+    if name in readouts:
+        return tf.sigmoid(readouts[name])
+    return tf.fill([1, like.shape.as_list()[1]], fixed)
 
 
 def _cell_inputs(columns, state):

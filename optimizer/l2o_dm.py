@@ -1,11 +1,19 @@
 """L2O-DM, "Learning to learn by gradient descent by gradient descent" (arXiv 1606.04474)."""
 
+import typing
+
 import tensorflow.compat.v1 as tf
 
 from optimizer import rnn_cells, trainable_optimizer
 
 PREPROCESS_P = 5.0  # appendix A of the paper: gradients below exp(-p) count linearly
 FLOAT32_EPSILON = 1.1920929e-07
+
+
+class Network(typing.NamedTuple):
+    """The weights of the two LSTM layers and of the read-out."""
+    lstm: list
+    linear: rnn_cells.Projection
 
 
 class LSTMOptimizer(trainable_optimizer.CoordinatewiseOptimizer):
@@ -18,34 +26,29 @@ class LSTMOptimizer(trainable_optimizer.CoordinatewiseOptimizer):
             [rnn_cells.LSTMCell(units, ('w_gates', 'b_gates')) for _ in range(2)])
         self._cell.build(self.create_meta_parameter, [name + '/lstm_1', name + '/lstm_2'],
                          num_inputs)
-        self._linear = self.create_projection('linear', units, 1)
+        self.create_projection('linear', units, 1)
 
     def create_projection(self, layer, num_inputs, num_outputs):
         """Meta-parameters `<layer>/w [inputs, outputs]` and `<layer>/b [outputs]`."""
-        initializer = rnn_cells.normal_initializer(1.0, num_inputs)
-        return (self.create_meta_parameter('%s/%s/w' % (self.scope, layer),
-                                           (num_inputs, num_outputs), initializer),
-                self.create_meta_parameter('%s/%s/b' % (self.scope, layer), (num_outputs,),
-                                           tf.zeros_initializer()))
+        self.create_meta_parameter('%s/%s/w' % (self.scope, layer), (num_inputs, num_outputs),
+                                   rnn_cells.normal_initializer(1.0, num_inputs))
+        self.create_meta_parameter('%s/%s/b' % (self.scope, layer), (num_outputs,),
+                                   tf.zeros_initializer())
+
+    def read_projection(self, weights, layer):
+        return rnn_cells.read_projection(*[weights['%s/%s/%s' % (self.scope, layer, name)]
+                                           for name in 'wb'])
 
     def initial_lstm_rows(self, size):
         return tf.zeros([self._cell.state_size, size])
 
-    def prepare_network(self):
-        """The function (inputs `[inputs, size]`, state) -> output `[1, size]`, new state."""
-        cell_step, read_out = self._cell.prepare(), prepare_projection(*self._linear)
+    def prepare(self, weights):
+        return Network(self._cell.read(weights), self.read_projection(weights, 'linear'))
 
-        def network(inputs, state):
-            output, state = cell_step(inputs, state)
-            return read_out(output), state
-
-        return network
-
-
-def prepare_projection(weights, bias):
-    """The function `[inputs, size]` -> `weights^T x + bias`, `[outputs, size]`."""
-    weights, bias = tf.transpose(weights), bias[:, tf.newaxis]
-    return lambda rows: tf.matmul(weights, rows) + bias
+    def network(self, weights, inputs, lstm):
+        """Inputs `[inputs, size]` and the layers' states -> output `[1, size]`, new states."""
+        output, lstm = self._cell.step(weights.lstm, inputs, lstm)
+        return rnn_cells.project(weights.linear, output), lstm
 
 
 class L2ODM(LSTMOptimizer):
@@ -70,15 +73,9 @@ class L2ODM(LSTMOptimizer):
     def initial_rows(self, size, read, key):
         return self.initial_lstm_rows(size)
 
-    def row_rule(self):
-        network = self.prepare_network()
-
-        def rule(gradient, state, steps_done):
-            del steps_done
-            output, state = network(log_and_sign(gradient), state)
-            return self.output_scale * output, state
-
-        return rule
+    def row_rule(self, weights, gradient, rows, steps_done):
+        output, rows = self.network(weights, log_and_sign(gradient), rows)
+        return self.output_scale * output, rows
 
 
 def log_and_sign(gradient):

@@ -22,17 +22,12 @@ class LearningRateSchedule(trainable_optimizer.CoordinatewiseOptimizer):
         if n_steps < 1:
             raise ValueError('n_steps must be positive: %s.' % n_steps)
         self._last = n_steps - 1
-        self._rates = self.create_meta_parameter('learning_rates', (n_steps,),
-                                                 tf.constant_initializer(initial_rate))
+        self.create_meta_parameter('learning_rates', (n_steps,),
+                                   tf.constant_initializer(initial_rate))
 
     def initial_rows(self, size, read, key):
         return []
 
-    def row_rule(self):
-        rates = tf.identity(self._rates)
-
-        def rule(gradient, rows, steps_done):
-            rate = rates[tf.minimum(tf.cast(steps_done, tf.int32), self._last)]
-            return -rate * gradient, rows
-
-        return rule
+    def row_rule(self, weights, gradient, rows, steps_done):
+        rate = weights['learning_rates'][tf.minimum(tf.cast(steps_done, tf.int32), self._last)]
+        return -rate * gradient, rows

@@ -1,12 +1,14 @@
 """Recurrent cells in the `[features, N]` layout: every column is one sequence.
 
-A cell is used in three steps: `cell = Cell(num_units)`; `cell.build(create, scope, num_inputs)`,
-where `create(name, shape, initializer)` makes a meta-parameter; and `step = cell.prepare()`, which
-reads the weights once and returns the function that makes one step, to be called inside of a loop.
+A cell is made in two steps, `cell = Cell(num_units)` and `cell.build(create, scope, num_inputs)`,
+where `create(name, shape, initializer)` makes a meta-parameter. `cell.read(theta)` then brings the
+weights into the form in which `cell.step(weights, inputs, state)` takes them; `theta` is a dict
+from the names of meta-parameters to their values. Read once, outside of a loop; step inside of it.
 Weight matrices are stored as in published checkpoints, `[inputs + units, outputs]`.
 """
 
 import math
+import typing
 
 import tensorflow.compat.v1 as tf
 
@@ -16,18 +18,42 @@ def normal_initializer(scale, num_inputs, mean=0.0):
     return tf.random_normal_initializer(mean, scale / math.sqrt(num_inputs))
 
 
+class Projection(typing.NamedTuple):
+    """`matrix x + bias`."""
+    matrix: tf.Tensor  # [outputs, inputs]
+    bias: tf.Tensor  # [outputs, 1]
+
+
+def read_projection(matrix, bias):
+    """The `Projection` by a stored matrix `[inputs, outputs]` and bias `[outputs]`."""
+    return Projection(tf.transpose(matrix), bias[:, tf.newaxis])
+
+
+def project(projection, *columns):
+    """`[outputs, N]`: the projection of columns `[inputs, N]`, given in one or several parts."""
+    columns = columns[0] if len(columns) == 1 else tf.concat(columns, 0)
+    return tf.matmul(projection.matrix, columns) + projection.bias
+
+
 class Affine:
-    """`Matrix^T x + Bias`: `<scope>/Matrix [inputs, outputs]` and `<scope>/Bias [outputs]`."""
+    """The meta-parameters `<scope>/Matrix [inputs, outputs]` and `<scope>/Bias [outputs]`."""
 
     def __init__(self, create, scope, num_inputs, num_outputs, scale, bias_init=0.0):
-        self.matrix = create(scope + '/Matrix', (num_inputs, num_outputs),
-                             normal_initializer(scale, num_inputs))
-        self.bias = create(scope + '/Bias', (num_outputs,), tf.constant_initializer(bias_init))
+        self._scope = scope
+        create(scope + '/Matrix', (num_inputs, num_outputs), normal_initializer(scale, num_inputs))
+        create(scope + '/Bias', (num_outputs,), tf.constant_initializer(bias_init))
 
-    def prepare(self):
-        """Returns the function `[inputs, T]` -> `[outputs, T]`."""
-        weights, bias = tf.transpose(self.matrix), self.bias[:, tf.newaxis]
-        return lambda columns: tf.matmul(weights, columns) + bias
+    def read(self, theta):
+        """Returns the `Projection`."""
+        return read_projection(theta[self._scope + '/Matrix'], theta[self._scope + '/Bias'])
+
+
+class BiasGRUWeights(typing.NamedTuple):
+    """The weights of a `BiasGRUCell`: those of the gates r, u and of the candidate c in one."""
+    from_inputs: tf.Tensor  # [3 units, inputs]
+    bias: tf.Tensor  # [3 units, 1]
+    from_state: tf.Tensor  # [3 units, units], zero for c
+    candidate_from_state: tf.Tensor  # [units, units]
 
 
 class BiasGRUCell:
@@ -49,36 +75,47 @@ class BiasGRUCell:
 
     def build(self, create, scope, num_inputs):
         rows = num_inputs + self.num_units
-        self._num_inputs = num_inputs
         self._gates = Affine(create, scope + '/BiasGRUCell/gates/Affine', rows,
                              2 * self.num_units, self._scale, self._gate_bias_init)
         self._candidate = Affine(create, scope + '/BiasGRUCell/candidate/Affine', rows,
                                  self.num_units, self._scale)
 
-    def prepare(self):
-        """Reads the weights; returns `step(inputs, state, bias=0.0)`.
+    def read(self, theta):
+        """Returns the `BiasGRUWeights`."""
+        gates, candidate = self._gates.read(theta), self._candidate.read(theta)
+        sizes = [gates.matrix.shape.as_list()[1] - self.num_units, self.num_units]
+        gates_from_inputs, gates_from_state = tf.split(gates.matrix, sizes, axis=1)
+        candidate_from_inputs, candidate_from_state = tf.split(candidate.matrix, sizes, axis=1)
+        return BiasGRUWeights(
+            from_inputs=tf.concat([gates_from_inputs, candidate_from_inputs], 0),
+            bias=tf.concat([gates.bias, candidate.bias], 0),
+            from_state=tf.concat([gates_from_state, tf.zeros_like(candidate_from_state)], 0),
+            candidate_from_state=candidate_from_state)
 
-        `step` takes `inputs [num_inputs + pieces + num_units, N]`: the inputs proper, rows that
-        tell which piece a column belongs to (`Chunk.membership`; for a single piece a row of ones),
-        and once more the `state [num_units, N]`; and `bias [3 * num_units, pieces]` for r, u and c
-        of each piece. It returns the new state. The biases enter as weights of the membership rows,
-        and one matrix product serves both gates and the candidate.
+    @staticmethod
+    def step(weights, inputs, state, bias=0.0):
+        """One step.
+
+        Biases enter as weights of the membership rows, and one matrix product serves both gates and
+        the candidate.
+
+        Args:
+          weights: what `read` returned.
+          inputs: `[num_inputs + pieces + num_units, N]`: the inputs proper, rows that tell which
+            piece a column belongs to (`Chunk.membership`; for a single piece a row of ones), and
+            once more the state.
+          state: `[num_units, N]`.
+          bias: `[3 * num_units, pieces]`, for r, u and c of each piece.
+
+        Returns:
+          the new state.
         """
-        units, split = self.num_units, self._num_inputs
-        gates, candidate = tf.transpose(self._gates.matrix), tf.transpose(self._candidate.matrix)
-        from_inputs = tf.concat([gates[:, :split], candidate[:, :split]], 0)
-        from_state = tf.concat([gates[:, split:], tf.zeros([units, units])], 0)
-        own_bias = tf.concat([self._gates.bias, self._candidate.bias], 0)[:, tf.newaxis]
-        candidate_from_state = candidate[:, split:]
-
-        def step(inputs, state, bias=0.0):
-            weights = tf.concat([from_inputs, own_bias + bias, from_state], 1)
-            gates, candidate = tf.split(tf.matmul(weights, inputs), [2 * units, units], axis=0)
-            reset, update = tf.split(tf.sigmoid(gates), 2, axis=0)
-            new = tf.tanh(candidate + tf.matmul(candidate_from_state, reset * state))
-            return new + update * (state - new)
-
-        return step
+        units = state.shape.as_list()[0]
+        matrix = tf.concat([weights.from_inputs, weights.bias + bias, weights.from_state], 1)
+        gates, candidate = tf.split(tf.matmul(matrix, inputs), [2 * units, units], axis=0)
+        reset, update = tf.split(tf.sigmoid(gates), 2, axis=0)
+        new = tf.tanh(candidate + tf.matmul(weights.candidate_from_state, reset * state))
+        return new + update * (state - new)
 
 
 class LSTMCell:
@@ -100,23 +137,21 @@ class LSTMCell:
 
     def build(self, create, scope, num_inputs):
         rows, columns = num_inputs + self.num_units, 4 * self.num_units
-        self._weights = create('%s/%s' % (scope, self._names[0]), (rows, columns),
-                               normal_initializer(1.0, rows))
-        self._bias = create('%s/%s' % (scope, self._names[1]), (columns,), tf.zeros_initializer())
+        self._variables = ['%s/%s' % (scope, name) for name in self._names]
+        create(self._variables[0], (rows, columns), normal_initializer(1.0, rows))
+        create(self._variables[1], (columns,), tf.zeros_initializer())
 
-    def prepare(self):
-        """Returns `step`: `[inputs, N]`, `[2 units, N]` -> output `[units, N]`, new state."""
-        units = self.num_units
-        project = _projection(self._weights, self._bias)
+    def read(self, theta):
+        """Returns the `Projection` onto the gates."""
+        return read_projection(*[theta[name] for name in self._variables])
 
-        def step(inputs, state):
-            gates = project(inputs, state[units:])
-            i, j, f, o = tf.split(gates, 4, axis=0)
-            memory = state[:units] * tf.sigmoid(f + 1.0) + tf.sigmoid(i) * tf.tanh(j)
-            hidden = tf.sigmoid(o) * tf.tanh(memory)
-            return hidden, tf.concat([memory, hidden], 0)
-
-        return step
+    def step(self, weights, inputs, state):
+        """`[inputs, N]`, `[2 units, N]` -> output `[units, N]`, new state."""
+        memory, hidden = tf.split(state, 2, axis=0)
+        i, j, f, o = tf.split(project(weights, inputs, hidden), 4, axis=0)
+        memory = memory * tf.sigmoid(f + 1.0) + tf.sigmoid(i) * tf.tanh(j)
+        hidden = tf.sigmoid(o) * tf.tanh(memory)
+        return hidden, tf.concat([memory, hidden], 0)
 
 
 class GRUCell:
@@ -130,30 +165,25 @@ class GRUCell:
 
     def build(self, create, scope, num_inputs):
         rows, units = num_inputs + self.num_units, self.num_units
-        weights = normal_initializer(1.0, rows)
-        self._gates = (create(scope + '/gates/kernel', (rows, 2 * units), weights),
-                       create(scope + '/gates/bias', (2 * units,), tf.ones_initializer()))
-        self._candidate = (create(scope + '/candidate/kernel', (rows, units), weights),
-                           create(scope + '/candidate/bias', (units,), tf.zeros_initializer()))
+        self._scope = scope
+        for part, columns, bias in (('gates', 2 * units, tf.ones_initializer()),
+                                    ('candidate', units, tf.zeros_initializer())):
+            create('%s/%s/kernel' % (scope, part), (rows, columns), normal_initializer(1.0, rows))
+            create('%s/%s/bias' % (scope, part), (columns,), bias)
 
-    def prepare(self):
-        """Returns `step`: `[inputs, N]`, `[units, N]` -> output and new state `[units, N]`."""
-        project_gates = _projection(*self._gates)
-        project_candidate = _projection(*self._candidate)
+    def read(self, theta):
+        """Returns two `Projection`s: onto the gates, onto the candidate."""
+        return [read_projection(*[theta['%s/%s/%s' % (self._scope, part, name)]
+                                  for name in ('kernel', 'bias')])
+                for part in ('gates', 'candidate')]
 
-        def step(inputs, state):
-            reset, update = tf.split(tf.sigmoid(project_gates(inputs, state)), 2, axis=0)
-            candidate = tf.tanh(project_candidate(inputs, reset * state))
-            new_state = candidate + update * (state - candidate)
-            return new_state, new_state
-
-        return step
-
-
-def _projection(weights, bias):
-    """The function (inputs, hidden) -> `weights^T [inputs; hidden] + bias`."""
-    weights, bias = tf.transpose(weights), bias[:, tf.newaxis]
-    return lambda inputs, hidden: tf.matmul(weights, tf.concat([inputs, hidden], 0)) + bias
+    def step(self, weights, inputs, state):
+        """`[inputs, N]`, `[units, N]` -> output and new state `[units, N]`."""
+        gates, candidate = weights
+        reset, update = tf.split(tf.sigmoid(project(gates, inputs, state)), 2, axis=0)
+        new = tf.tanh(project(candidate, inputs, reset * state))
+        new = new + update * (state - new)
+        return new, new
 
 
 class MultiRNNCell:
@@ -161,7 +191,8 @@ class MultiRNNCell:
 
     def __init__(self, cells):
         self._cells = list(cells)
-        self.state_size = sum(cell.state_size for cell in self._cells)
+        self._state_sizes = [cell.state_size for cell in self._cells]
+        self.state_size = sum(self._state_sizes)
         self.num_units = self._cells[-1].num_units
 
     def build(self, create, scopes, num_inputs):
@@ -169,18 +200,16 @@ class MultiRNNCell:
             cell.build(create, scope, num_inputs)
             num_inputs = cell.num_units
 
-    def prepare(self):
-        """Returns `step`: `[inputs, N]`, `[state_size, N]` -> output `[units, N]`, new state."""
-        cell_steps = [cell.prepare() for cell in self._cells]
-        sizes = [cell.state_size for cell in self._cells]
+    def read(self, theta):
+        """Returns a list with the weights of each cell."""
+        return [cell.read(theta) for cell in self._cells]
 
-        def step(inputs, state):
-            states = tf.split(state, sizes, axis=0)
-            for index, cell_step in enumerate(cell_steps):
-                inputs, states[index] = cell_step(inputs, states[index])
-            return inputs, tf.concat(states, 0)
-
-        return step
+    def step(self, weights, inputs, state):
+        """`[inputs, N]`, `[state_size, N]` -> output `[units, N]`, new state."""
+        states = tf.split(state, self._state_sizes, axis=0)
+        for index, cell in enumerate(self._cells):
+            inputs, states[index] = cell.step(weights[index], inputs, states[index])
+        return inputs, tf.concat(states, 0)
 
 
 #: The cells that `--cell_cls` can name.

@@ -3,16 +3,26 @@
 arXiv 1703.03633.
 """
 
-import collections
+import typing
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import l2o_dm
+from optimizer import l2o_dm, rnn_cells
 
 EPSILON = 1e-8
 
-#: Rows `[., size]`: Adam's two moments and the LSTM layers' states.
-State = collections.namedtuple('State', 'first second lstm')
+
+class State(typing.NamedTuple):
+    """Rows `[., size]`: Adam's two moments and the LSTM layers' states."""
+    first: tf.Tensor
+    second: tf.Tensor
+    lstm: tf.Tensor
+
+
+class Weights(typing.NamedTuple):
+    """What the rule needs of the meta-parameters."""
+    projection: rnn_cells.Projection
+    network: l2o_dm.Network
 
 
 class RNNProp(l2o_dm.LSTMOptimizer):
@@ -35,25 +45,23 @@ class RNNProp(l2o_dm.LSTMOptimizer):
         super().__init__(name, num_inputs=units, units=units, **kwargs)
         self._betas = beta1, beta2
         self.output_scale = output_scale
-        self._projection = self.create_projection('input_projection', 2, units)
+        self.create_projection('input_projection', 2, units)
 
     def initial_rows(self, size, read, key):
         return State(tf.zeros([1, size]), tf.zeros([1, size]), self.initial_lstm_rows(size))
 
-    def row_rule(self):
-        network, project = self.prepare_network(), l2o_dm.prepare_projection(*self._projection)
-        beta1, beta2 = self._betas
+    def prepare(self, weights):
+        return Weights(self.read_projection(weights, 'input_projection'), super().prepare(weights))
 
-        def rule(gradient, state, steps_done):
-            first = gradient + beta1 * (state.first - gradient)
-            second = beta2 * state.second + (1.0 - beta2) * tf.square(gradient)
-            t = steps_done + 1.0
-            inputs = _relative(gradient, first / (1.0 - tf.pow(beta1, t)),
-                               second / (1.0 - tf.pow(beta2, t)))
-            output, lstm = network(tf.nn.elu(project(inputs)), state.lstm)
-            return self.output_scale * tf.tanh(output), State(first, second, lstm)
-
-        return rule
+    def row_rule(self, weights, gradient, rows, steps_done):
+        (beta1, beta2), t = self._betas, steps_done + 1.0
+        first = gradient + beta1 * (rows.first - gradient)
+        second = beta2 * rows.second + (1.0 - beta2) * tf.square(gradient)
+        relative = _relative(gradient, first / (1.0 - tf.pow(beta1, t)),
+                             second / (1.0 - tf.pow(beta2, t)))
+        inputs = tf.nn.elu(rnn_cells.project(weights.projection, relative))
+        output, lstm = self.network(weights.network, inputs, rows.lstm)
+        return self.output_scale * tf.tanh(output), State(first, second, lstm)
 
 
 def _relative(gradient, first, second):

@@ -1,13 +1,27 @@
 """Adam (arXiv 1412.6980) whose four constants are trained."""
 
-import collections
+import typing
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import trainable_optimizer
 
-Moments = collections.namedtuple('Moments', 'first second')
+
+class Moments(typing.NamedTuple):
+    """Adam's state, rows `[1, size]`."""
+    first: tf.Tensor
+    second: tf.Tensor
+
+
+class Constants(typing.NamedTuple):
+    """Adam's constants, from the meta-parameters."""
+    learning_rate: tf.Tensor
+    epsilon: tf.Tensor
+    beta1: tf.Tensor
+    beta2: tf.Tensor
+    rest1: tf.Tensor  # 1 - beta1, with the digits that the subtraction would lose
+    rest2: tf.Tensor
 
 
 class TrainableAdam(trainable_optimizer.CoordinatewiseOptimizer):
@@ -32,31 +46,28 @@ class TrainableAdam(trainable_optimizer.CoordinatewiseOptimizer):
         if min(learning_rate, beta1, beta2, epsilon) <= 0 or max(beta1, beta2) >= 1:
             raise ValueError('Adam needs learning_rate, epsilon > 0 and 0 < beta1, beta2 < 1.')
 
-        def create(name, value):
-            return self.create_meta_parameter(name, (), tf.constant_initializer(value))
-
-        self._log_learning_rate = create('log_learning_rate', np.log(learning_rate))
-        self._beta1_logit = create('beta1_logit', np.log(beta1 / (1.0 - beta1)))
-        self._beta2_logit = create('beta2_logit', np.log(beta2 / (1.0 - beta2)))
-        self._log_epsilon = create('log_epsilon', np.log(epsilon))
+        for parameter, value in (('log_learning_rate', np.log(learning_rate)),
+                                 ('beta1_logit', np.log(beta1 / (1.0 - beta1))),
+                                 ('beta2_logit', np.log(beta2 / (1.0 - beta2))),
+                                 ('log_epsilon', np.log(epsilon))):
+            self.create_meta_parameter(parameter, (), tf.constant_initializer(value))
 
     def initial_rows(self, size, read, key):
         return Moments(tf.zeros([1, size]), tf.zeros([1, size]))
 
-    def row_rule(self):
-        beta1, beta2 = tf.sigmoid(self._beta1_logit), tf.sigmoid(self._beta2_logit)
-        # 1 - beta, with the digits that the subtraction would lose.
-        rest1, rest2 = tf.sigmoid(-self._beta1_logit), tf.sigmoid(-self._beta2_logit)
-        learning_rate, epsilon = tf.exp(self._log_learning_rate), tf.exp(self._log_epsilon)
+    def prepare(self, weights):
+        return Constants(
+            learning_rate=tf.exp(weights['log_learning_rate']),
+            epsilon=tf.exp(weights['log_epsilon']),
+            beta1=tf.sigmoid(weights['beta1_logit']), beta2=tf.sigmoid(weights['beta2_logit']),
+            rest1=tf.sigmoid(-weights['beta1_logit']), rest2=tf.sigmoid(-weights['beta2_logit']))
 
-        def rule(gradient, moments, steps_done):
-            first = beta1 * moments.first + rest1 * gradient
-            second = beta2 * moments.second + rest2 * tf.square(gradient)
-            t = steps_done + 1.0
-            rate = learning_rate * tf.sqrt(1.0 - tf.pow(beta2, t)) / (1.0 - tf.pow(beta1, t))
-            return -rate * first / (_root(second) + epsilon), Moments(first, second)
-
-        return rule
+    def row_rule(self, weights, gradient, rows, steps_done):
+        c, t = weights, steps_done + 1.0
+        first = c.beta1 * rows.first + c.rest1 * gradient
+        second = c.beta2 * rows.second + c.rest2 * tf.square(gradient)
+        rate = c.learning_rate * tf.sqrt(1.0 - tf.pow(c.beta2, t)) / (1.0 - tf.pow(c.beta1, t))
+        return -rate * first / (_root(second) + c.epsilon), Moments(first, second)
 
 
 def _root(values):

@@ -93,6 +93,11 @@ class TrainableOptimizer(tf.train.Optimizer):
         """The list of the variables that meta-training trains."""
         return list(self._meta_parameters.values())
 
+    def read_meta_parameters(self):
+        """Dict from names as in `create_meta_parameter` to values; call it outside of loops."""
+        return {name[len(OPTIMIZER_SCOPE) + 1:]: tf.convert_to_tensor(variable)
+                for name, variable in self._meta_parameters.items()}
+
     def init_from_checkpoint(self, path):
         """Makes a checkpoint's values the *initial* values of the meta-parameters.
 
@@ -296,10 +301,16 @@ class TrainableOptimizer(tf.train.Optimizer):
 class CoordinatewiseOptimizer(TrainableOptimizer):
     """A learned optimizer that treats every parameter by itself.
 
-    A subclass defines `initial_rows(size, read, key)`, the state of `size` parameters, a nest of
-    tensors `[features, size]`; and `row_rule()`, which returns the function
-    `rule(gradient, state, steps_done)` -> (step `[1, size]`, new state). `steps_done` is a float32
-    scalar, 0 at the first step.
+    A subclass creates its meta-parameters in its constructor with `create_meta_parameter` and
+    defines
+
+    * `initial_rows(size, read, key)`: the state of `size` parameters before the first step, a nest
+      of tensors `[features, size]`.
+    * `row_rule(weights, gradient, rows, steps_done)`: one step of `size` parameters, from gradient
+      `[1, size]` and state, -> (step `[1, size]`, new state). `weights[name]` is the value of a
+      meta-parameter; `steps_done` is a float32 scalar, 0 at the first step.
+    * where the rule needs the meta-parameters in another form, `prepare(weights)`: what takes the
+      place of `weights`, computed once, outside of the loop of steps.
     """
 
     State = collections.namedtuple('State', 'chunks steps_done')
@@ -309,10 +320,10 @@ class CoordinatewiseOptimizer(TrainableOptimizer):
                            for index, chunk in enumerate(layout.chunks)], tf.zeros([]))
 
     def update_rule(self, layout):
-        row_rule = self.row_rule()
+        weights = self.prepare(self.read_meta_parameters())
 
         def rule(gradients, state):
-            steps, chunks = zip(*[row_rule(gradient, rows, state.steps_done)
+            steps, chunks = zip(*[self.row_rule(weights, gradient, rows, state.steps_done)
                                   for gradient, rows in zip(gradients, state.chunks)])
             return Update(list(steps), None, self.State(list(chunks), state.steps_done + 1.0))
 
@@ -321,7 +332,10 @@ class CoordinatewiseOptimizer(TrainableOptimizer):
     def initial_rows(self, size, read, key):
         raise NotImplementedError
 
-    def row_rule(self):
+    def prepare(self, weights):
+        return weights
+
+    def row_rule(self, weights, gradient, rows, steps_done):
         raise NotImplementedError
 
 

@@ -5,7 +5,7 @@ differentiable function of the meta-parameters (truncated backpropagation throug
 and optimizer state are carried to the next unroll by the very run that was trained on.
 """
 
-import collections
+import typing
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -15,46 +15,114 @@ from optimizer.gradient_checkpointing import segmented_loop
 EPSILON = 1e-6  # inside the logarithm of the meta-objective
 NOISE = 2 ** 19  # added to a random key, makes it that of the gradients' noise
 
-#: What can be fed. `objective_weights [n]` and `batches [n, batch]` (indices into `data`) set the
-#: number of steps; all others have defaults. `first_unroll`: begin a new optimizee at
-#: `initial_params`, with a new initial objective; else go on from `state`. `reset_state`: with a
-#: fresh optimizer state (default: as `first_unroll`). `imitate`: let the parameters follow
-#: `teacher_steps`, which are subtracted. `regularize`: let the penalty count. `labels` are integer
-#: class ids. `random_key`, int32 [2], decides what is random in fresh state, in the penalty and in
-#: the problem's gradients.
-Inputs = collections.namedtuple(
-    'Inputs', 'objective_weights batches first_unroll reset_state imitate regularize data labels '
-    'initial_params teacher_steps random_key')
 
-#: A data set in variables.
-Data = collections.namedtuple('Data', 'data labels')
+class Data(typing.NamedTuple):
+    """A data set in variables."""
+    data: tf.Variable
+    labels: tf.Variable
 
-#: What unrolls hand on: parameters, the points at which attention takes gradients (empty without),
-#: the optimizer's state, and the objective with which the optimizee began.
-Carried = collections.namedtuple('Carried', 'params attended optimizer initial_objective')
 
-#: The graph of an unroll: objectives, `Inputs`, the mean penalty, the number of steps taken (fewer
-#: than n where the objective exploded), the variables `state`, the loop's results `next_state`
-#: (both `Carried`), and `carry`, the operation that assigns the latter to the former.
-Unroll = collections.namedtuple(
-    'Unroll', ('meta_objective', 'imitation_objective', 'problem_objectives', 'initial_objective')
-    + Inputs._fields + ('penalty', 'steps_taken', 'state', 'next_state', 'carry'))
+class Carried(typing.NamedTuple):
+    """What an unroll hands on to the next one."""
+    params: list
+    attended: list  # the points at which attention takes gradients; empty without
+    optimizer: typing.Any  # the optimizer's state
+    initial_objective: tf.Tensor  # with which the optimizee began
 
-#: A run without meta-gradient: what is fed (as in `Inputs`), and the objective on all data after
-#: the last of the `batches`, with the parameters there.
-Rollout = collections.namedtuple(
-    'Rollout', 'batches data labels initial_params random_key final_objective final_params')
 
-#: What steps hand on within an unroll; `objective` only decides whether the unroll ends early.
-Position = collections.namedtuple('Position', 'step params attended optimizer objective')
+class Unroll(typing.NamedTuple):
+    """The graph of an unroll of n steps: what can be fed, and what comes out.
 
-#: The loop's variables. `record` has a TensorArray for each tensor of the parameters, whose
-#: objectives are computed after the loop, or the only one of the objectives themselves.
-Loop = collections.namedtuple('Loop', Position._fields + ('record', 'imitation', 'penalty'))
+    The first two set the number of steps; all others that can be fed have defaults.
+    """
+    objective_weights: tf.Tensor  # [n]
+    batches: tf.Tensor  # [n, batch], indices into `data`
+    first_unroll: tf.Tensor  # begin at `initial_params`, a new optimizee; else go on from `state`
+    reset_state: tf.Tensor  # with a fresh optimizer state; default: as `first_unroll`
+    imitate: tf.Tensor  # let the parameters follow the teacher
+    regularize: tf.Tensor  # let the penalty count
+    data: tf.Tensor
+    labels: tf.Tensor  # integer class ids
+    initial_params: list
+    teacher_steps: list  # [n] + shape; they are subtracted
+    random_key: tf.Tensor  # int32 [2]: decides on fresh states, the penalty, the gradients' noise
+    meta_objective: tf.Tensor = None
+    imitation_objective: tf.Tensor = None
+    problem_objectives: tf.Tensor = None  # [steps taken + 1], the first being the initial one
+    initial_objective: tf.Tensor = None
+    penalty: tf.Tensor = None  # the mean over the steps
+    steps_taken: tf.Tensor = None
+    ended_early: tf.Tensor = None  # whether the objective has exceeded the bound: it exploded
+    state: Carried = None  # variables
+    next_state: Carried = None  # the loop's results
+    carry: tf.Operation = None  # assigns `next_state` to `state`
 
-#: What steps have seen: the objectives before each of them, the sums of imitation objective and
-#: penalty.
-Seen = collections.namedtuple('Seen', 'objectives imitation penalty')
+
+class Rollout(typing.NamedTuple):
+    """The graph of a run without meta-gradient: what can be fed, as in `Unroll`; what comes out."""
+    batches: tf.Tensor
+    data: tf.Tensor
+    labels: tf.Tensor
+    initial_params: list
+    random_key: tf.Tensor
+    final_objective: tf.Tensor = None  # on all data, after the last of the batches
+    final_params: list = None
+
+
+class Plan(typing.NamedTuple):
+    """What the steps of one unroll share."""
+    optimizer: typing.Any
+    problem: typing.Any
+    penalty: typing.Any
+    layout: typing.Any
+    rule: typing.Callable  # (gradients, optimizer state) -> Update
+    fed: Unroll
+    bound: typing.Optional[tf.Tensor]  # an objective above it ends the unroll; None: none does
+    objectives_after_loop: bool  # compute the objectives together, of the parameters recorded
+    repeatable: bool  # a step that is taken again must see the same random numbers
+    swap_memory: bool
+
+
+class Position(typing.NamedTuple):
+    """What a step hands on to the next one."""
+    step: tf.Tensor
+    params: list
+    attended: list
+    optimizer: typing.Any
+    objective: tf.Tensor  # before the step that led here; only decides whether the unroll ends
+
+
+class Seen(typing.NamedTuple):
+    """What is recorded: of one step, or summed over the steps."""
+    record: list  # the objective, or the parameters whose objectives are computed after the loop
+    imitation: tf.Tensor  # the imitation objective
+    penalty: tf.Tensor
+
+
+class NoPenalty:
+    """The penalty that is always zero, and what the unroll needs of any other.
+
+    Attributes:
+      meta_weight: of the penalty in the meta-objective.
+      inner_weight: of the penalty in the objective that is optimized.
+      ever_counts: whether there is an unroll in which the penalty counts.
+    """
+
+    meta_weight = 0.0
+    inner_weight = 0.0
+    ever_counts = False
+
+    def __call__(self, objective_fn, params, step=0, key=None):
+        """The penalty at `params`, a scalar; `key`, int32 [2], decides what is random in it."""
+        return tf.zeros([])
+
+    def gradients(self, objective_fn, params, step=0, key=None):
+        """Its gradients, a list of tensors; asked for where `inner_weight` is not zero."""
+        return [tf.zeros_like(param) for param in params]
+
+    def counts(self, unroll_index, num_unrolls):
+        """Whether it counts in unroll `unroll_index` (from 0) of an episode of `num_unrolls`."""
+        return False
 
 
 def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_every=0,
@@ -63,18 +131,14 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_ever
 
     Args:
       optimizer: a `TrainableOptimizer`.
-      problem: has `param_shapes`, `init_tensors`, `objective(parameters, data, labels)` and
-        `gradients(objective, parameters)`; may have `objectives(parameters, data, labels)`, the
-        same for n points at once, `[n] + shape` -> `[n]`, and `noise_from(key)`, a context in which
-        what is random in `gradients` is a function of `key`, int32 [2].
+      problem: as `problems.problem.Problem`, has `param_shapes`, `init_tensors()`,
+        `objective(parameters, data, labels)` and `gradients(objective, parameters, key)`, in which
+        the noise is a function of `key`, int32 [2]; and `objectives(parameters, data, labels)`, the
+        objective of n points at once, `[n] + shape` -> `[n]`, or None.
       dataset: has arrays `data` and `labels`, defaults of the placeholders; None: no data.
-      penalty: None or a callable `(objective_fn, parameters, step, key) -> scalar` with attributes
-        `meta_weight` (of its mean over the steps in the meta-objective; 1 if it has none) and
-        `inner_weight` (in the objective that is optimized; 0 if it has none); with the latter it
-        also has `gradients(objective_fn, parameters, step, key)`.
+      penalty: None or a penalty, see `NoPenalty`.
       checkpoint_every: keep what the meta-gradient needs only at every so many steps and compute
-        the rest anew; 0: keep everything. The problem's `gradients` then takes a `key`, int32 [2],
-        which decides the noise, and nothing else in the problem may be random.
+        the rest anew; 0: keep everything. Nothing in the problem may then be random but by its key.
       swap_memory: keep it in the computer's memory, not the GPU's; version-1 control flow only.
 
     Returns:
@@ -85,27 +149,33 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_ever
     """
     layout = optimizer.layout([tuple(shape) for shape in problem.param_shapes])
     with tf.name_scope('unroll'):
-        inputs = _inputs(optimizer, problem, dataset)
+        fed = _placeholders(optimizer, problem, dataset)
         with tf.name_scope('state'):
-            state = _state_variables(optimizer, problem, layout)
+            state = _state_variables(optimizer, layout)
         with tf.name_scope('start'):
-            start = _start(optimizer, problem, layout, inputs, state)
+            start = _start(optimizer, problem, layout, fed, state)
+        bound, multiplier = None, optimizer.obj_train_max_multiplier
+        if multiplier > 0:
+            bound = start.initial_objective + (multiplier - 1.0) * tf.abs(start.initial_objective)
+        plan = Plan(optimizer, problem, penalty or NoPenalty(), layout,
+                    optimizer.step_rule(layout), fed, bound,
+                    objectives_after_loop=problem.objectives is not None and bound is None,
+                    repeatable=checkpoint_every > 0, swap_memory=swap_memory)
         with tf.name_scope('loop'):
-            end, seen = _run(_Steps(
-                optimizer, problem, layout, inputs, penalty, start.initial_objective,
-                repeatable=bool(checkpoint_every), swap_memory=swap_memory), start,
-                checkpoint_every)
+            end, (objectives, imitation, penalties) = _run(plan, start, checkpoint_every)
         with tf.name_scope('objectives'):
-            objectives = tf.concat([[start.initial_objective], seen.objectives], 0)
-            meta_objective = _meta_objective(optimizer, objectives, inputs, end.step)
-            mean_penalty = seen.penalty / tf.cast(tf.maximum(end.step, 1), tf.float32)
-            if penalty is not None:
-                meta_objective += getattr(penalty, 'meta_weight', 1.0) * mean_penalty
+            objectives = tf.concat([[start.initial_objective], objectives], 0)
+            meta_objective = _meta_objective(optimizer, objectives, fed, end.step)
+            mean_penalty = penalties / tf.cast(tf.maximum(end.step, 1), tf.float32)
+            if plan.penalty.meta_weight:
+                meta_objective += plan.penalty.meta_weight * mean_penalty
         next_state = Carried(end.params, end.attended, end.optimizer, start.initial_objective)
-        carry = _assign(state, next_state, [meta_objective, seen.imitation])
-    return Unroll(meta_objective, seen.imitation, objectives, start.initial_objective,
-                  *inputs, penalty=mean_penalty, steps_taken=end.step, state=state,
-                  next_state=next_state, carry=carry)
+        return fed._replace(
+            meta_objective=meta_objective, imitation_objective=imitation,
+            problem_objectives=objectives, initial_objective=start.initial_objective,
+            penalty=mean_penalty, steps_taken=end.step,
+            ended_early=tf.logical_not(_within(plan, end.objective)), state=state,
+            next_state=next_state, carry=_assign(state, next_state, [meta_objective, imitation]))
 
 
 def build_rollout(optimizer, problem, dataset=None):
@@ -123,15 +193,14 @@ def build_rollout(optimizer, problem, dataset=None):
     with tf.name_scope('rollout'):
         data, labels = dataset_placeholders(dataset)
         batches = tf.placeholder(tf.int32, [None, None], name='batches')
-        rollout = Rollout(batches, data, labels, _initial_params(problem),
-                          _random_key(optimizer), None, None)
+        rollout = Rollout(batches, data, labels, _initial_params(problem), _random_key(optimizer))
         rule = optimizer.step_rule(layout)
 
         def body(step, params, attended, state):
             batch = _batch(rollout, step)
             points = attended or params
-            gradients = problem_gradients(problem, problem.objective(points, *batch), points,
-                                          rollout.random_key, step)
+            gradients = problem.gradients(problem.objective(points, *batch), points,
+                                          noise_key(rollout.random_key, step))
             update = rule(gradients, state)
             moved = [param + move for param, move in zip(params, layout.to_tensors(update.steps))]
             return step + 1, moved, _attended(layout, params, update), update.state
@@ -145,13 +214,9 @@ def build_rollout(optimizer, problem, dataset=None):
                                 final_params=params)
 
 
-def problem_gradients(problem, objective, params, key, step):
-    """A problem's gradients; their noise follows from the key, if there is one, and the step."""
-    noise_from = getattr(problem, 'noise_from', None)
-    if noise_from is None or key is None:
-        return problem.gradients(objective, params)
-    with noise_from(key + tf.stack([NOISE, step])):
-        return problem.gradients(objective, params)
+def noise_key(key, step):
+    """The key, int32 [2], of the gradients' noise at a step of a run with the random key `key`."""
+    return key + tf.stack([NOISE, step])
 
 
 def _initial_params(problem):
@@ -162,12 +227,12 @@ def _random_key(optimizer):
     return tf.placeholder_with_default(optimizer.random_key(), [2], name='random_key')
 
 
-def _inputs(optimizer, problem, dataset):
+def _placeholders(optimizer, problem, dataset):
     initial_params = _initial_params(problem)
     shapes = [tensor.shape.as_list() for tensor in initial_params]
     first_unroll = tf.placeholder_with_default(True, [], name='first_unroll')
     data, labels = dataset_placeholders(dataset)
-    return Inputs(
+    return Unroll(
         objective_weights=tf.placeholder(tf.float32, [None], name='objective_weights'),
         batches=tf.placeholder(tf.int32, [None, None], name='batches'),
         first_unroll=first_unroll,
@@ -204,7 +269,7 @@ def _array_variable(name, array):
                        collections=[tf.GraphKeys.LOCAL_VARIABLES])
 
 
-def _state_variables(optimizer, problem, layout):
+def _state_variables(optimizer, layout):
     zeros = [tf.zeros(shape) for shape in layout.shapes]
     state = optimizer.initial_state(layout, lambda variable: tf.zeros(variable.shape),
                                     tf.zeros([2], tf.int32))
@@ -213,19 +278,19 @@ def _state_variables(optimizer, problem, layout):
     return optimizer.local_variables_like(carried)
 
 
-def _start(optimizer, problem, layout, inputs, state):
+def _start(optimizer, problem, layout, fed, state):
     """The values that the loop begins with."""
     params, attended = tf.cond(
-        inputs.first_unroll,
-        lambda: (_copy(inputs.initial_params), _copy(inputs.initial_params[:len(state.attended)])),
+        fed.first_unroll,
+        lambda: (_copy(fed.initial_params), _copy(fed.initial_params[:len(state.attended)])),
         lambda: (_copy(state.params), _copy(state.attended)), strict=True)
-    optimizer_state = tf.cond(inputs.reset_state,
+    optimizer_state = tf.cond(fed.reset_state,
                               lambda: _copy(optimizer.initial_state(layout, tf.identity,
-                                                                    inputs.random_key)),
+                                                                    fed.random_key)),
                               lambda: _copy(state.optimizer), strict=True)
     initial_objective = tf.cond(
-        inputs.first_unroll,
-        lambda: problem.objective(params, inputs.data, inputs.labels),
+        fed.first_unroll,
+        lambda: problem.objective(params, fed.data, fed.labels),
         lambda: tf.identity(state.initial_objective))
     return Carried(params, attended, optimizer_state, tf.stop_gradient(initial_objective))
 
@@ -234,147 +299,117 @@ def _copy(structure):
     return tf.nest.map_structure(tf.identity, structure)
 
 
-def _run(steps, start, checkpoint_every):
-    """Takes all steps of an unroll: the last `Position`, and what was `Seen`."""
-    num_steps = tf.size(steps.inputs.objective_weights)
+def _run(plan, start, checkpoint_every):
+    """All steps of an unroll: the last `Position`; `Seen`, with the objectives as `record`."""
+    num_steps = tf.size(plan.fed.objective_weights)
     here = Position(tf.constant(0), start.params, start.attended, start.optimizer,
                     start.initial_objective)
     if not checkpoint_every:
-        return steps.run(here, num_steps)
+        return _loop(plan, here, num_steps)
 
     def segment(position):
-        end, seen = steps.run(position, tf.minimum(position.step + checkpoint_every, num_steps))
+        end, seen = _loop(plan, position,
+                          tf.minimum(position.step + checkpoint_every, num_steps))
         missing = checkpoint_every - (end.step - position.step)
-        objectives = tf.pad(seen.objectives, [[0, missing]])
+        objectives = tf.pad(seen.record, [[0, missing]])
         objectives.set_shape([checkpoint_every])
         return (end._replace(objective=tf.stop_gradient(end.objective)),
                 [objectives, seen.imitation, seen.penalty])
 
     end, (objectives, imitation, penalty) = segmented_loop(
-        lambda position: steps.go_on(position, num_steps), segment, here,
-        [(checkpoint_every,), (), ()], steps.optimizer.meta_parameters,
+        lambda position: _goes_on(plan, position, num_steps), segment, here,
+        [(checkpoint_every,), (), ()], plan.optimizer.meta_parameters,
         (num_steps + checkpoint_every - 1) // checkpoint_every)
     return end, Seen(tf.reshape(objectives, [-1])[:end.step], tf.reduce_sum(imitation),
                      tf.reduce_sum(penalty))
 
 
-class _Steps:
-    """The steps of one unroll, in a differentiable loop.
+def _loop(plan, start, stop):
+    """The steps from a `Position` to step `stop`; returns as `_run` does."""
+    def body(here, written, imitation, penalty):
+        there, seen = _step(plan, here)
+        written = [array.write(here.step - start.step, tensor)
+                   for array, tensor in zip(written, seen.record)]
+        return there, written, imitation + seen.imitation, penalty + seen.penalty
+
+    shapes = plan.layout.shapes if plan.objectives_after_loop else [()]
+    arrays = [tf.TensorArray(tf.float32, stop - start.step, element_shape=shape)
+              for shape in shapes]
+    end, written, imitation, penalty = tf.while_loop(
+        lambda here, *_: _goes_on(plan, here, stop), body,
+        (start, arrays, tf.zeros([]), tf.zeros([])), swap_memory=plan.swap_memory)
+    record = [array.gather(tf.range(end.step - start.step)) for array in written]
+    if plan.objectives_after_loop:
+        objectives = plan.problem.objectives(record, plan.fed.data, plan.fed.labels)
+    else:
+        objectives, = record
+    return end, Seen(objectives, imitation, penalty)
+
+
+def _goes_on(plan, position, stop):
+    """Whether there is a step before step `stop`."""
+    return tf.logical_and(position.step < stop, _within(plan, position.objective))
+
+
+def _within(plan, objective):
+    return tf.constant(True) if plan.bound is None else objective <= plan.bound
+
+
+def _step(plan, here):
+    """One step: the objective at x on all data, then x <- x + step(gradient on the mini-batch).
 
     Args:
-      optimizer, problem, layout, inputs, penalty: as in `build_unroll`.
-      initial_objective: with which the optimizee began.
-      repeatable: whether a step that is taken again shall see the same noise.
-      swap_memory: see `build_unroll`.
+      plan: the `Plan`.
+      here: the `Position` before the step.
+
+    Returns:
+      the `Position` after it; `Seen`.
     """
-
-    def __init__(self, optimizer, problem, layout, inputs, penalty, initial_objective,
-                 repeatable=False, swap_memory=False):
-        self.optimizer, self.inputs = optimizer, inputs
-        self._problem, self._layout, self._penalty = problem, layout, penalty
-        self._rule = optimizer.step_rule(layout)
-        self._bound = None
-        if optimizer.obj_train_max_multiplier > 0:
-            self._bound = initial_objective + (
-                optimizer.obj_train_max_multiplier - 1.0) * tf.abs(initial_objective)
-        # The objectives, where they decide nothing in the loop, are computed together after it.
-        self._objectives_after_loop = (
-            getattr(problem, 'objectives', None) is not None and self._bound is None)
-        self._repeatable, self._swap_memory = repeatable, swap_memory
-
-    def go_on(self, position, stop):
-        """Whether there is a step before step `stop`."""
-        if self._bound is None:
-            return position.step < stop
-        return tf.logical_and(position.step < stop, position.objective <= self._bound)
-
-    def run(self, start, stop):
-        """The steps from a `Position` to step `stop`: the `Position` there, and `Seen`."""
-        shapes = self._layout.shapes if self._objectives_after_loop else [()]
-        record = [tf.TensorArray(tf.float32, stop - start.step, element_shape=shape)
-                  for shape in shapes]
-        loop = Loop(*start, record=record, imitation=tf.zeros([]), penalty=tf.zeros([]))
-        end = Loop(*tf.while_loop(lambda *loop: self.go_on(Loop(*loop), stop),
-                                  lambda *loop: self._step(Loop(*loop), start.step), loop,
-                                  swap_memory=self._swap_memory))
-        record = [array.gather(tf.range(end.step - start.step)) for array in end.record]
-        objectives = record[0]
-        if self._objectives_after_loop:
-            objectives = self._problem.objectives(record, self.inputs.data, self.inputs.labels)
-        return Position(*end[:len(start)]), Seen(objectives, end.imitation, end.penalty)
-
-    def _step(self, loop, first_step):
-        graph = tf.get_default_graph()
-        before = len(graph.get_operations())
-        after = self._next(loop, first_step)
-        if self._repeatable:
-            _refuse_random(graph.get_operations()[before:])
-        return after
-
-    def _next(self, loop, first_step):
-        with tf.name_scope('objective'):
-            objective = loop.objective if self._objectives_after_loop else self._problem.objective(
-                loop.params, self.inputs.data, self.inputs.labels)
-        with tf.name_scope('penalty'):
-            penalty = self._penalty_value(loop)
-        with tf.name_scope('gradients'):
-            gradients = self._gradients(loop.step, loop.attended or loop.params)
-        with tf.name_scope('update'):
-            update = self._rule(gradients, loop.optimizer)
-            steps = self._layout.to_tensors(update.steps)
-        with tf.name_scope('imitation'):
-            steps, distance = self._imitate(loop.step, steps)
-        attended = _attended(self._layout, loop.params, update)
-        seen = loop.params if self._objectives_after_loop else [objective]
-        return Loop(step=loop.step + 1,
-                    params=[param + step for param, step in zip(loop.params, steps)],
-                    attended=attended, optimizer=update.state, objective=objective,
-                    record=[array.write(loop.step - first_step, value)
-                            for array, value in zip(loop.record, seen)],
-                    imitation=loop.imitation + distance, penalty=loop.penalty + penalty)
-
-    def _imitate(self, step, steps):
-        """The steps to take, and the weighted distance of the own ones from the teacher's."""
-        inputs = self.inputs
-        teacher_steps = [-taught[tf.minimum(step, tf.shape(taught)[0] - 1)]
-                         for taught in inputs.teacher_steps]
-        distance = inputs.objective_weights[step] * _distance(steps, teacher_steps)
-        return tf.cond(inputs.imitate, lambda: _copy(teacher_steps), lambda: _copy(steps),
-                       strict=True), distance
-
-    def _gradients(self, step, params):
-        """The gradients of the mini-batch objective of this step."""
-        data, labels = _batch(self.inputs, step)
-        gradients = self._problem_gradients(step, params, data, labels)
-        weight = getattr(self._penalty, 'inner_weight', 0.0)
-        if weight:
+    optimizer, problem, penalty, fed = plan.optimizer, plan.problem, plan.penalty, plan.fed
+    first_operation = len(tf.get_default_graph().get_operations())
+    batch = _batch(fed, here.step)
+    with tf.name_scope('objective'):
+        objective = here.objective
+        if not plan.objectives_after_loop:
+            objective = problem.objective(here.params, fed.data, fed.labels)
+    with tf.name_scope('penalty'):
+        curvature = tf.zeros([])
+        if penalty.meta_weight:
+            curvature = tf.cond(
+                fed.regularize,
+                lambda: penalty(lambda at: problem.objective(at, fed.data, fed.labels),
+                                here.params, here.step, fed.random_key),
+                lambda: tf.zeros([]))
+    with tf.name_scope('gradients'):
+        points = here.attended or here.params
+        gradients = problem.gradients(problem.objective(points, *batch), points,
+                                      noise_key(fed.random_key, here.step))
+        if penalty.inner_weight:
             # A branch cannot be differentiated twice, so the penalty's gradients are made inside.
-            extra = tf.cond(
-                self.inputs.regularize,
-                lambda: self._penalty.gradients(
-                    lambda at: self._problem.objective(at, data, labels), params, step,
-                    self.inputs.random_key),
-                lambda: [tf.zeros_like(param) for param in params], strict=True)
-            gradients = [tf.convert_to_tensor(gradient) + weight * more
-                         for gradient, more in zip(gradients, extra)]
-        if self.optimizer.use_second_derivatives:
-            return gradients
-        return tf.nest.map_structure(tf.stop_gradient, gradients, expand_composites=True)
-
-    def _problem_gradients(self, step, params, data, labels):
-        objective = self._problem.objective(params, data, labels)
-        return problem_gradients(self._problem, objective, params, self.inputs.random_key, step)
-
-    def _penalty_value(self, loop):
-        """The penalty at the parameters, on all data; zero where it doesn't count."""
-        penalty, inputs = self._penalty, self.inputs
-        if penalty is None or not getattr(penalty, 'meta_weight', 1.0):
-            return tf.zeros([])
-        return tf.cond(
-            inputs.regularize,
-            lambda: penalty(lambda at: self._problem.objective(at, inputs.data, inputs.labels),
-                            loop.params, loop.step, inputs.random_key),
-            lambda: tf.zeros([]))
+            of_penalty = tf.cond(
+                fed.regularize,
+                lambda: penalty.gradients(lambda at: problem.objective(at, *batch), points,
+                                          here.step, fed.random_key),
+                lambda: [tf.zeros_like(point) for point in points], strict=True)
+            gradients = [tf.convert_to_tensor(gradient) + penalty.inner_weight * more
+                         for gradient, more in zip(gradients, of_penalty)]
+        if not optimizer.use_second_derivatives:
+            gradients = tf.nest.map_structure(tf.stop_gradient, gradients, expand_composites=True)
+    with tf.name_scope('update'):
+        update = plan.rule(gradients, here.optimizer)
+        own_steps = plan.layout.to_tensors(update.steps)
+    with tf.name_scope('imitation'):
+        teacher_steps = [-steps[tf.minimum(here.step, tf.shape(steps)[0] - 1)]
+                         for steps in fed.teacher_steps]
+        distance = fed.objective_weights[here.step] * _distance(own_steps, teacher_steps)
+        steps = tf.cond(fed.imitate, lambda: _copy(teacher_steps), lambda: _copy(own_steps),
+                        strict=True)
+    there = Position(here.step + 1, [param + step for param, step in zip(here.params, steps)],
+                     _attended(plan.layout, here.params, update), update.state, objective)
+    if plan.repeatable:
+        _refuse_random(tf.get_default_graph().get_operations()[first_operation:])
+    record = here.params if plan.objectives_after_loop else [objective]
+    return there, Seen(record, distance, curvature)
 
 
 def _refuse_random(operations):
@@ -393,10 +428,9 @@ def _attended(layout, params, update):
     return [param + step for param, step in zip(params, layout.to_tensors(update.attention))]
 
 
-def _batch(inputs, step):
+def _batch(fed, step):
     """The examples of one step."""
-    return (tf.gather(inputs.data, inputs.batches[step]),
-            tf.gather(inputs.labels, inputs.batches[step]))
+    return tuple(tf.gather(array, fed.batches[step]) for array in (fed.data, fed.labels))
 
 
 def _distance(steps, teacher_steps):
@@ -406,11 +440,11 @@ def _distance(steps, teacher_steps):
     return 0.5 * tf.add_n(squares) / float(sum(step.shape.num_elements() for step in steps))
 
 
-def _meta_objective(optimizer, objectives, inputs, steps_taken):
+def _meta_objective(optimizer, objectives, fed, steps_taken):
     """Of `objectives [steps_taken + 1]`, the first being the initial one."""
     initial = objectives[0]
     if not optimizer.use_log_objective:
-        weights = inputs.objective_weights[:steps_taken]
+        weights = fed.objective_weights[:steps_taken]
         return tf.reduce_sum(weights * objectives[1:]) / initial
     if optimizer.use_numerator_epsilon:
         return tf.reduce_mean(tf.log((objectives + EPSILON) / (initial + EPSILON)))

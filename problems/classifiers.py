@@ -55,9 +55,24 @@ class SoftmaxClassifier(Problem):
         return tf.reduce_mean(tf.cast(tf.equal(predictions, class_ids), tf.float32))
 
     def _objective(self, parameters, data, labels):
-        if labels is None:
-            raise ValueError(f'{type(self).__name__} needs labels')
+        self._check_labels(labels)
         return cross_entropy(self.inference(parameters, data), labels, self.n_classes)
+
+
+    def _check_labels(self, labels):
+        """Raises a ValueError unless these are class ids."""
+        name = type(self).__name__
+        if labels is None:
+            raise ValueError(f'{name} needs labels')
+        labels = tf.convert_to_tensor(labels)
+        if labels.shape.ndims == 2 and labels.shape[1] != 1:
+            each = labels.shape.as_list()[1]
+            raise ValueError(f'{name} needs a class id for each example: ' + (
+                f'the labels of the data set have {each} numbers' if each
+                else 'the data set has no labels'))
+        if not labels.dtype.is_integer:
+            raise ValueError(f'{name} needs class ids: the labels of the data set are not whole '
+                             'numbers')
 
 
 class SoftmaxRegression(SoftmaxClassifier):

@@ -19,8 +19,8 @@ _ConvLayer = collections.namedtuple(
     '_ConvLayer', 'height width channels stride padding has_bias scale pooled')
 
 
-def _plain_layer(height, width, channels):
-    return _ConvLayer(height, width, channels, 1, 'SAME', has_bias=False, scale=1, pooled=False)
+def _plain_layer(height, width, channels, has_bias=False):
+    return _ConvLayer(height, width, channels, 1, 'SAME', has_bias, scale=1, pooled=False)
 
 
 def _pooled_layer(height, width, channels, stride):
@@ -121,12 +121,13 @@ class ConvNetOrig(_ConvClassifier):
 class ConvNet(_ConvClassifier):
     """The convolutional network, in the form of the training or of the test problems.
 
-    With filters (height, width, channels), the training form, it is `ConvNetOrig`. With filters
-    (height, width, channels, stride), the test form, each layer is a VALID convolution with
-    bias, batch normalization in inference mode (a factor 1 / sqrt(1.001)), activation and 2 x 2
-    max-pooling; the output of the dense layer passes through the activation too. Parameters of
-    the test form: filter and bias of each layer in turn, then W and b of the dense layer, all
-    starting at N(0, 0.01^2).
+    With filters (height, width, channels), the training form, each layer is a SAME convolution
+    of stride 1 with bias and activation. With filters (height, width, channels, stride), the test
+    form, each layer is a VALID convolution with bias, batch normalization in inference mode (a
+    factor 1 / sqrt(1.001)), activation and 2 x 2 max-pooling. One dense layer follows, whose
+    output passes through the activation too: with relu the logits are never negative. Parameters:
+    filter and bias of each layer in turn, then W and b of the dense layer, all starting at
+    N(0, 0.01^2).
 
     Args:
         affine_size: number of inputs of the dense layer, checked where given.
@@ -141,17 +142,15 @@ class ConvNet(_ConvClassifier):
         if lengths not in ({3}, {4}):
             raise ValueError('filters must all be triples, or all have a stride, not '
                              f'{filter_list}')
-        self.activates_logits = lengths == {4}
-        make_layer = _pooled_layer if self.activates_logits else _plain_layer
-        layers = [make_layer(*conv_filter) for conv_filter in filter_list]
+        layers = [_pooled_layer(*conv_filter) if len(conv_filter) == 4
+                  else _plain_layer(*conv_filter, has_bias=True) for conv_filter in filter_list]
         super().__init__(
             image_shape, n_classes, layers, activation, (), random_seed, noise_stdev)
         if affine_size not in (None, self.affine_size):
             raise ValueError(f'the dense layer has {self.affine_size} inputs, not {affine_size}')
 
     def inference(self, parameters, data):
-        logits = super().inference(parameters, data)
-        return self.activation(logits) if self.activates_logits else logits
+        return self.activation(super().inference(parameters, data))
 
 
 class VGG(_ConvClassifier):

@@ -1,7 +1,7 @@
 """The data that classification problems, and a few others, are optimized on.
 
-Synthetic sets are drawn from the generator of their `random_seed`, or without one from numpy's
-global generator. Real ones come from files, from a download, or (digits) from inside
+Synthetic sets are drawn from the generator of their `random_seed`; without one they are other data
+each time. Real ones come from files, from a download, or (digits) from inside
 scikit-learn, see `DataSource`.
 """
 
@@ -9,7 +9,7 @@ import collections
 
 import numpy as np
 
-from problems import image_files
+from problems import image_files, text_files
 from problems.generators import generator
 from problems.image_files import DataError, DataSource  # noqa: F401
 
@@ -17,16 +17,30 @@ from problems.image_files import DataError, DataSource  # noqa: F401
 class Dataset(collections.namedtuple('Dataset', 'data labels source')):
     """Examples and their class ids.
 
-    Attributes:
-        data: float32 [size, ...].
-        labels: int32 [size]; zeros where the problem uses none.
+    Args and attributes:
+        data: numbers [size, ...]: an array of any type, or lists; kept as float32.
+        labels: numbers [size] or [size, 1], kept as int32 [size] where all are whole numbers, else
+            as float32; None: the data have none, kept as int32 [size, 0].
         source: where the data come from, in words.
+
+    Raises:
+        ValueError: data or labels that cannot be kept so.
     """
 
     __slots__ = ()
 
     def __new__(cls, data, labels, source=''):
-        return super().__new__(cls, data, labels, source)
+        data = _numbers(data, 'data', source)
+        if labels is None:
+            labels = np.zeros([len(data), 0])
+        labels = _numbers(labels, 'labels', source)
+        if len(labels) != len(data):
+            raise _unusable(source, 'labels', f'there are {len(labels)} for {len(data)} examples')
+        if labels.shape[1:] == (1,):
+            labels = labels.reshape(-1)
+        labels_dtype = 'int32' if np.array_equal(labels, np.floor(labels)) else 'float32'
+        return super().__new__(cls, _exactly(data, 'float32', 'data', source),
+                               _exactly(labels, labels_dtype, 'labels', source), source)
 
     @property
     def size(self):
@@ -41,17 +55,44 @@ class Dataset(collections.namedtuple('Dataset', 'data labels source')):
         twice.
 
         Args:
-            rng: a `RandomState`; numpy's global generator if None.
+            rng: a `RandomState`; None: one that begins anywhere.
         """
         batch_size = min(batch_size, self.size)
         if not batch_size or not num_batches:
             return np.zeros([num_batches, batch_size], 'int32')
-        rng = np.random if rng is None else rng
+        rng = generator(None) if rng is None else rng
         batches_per_pass = self.size // batch_size
         passes = -(-num_batches // batches_per_pass)
         orders = [rng.permutation(self.size)[:batches_per_pass * batch_size]
                   for _ in range(passes)]
         return np.concatenate(orders).reshape(-1, batch_size)[:num_batches].astype('int32')
+
+
+def _numbers(values, field, source):
+    """One field of a data set as an array of numbers [size, ...]."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # what newer numpy says of lists of different lengths
+        array = np.array(None)
+    if array.dtype.kind not in 'biuf' or not array.ndim:
+        raise _unusable(source, field, 'it must be an array of numbers [size, ...], not '
+                        + (f'{array.dtype} {list(array.shape)}' if array.ndim else
+                           type(values).__name__))
+    return array
+
+
+def _exactly(array, dtype, field, source):
+    """An array in another type, as long as no whole number becomes another one."""
+    with np.errstate(all='ignore'):
+        converted = array.astype(dtype, copy=False)
+    if not (array.dtype.kind == 'f' and dtype == 'float32' or np.array_equal(converted, array)):
+        raise _unusable(source, field, f'numbers up to {np.abs(array).max()} do not fit {dtype}')
+    return converted
+
+
+def _unusable(source, field, reason):
+    return ValueError(f'{field} of the data set from {source or "an unnamed source"} cannot be '
+                      f'used: {reason}')
 
 
 EMPTY_DATASET = Dataset(np.zeros([0], 'float32'), np.zeros([0], 'int32'))
@@ -118,7 +159,9 @@ def noisy_parity_class(n_samples, n_classes=2, n_context_ids=5, noise_prob=0.25,
 
 
 def mnist(train=True, source=None):
-    """Returns handwritten digits, float32 [n, 28, 28, 1] in [0, 1], classes 0-9.
+    """Returns handwritten digits, or clothes where the source says so, of ten classes.
+
+    Float32 [n, 28, 28, 1] in [0, 1], classes 0-9.
 
     Args:
         train: the training part, or else the test part.
@@ -128,6 +171,83 @@ def mnist(train=True, source=None):
         DataError: the source asked for is not to be had, or a file is damaged.
     """
     return Dataset(*image_files.load_mnist(train, source or DataSource()))
+
+
+def images(train=True, source=None, side=28):
+    """Returns the images of `mnist`, float32 [n, side, side, 1], averaged over squares of pixels.
+
+    Args:
+        train, source: as for `mnist`.
+        side: 28; 14: the means of 2 x 2 pixels; 8: of 3 x 3, without a border of two pixels. The
+            embedded digits, which were enlarged, are as they were made at 8.
+
+    Raises:
+        DataError: as for `mnist`.
+        ValueError: another `side`.
+    """
+    if side not in _POOLING:
+        raise ValueError(f'side must be one of {sorted(_POOLING)}, not {side}')
+    whole, (border, step) = mnist(train, source), _POOLING[side]
+    inner = whole.data[:, border:28 - border, border:28 - border]
+    squares = inner.reshape(whole.size, side, step, side, step, 1)
+    return whole._replace(data=squares.mean((2, 4)))
+
+
+# Length of a side in pixels -> the border that is cut off, and the side of the averaged squares.
+_POOLING = {28: (0, 1), 14: (0, 2), 8: (2, 3)}
+
+
+def text(train=True, source=None, length=32, vocabulary_size=64):
+    """Returns windows of text as ids of characters, float32 [n, length + 1]; see `text_files`.
+
+    Args:
+        train: the training part, or else what is held out.
+        source: a `DataSource`, its `text_file`.
+        length: characters of a window besides the last.
+        vocabulary_size: number of different ids; rare characters share id 0.
+
+    Raises:
+        DataError: the text cannot be read, or is too short.
+    """
+    loaded = text_files.load(source or DataSource(), vocabulary_size)
+    return _unlabelled(text_files.windows(loaded.training if train else loaded.held_out, length),
+                       loaded.source)
+
+
+def _unlabelled(data, source):
+    return Dataset(data.astype('float32'), np.zeros(len(data), 'int32'), source)
+
+
+def friedman(n_samples, random_seed, n_features=10):
+    """Returns a synthetic regression: features and, in the last column, standardized targets.
+
+    Made by scikit-learn's `make_friedman1` with noise of standard deviation 1 (Friedman, 1991).
+    """
+    from sklearn.datasets import make_friedman1
+
+    features, targets = make_friedman1(n_samples, n_features, noise=1.0, random_state=random_seed)
+    return _regression(2 * features - 1, targets, 'synthetic')
+
+
+def diabetes(train=True):
+    """Returns scikit-learn's diabetes study: ten standardized features, the standardized target.
+
+    Of 442 patients every fourth is held out.
+
+    Args:
+        train: the training part, or else what is held out.
+    """
+    from sklearn.datasets import load_diabetes
+
+    whole = _regression(*load_diabetes(return_X_y=True), 'diabetes (scikit-learn)')
+    held_out = np.arange(whole.size) % 4 == 3
+    return _unlabelled(whole.data[~held_out if train else held_out], whole.source)
+
+
+def _regression(features, targets, source):
+    """A data set of columns with mean 0 and variance 1, the targets last."""
+    columns = np.concatenate([features, targets[:, np.newaxis]], 1)
+    return _unlabelled((columns - columns.mean(0)) / columns.std(0), source)
 
 
 def cifar10(train=True, source=None):

@@ -1,7 +1,8 @@
-"""Where real images come from: files, a download, or the digits inside scikit-learn."""
+"""Where real data come from: files, a download, the digits inside scikit-learn."""
 
 import collections
 import functools
+import gzip
 import http.client
 import io
 import os
@@ -21,7 +22,12 @@ _MNIST_URL = 'https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.
 _CIFAR_URL = 'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz'
 _CIFAR_FOLDER = 'cifar-10-batches-py'
 _TRAIN_BATCHES = ('data_batch_1', 'data_batch_2', 'data_batch_3', 'data_batch_4', 'data_batch_5')
-_SOURCES = ('auto', 'mnist', 'digits')
+IMAGE_SOURCES = ('auto', 'mnist', 'digits', 'fashion')
+_FASHION_URL = 'https://storage.googleapis.com/tensorflow/tf-keras-datasets/train-images-idx3-ubyte.gz'
+_FASHION_FOLDER = 'fashion-mnist'
+_DEBIAN_FOLDER = '/usr/share/datasets'  # of the package dataset-fashion-mnist
+# What stands at the beginning of idx files, by the number of dimensions.
+_IDX_MAGIC = {1: 2049, 3: 2051}
 # What reading a damaged archive or pickle can raise.
 _DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError,
            RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error,
@@ -32,27 +38,32 @@ class DataError(ValueError):
     """Data that are missing or damaged; the message is one line that says what to do."""
 
 
-class DataSource(collections.namedtuple('DataSource', 'mnist_source data_dir')):
+class DataSource(collections.namedtuple('DataSource', 'image_source data_dir text_file')):
     """Where to look for real data.
 
-    Files in `data_dir` come first (`mnist.npz`, `cifar-10-batches-py/`), then those in the
-    folder where Keras keeps its own, then a download through Keras where the network allows.
+    Files in `data_dir` come first (`mnist.npz`, `cifar-10-batches-py/`, the four idx files of
+    Fashion-MNIST such as `train-images-idx3-ubyte.gz`), then those in the folder where Keras keeps
+    its own, for Fashion-MNIST in that of Debian's package dataset-fashion-mnist, then a download
+    through Keras where the network allows.
 
     Attributes:
-        mnist_source: 'mnist'; 'digits', the 1797 digits that come with scikit-learn, enlarged;
-            or 'auto': MNIST where it is to be had, else the digits.
+        image_source: what images of 28 x 28 are: 'mnist', handwritten digits; 'digits', the 1797
+            that come with scikit-learn, enlarged; 'fashion', clothes; 'auto', MNIST where it is to
+            be had, else the digits.
         data_dir: folder with the files, or None.
+        text_file: file whose text language models learn, or None: the reference of the Python
+            language that comes with the interpreter.
 
     Raises:
-        ValueError: unknown `mnist_source`.
+        ValueError: unknown `image_source`.
     """
 
     __slots__ = ()
 
-    def __new__(cls, mnist_source='auto', data_dir=None):
-        if mnist_source not in _SOURCES:
-            raise ValueError(f'mnist_source must be one of {_SOURCES}, not {mnist_source!r}')
-        return super().__new__(cls, mnist_source, data_dir)
+    def __new__(cls, image_source='auto', data_dir=None, text_file=None):
+        if image_source not in IMAGE_SOURCES:
+            raise ValueError(f'image_source must be one of {IMAGE_SOURCES}, not {image_source!r}')
+        return super().__new__(cls, image_source, data_dir, text_file)
 
 
 # A part of a data set: images, float32 in [0, 1]; labels, int32; source, in words.
@@ -61,15 +72,17 @@ _Images = collections.namedtuple('_Images', 'data labels source')
 
 def load_mnist(train, source):
     """Returns (data [n, 28, 28, 1], labels [n], where they are from)."""
-    if source.mnist_source == 'digits':
+    if source.image_source == 'digits':
         return _digits(train)
+    if source.image_source == 'fashion':
+        return _fashion(train, source.data_dir)
     path = _find('mnist.npz', source.data_dir)
     if path is not None:
         return _images(*_read_npz(path, train), source=path)
     downloaded = _download('mnist', _MNIST_URL, train)
     if downloaded is not None:
         return downloaded
-    if source.mnist_source == 'mnist':
+    if source.image_source == 'mnist':
         raise DataError('MNIST is not to be had: put mnist.npz into '
                         + _places(source.data_dir))
     return _digits(train)
@@ -118,17 +131,59 @@ def _keras_folder():
     return os.path.join(home, 'datasets')
 
 
-def _find(name, data_dir):
-    """The path of a file or folder in `data_dir` or else where Keras keeps its files, or None."""
-    for folder in (data_dir, _keras_folder()):
+def _find(name, *folders):
+    """The path of a file or folder in one of `folders` or where Keras keeps its files, or None."""
+    for folder in folders + (_keras_folder(),):
         if folder and os.path.exists(os.path.join(folder, name)):
             return os.path.join(folder, name)
     return None
 
 
-def _places(data_dir):
+def _places(data_dir, *folders):
     """Folders where files may be put, for messages."""
-    return ' or '.join([data_dir or 'a folder given as data_dir', _keras_folder()])
+    places = [data_dir or 'a folder given as data_dir', *(folders or [_keras_folder()])]
+    return ' or '.join(places)
+
+
+def _fashion(train, data_dir):
+    """Fashion-MNIST (arXiv 1708.07747): the idx files, or a download."""
+    part = 'train' if train else 't10k'
+    name = f'{part}-images-idx3-ubyte.gz'
+    folders = [os.path.join(folder, _FASHION_FOLDER)
+               for folder in (_keras_folder(), _DEBIAN_FOLDER)]
+    path = _find(name, data_dir, *folders)
+    if path is not None:
+        labels = os.path.join(os.path.dirname(path), f'{part}-labels-idx1-ubyte.gz')
+        return _images(*_read_idx_pair(path, labels), source=path)
+    downloaded = _download('fashion_mnist', _FASHION_URL, train)
+    if downloaded is not None:
+        return downloaded
+    raise DataError(f'Fashion-MNIST is not to be had: put {name} and the like into '
+                    + _places(data_dir, *folders)
+                    + ', or install the package dataset-fashion-mnist')
+
+
+def _read_idx_pair(images_path, labels_path):
+    """The images [n, 28, 28] and labels [n] of two idx files."""
+    pixels, labels = _read_idx(images_path, 3), _read_idx(labels_path, 1)
+    try:
+        _check(pixels, labels, (28, 28))
+    except ValueError as error:
+        raise _damaged(images_path, error) from None
+    return pixels, labels
+
+
+def _read_idx(path, ndim):
+    """The array of bytes in a compressed idx file: magic number, dimensions, values."""
+    try:
+        with gzip.open(path) as file:
+            magic, *shape = struct.unpack(f'>{ndim + 1}i', file.read(4 * ndim + 4))
+            if magic != _IDX_MAGIC[ndim] or min(shape) < 1:
+                raise ValueError(f'it begins with {magic}, {shape}')
+            values = np.frombuffer(file.read(), 'uint8')
+        return values.reshape(shape)
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
 
 
 def _read_npz(path, train):

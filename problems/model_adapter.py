@@ -1,13 +1,51 @@
 """Any model whose loss is built by a function, as a `Problem`."""
 
-import collections
+import contextlib
+import gc
+import inspect
+from typing import Any, Callable, List, NamedTuple
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
+from problems.generators import generator
 from problems.problem import Problem
 
-# What an adapter keeps for each graph it is used in.
-_Model = collections.namedtuple('_Model', 'make_loss variables is_parameter init_fn')
+# Collections that a model adds to: what has to be initialized or started, and TensorFlow's own
+# notes on loops. Of all others it sees and changes copies of its own.
+_SHARED_COLLECTIONS = (
+    tf.GraphKeys.TABLE_INITIALIZERS, tf.GraphKeys.QUEUE_RUNNERS, tf.GraphKeys.ASSET_FILEPATHS,
+    tf.GraphKeys.RESOURCES, tf.GraphKeys.LOCAL_RESOURCES, tf.GraphKeys.WHILE_CONTEXT,
+    tf.GraphKeys.COND_CONTEXT)
+
+# Graphs are cyclic and Python does not see how large they are: after so many bytes of them it is
+# told to collect, which takes tenths of a second.
+_MAX_UNCOLLECTED_BYTES = 2 ** 25
+
+
+class _Asked(NamedTuple):
+    """A variable that the model asks for."""
+
+    name: str
+    shape: tf.TensorShape
+    dtype: tf.DType
+    device: str
+    trained: bool  # whether it is one of the problem's parameters
+    scoped: bool  # whether it comes from `tf.get_variable`, so that its name is always the same
+
+
+class _Drawn(NamedTuple):
+    """Initial values, as the model's own initialization gives them."""
+
+    parameters: List[np.ndarray]  # float32, of the variables that are trained
+    constants: List[np.ndarray]  # of all other variables
+
+
+class _Model(NamedTuple):
+    """What an adapter keeps in a graph."""
+
+    make_loss: Callable[[], Any]
+    constants: List[Any]  # local variables
 
 
 class ModelAdapter(Problem):
@@ -15,76 +53,124 @@ class ModelAdapter(Problem):
 
     The model is built with `tf.get_variable` or `tf.Variable` as usual. It is rebuilt for every
     call of `objective`, with the given tensors in place of its trainable variables, so that the
-    loss can be computed inside a loop. Its other variables exist once in each graph, as local
-    variables.
+    loss can be computed inside a loop. Each time it finds collections and names as in an empty
+    graph: `tf.trainable_variables()` are its parameters, `tf.losses` holds its losses and
+    regularization losses, and nothing of it is left behind. Variables of any floating-point type
+    are float32 parameters here; partitioned ones are made in one piece. Other variables exist once
+    in each graph, as local variables.
+
+    Initial values are drawn in a graph and session of their own, by the function that
+    `make_init_fn` returns, and depend on the seed alone.
 
     Args:
-        make_loss_and_init_fn: returns (make_loss, make_init_fn). `make_loss()` builds the loss, a
-            scalar, and creates the same variables at every call. `make_init_fn(variables)`
-            returns a function that initializes these in the session it is given; or it is None.
+        make_loss_and_init_fn: returns (make_loss, make_init_fn). `make_loss()` builds the loss, one
+            floating-point number, and creates the same variables at every call.
+            `make_init_fn(variables)`, called with the trainable variables and then the others,
+            returns a function that initializes these in the session it is given; or it is None:
+            each begins at its own initial value.
+        random_seed: of the initial values of variables that are not trained; handed on to
+            `make_loss_and_init_fn` where that takes a `random_seed`. None: 0.
         **kwargs: passed on to `make_loss_and_init_fn`.
 
     Raises:
-        ValueError: the model has no trainable variables.
+        ValueError: the model has no trainable variables; its loss is not one number, or draws
+            random numbers from a state, so that it is no function of the variables.
     """
 
-    def __init__(self, make_loss_and_init_fn, **kwargs):
+    def __init__(self, make_loss_and_init_fn, random_seed=None, **kwargs):
+        if 'random_seed' in inspect.signature(make_loss_and_init_fn).parameters:
+            kwargs['random_seed'] = random_seed
         self._make_loss_and_init_fn = lambda: make_loss_and_init_fn(**kwargs)
-        self._models = {}
+        self._constant_values = None
         with tf.Graph().as_default():
-            shapes = [tuple(variable.shape.as_list()) for variable in self._parameters()]
-        self._models.clear()
+            asked, loss = _build_anew(self._make_loss_and_init_fn()[0])
+            definition = loss.graph.as_graph_def()
+            _check_repeatable(loss, definition)
+            self._graph_bytes, self._uncollected_bytes = definition.ByteSize(), 0
+        self._asked = [one for one, _ in asked]
+        shapes = [tuple(one.shape.as_list()) for one in self._asked if one.trained]
         if not shapes:
             raise ValueError('the model has no trainable variables')
-        super().__init__(shapes)
+        super().__init__(shapes, random_seed)
+
+    def initial_values(self, seed=None):
+        """Returns the initial values of the trainable variables, drawn from `seed`."""
+        seed = generator(None).randint(2 ** 31 - 1) if seed is None else seed
+        return self._draw(int(seed)).parameters
 
     def init_tensors(self, seed=None):
-        """Returns the initial values of the model's trainable variables.
-
-        They are the model's own, new ones at every evaluation if it draws them; `seed` has no
-        influence on them.
-        """
-        return [tf.identity(variable.initial_value) for variable in self._parameters()]
+        """As `initial_values`, computed where the tensors are; they may not leave the process."""
+        if seed is None:
+            seed = tf.random_uniform([], maxval=2 ** 31 - 1, dtype=tf.int32)
+        dtypes = [tf.float32] * len(self.param_shapes)
+        values = tf.numpy_function(self.initial_values, [seed], dtypes)
+        for value, shape in zip(values, self.param_shapes):
+            value.set_shape(shape)
+        return list(values)
 
     def init_fn(self, session):
-        """Initializes the model's variables in `session`, with the model's own function."""
+        """Initializes the variables in the graph of `session` that are not trained."""
         with session.graph.as_default():
-            self._model().init_fn(session)
+            session.run([variable.initializer for variable in self._model().constants])
 
     def _objective(self, parameters, data, labels):
         model = self._model()
-        remaining = iter(parameters)
-        replacements = [next(remaining) if is_parameter else variable
-                        for variable, is_parameter in zip(model.variables, model.is_parameter)]
-        replacer = _Replacer(replacements)
-        scope = tf.variable_scope(tf.get_variable_scope(), custom_getter=replacer.get,
-                                  auxiliary_name_scope=False)
-        with scope, tf.variable_creator_scope(replacer.create):
-            return model.make_loss()
+        replacer = _Replacer(self._asked, parameters, model.constants)
+        with _as_in_an_empty_graph(), _asking(replacer):
+            loss = _one_number(model.make_loss())
+        replacer.check_that_all_are_used()
+        return tf.cast(loss, tf.float32)
 
-    def _parameters(self):
-        model = self._model()
-        return [variable for variable, is_parameter in zip(model.variables, model.is_parameter)
-                if is_parameter]
+    def _draw(self, seed):
+        with tf.Graph().as_default(), tf.device(lambda operation: ''):
+            tf.set_random_seed(seed)
+            make_loss, make_init_fn = self._make_loss_and_init_fn()
+            asked, _ = _build_anew(make_loss)
+            parameters = [variable for one, variable in asked if one.trained]
+            constants = [variable for one, variable in asked if not one.trained]
+            initialize = (make_init_fn or _make_init_fn)(parameters + constants)
+            # It may run within another session: threads of its own keep both from waiting.
+            with tf.Session(config=tf.ConfigProto(
+                    use_per_session_threads=True, device_count={'GPU': 0})) as session:
+                initialize(session)
+                drawn = _Drawn(*session.run(_Drawn(
+                    [tf.cast(variable, tf.float32) for variable in parameters], constants)))
+        self._uncollected_bytes += self._graph_bytes
+        if self._uncollected_bytes > _MAX_UNCOLLECTED_BYTES:
+            self._uncollected_bytes = 0
+            gc.collect()
+        return drawn
+
+    def _draw_constants(self):
+        if self._constant_values is None:
+            self._constant_values = self._draw(self.random_seed or 0).constants
+        return self._constant_values
 
     def _model(self):
-        """The model in the current graph; built at the first call, outside of any loop."""
+        """The model in the current graph; made at the first call, outside of any loop."""
         with tf.init_scope():
             graph = tf.get_default_graph()
-            if graph not in self._models:
-                self._models[graph] = _first_build(*self._make_loss_and_init_fn())
-            return self._models[graph]
+            # Kept by the graph, not here: an adapter may live longer than its graphs.
+            models = graph._adapted_models = getattr(graph, '_adapted_models', {})
+            if self not in models:
+                models[self] = _Model(self._make_loss_and_init_fn()[0], self._make_constants())
+            return models[self]
+
+    def _make_constants(self):
+        constants = [one for one in self._asked if not one.trained]
+        if not constants:
+            return []
+        with tf.name_scope('adapted_model'):
+            values = tf.numpy_function(self._draw_constants, [], [one.dtype for one in constants])
+            return [_local_variable(one, value) for one, value in zip(constants, values)]
 
 
-def _first_build(make_loss, make_init_fn):
-    """Builds the loss with new variables, in a scope of their own."""
-    recorder = _Recorder()
-    scope = tf.variable_scope(None, default_name='adapted_model')
-    with scope, tf.variable_creator_scope(recorder.create):
-        make_loss()
-    make_init_fn = make_init_fn or _make_init_fn
-    return _Model(make_loss, recorder.variables, recorder.is_parameter,
-                  make_init_fn(recorder.variables))
+def _local_variable(asked, value):
+    value.set_shape(asked.shape)
+    with tf.device(asked.device):
+        return tf.Variable(value, trainable=False, collections=[tf.GraphKeys.LOCAL_VARIABLES],
+                           validate_shape=asked.shape.is_fully_defined(), use_resource=True,
+                           name=asked.name)
 
 
 def _make_init_fn(variables):
@@ -92,52 +178,170 @@ def _make_init_fn(variables):
     return lambda session: session.run(operation)
 
 
+def _build_anew(make_loss):
+    """Builds the loss with new variables: pairs of `_Asked` and variable, and the loss."""
+    recorder = _Recorder()
+    with _asking(recorder):
+        loss = make_loss()
+    return recorder.asked, _one_number(loss)
+
+
+@contextlib.contextmanager
+def _asking(whom):
+    """Within it `whom.get` and `whom.create` answer to `tf.get_variable` and `tf.Variable`."""
+    scope = tf.variable_scope(tf.get_variable_scope(), custom_getter=whom.get,
+                              auxiliary_name_scope=False)
+    with scope, tf.variable_creator_scope(whom.create):
+        yield
+
+
+@contextlib.contextmanager
+def _as_in_an_empty_graph():
+    """Within it names and the graph's collections, scopes of variables too, begin anew."""
+    graph = tf.get_default_graph()
+    before = {key: list(graph.get_collection_ref(key)) for key in graph.collections}
+    _set_collections(graph, {})
+    try:
+        with tf.name_scope(None):
+            yield
+    finally:
+        _set_collections(graph, before)
+
+
+def _set_collections(graph, contents):
+    for key in graph.collections:
+        if key not in _SHARED_COLLECTIONS:
+            graph.get_collection_ref(key)[:] = contents.get(key, [])
+
+
+def _one_number(loss):
+    """The loss as a scalar.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(loss, tf.Tensor) or not loss.dtype.is_floating:
+        raise ValueError('make_loss() must return a floating-point tensor, not %s' % (loss,))
+    if loss.shape.num_elements() not in (1, None):
+        raise ValueError('make_loss() must return one number, not %s of the shape %s: take the '
+                         'mean or the sum' % (loss.name, loss.shape.as_list()))
+    return tf.reshape(loss, [])
+
+
 class _Recorder:
-    """Creates variables as asked to, but local ones, and records them in order.
+    """Lets a model have its variables, each in one piece, and records them in order.
 
     Attributes:
-        variables: the variables.
-        is_parameter: for each, whether the model wants it to be trained.
+        asked: pairs of `_Asked` and variable.
     """
 
     def __init__(self):
-        self.variables = []
-        self.is_parameter = []
+        self.asked = []
+        self._scoped = False
+
+    def get(self, getter, name, **kwargs):
+        """Called for `tf.get_variable`."""
+        self._scoped = True
+        try:
+            return getter(name, **dict(kwargs, partitioner=None))
+        finally:
+            self._scoped = False
 
     def create(self, next_creator, **kwargs):
         """Called for each new variable."""
-        trainable = kwargs.get('trainable') is not False
-        hidden = (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES)
-        others = [key for key in kwargs.get('collections') or () if key not in hidden]
-        kwargs.update(trainable=False,
-                      collections=list(set(others + [tf.GraphKeys.LOCAL_VARIABLES])))
+        scoped, self._scoped = self._scoped, False
         variable = next_creator(**kwargs)
-        self.variables.append(variable)
-        self.is_parameter.append(trainable and variable.dtype.is_floating)
+        trained = kwargs.get('trainable') is not False and variable.dtype.is_floating
+        self.asked.append((_Asked(variable.op.name, variable.shape, variable.dtype.base_dtype,
+                                  variable.device, trained, scoped), variable))
         return variable
 
 
 class _Replacer:
-    """Gives the replacements in the order in which the variables were created."""
+    """Gives tensors and shared variables in the order in which a model asked for variables.
 
-    def __init__(self, replacements):
-        self._remaining = iter(replacements)
+    Args:
+        asked: list of `_Asked`.
+        parameters: tensors for those that are trained.
+        constants: variables for the others.
+    """
+
+    def __init__(self, asked, parameters, constants):
+        self._remaining = iter(asked)
+        self._parameters, self._constants = iter(parameters), iter(constants)
         self._by_name = {}
 
-    def get(self, getter, name, **kwargs):
+    def get(self, getter, name, regularizer=None, collections=None, **kwargs):
         """Called for `tf.get_variable`: the same replacement for the same name."""
         del getter, kwargs
-        if name not in self._by_name:
-            self._by_name[name] = self._next()
+        if name in self._by_name:
+            return self._by_name[name]
+        asked = self._next(name)
+        if asked.scoped and asked.name != name:
+            raise ValueError('the model creates the variable %s where it created %s at its first '
+                             'call' % (name, asked.name))
+        with tf.name_scope(None):
+            self._by_name[name] = self._replacement(asked, name, collections)
+        if regularizer is not None:
+            with tf.name_scope(name + '/Regularizer/'):
+                loss = regularizer(self._by_name[name])
+            if loss is not None:
+                tf.add_to_collection(tf.GraphKeys.REGULARIZATION_LOSSES, loss)
         return self._by_name[name]
 
-    def create(self, next_creator, **kwargs):
+    def create(self, next_creator, name=None, collections=None, **kwargs):
         """Called for `tf.Variable`."""
         del next_creator, kwargs
-        return self._next()
+        return self._replacement(self._next(name), name or 'Variable', collections)
 
-    def _next(self):
-        try:
-            return next(self._remaining)
-        except StopIteration:
-            raise ValueError('the model creates more variables than at its first call') from None
+    def check_that_all_are_used(self):
+        """Raises a ValueError where the model asked for less than at its first call."""
+        for asked in self._remaining:
+            raise ValueError('the model creates the variable %s at its first call only'
+                             % asked.name)
+
+    def _next(self, name):
+        for asked in self._remaining:
+            return asked
+        raise ValueError('the model creates more variables than at its first call: %s' % name)
+
+    def _replacement(self, asked, name, collections):
+        collections = list(collections or [tf.GraphKeys.GLOBAL_VARIABLES])
+        if not asked.trained:
+            replacement = next(self._constants)
+        else:
+            collections.append(tf.GraphKeys.TRAINABLE_VARIABLES)
+            replacement = tf.identity(tf.cast(next(self._parameters), asked.dtype), name=name)
+        tf.add_to_collections(set(collections), replacement)
+        return replacement
+
+
+def _check_repeatable(loss, definition):
+    """Raises a ValueError where the loss depends on an operation that draws random numbers.
+
+    Those that take a seed as attribute, or begin with `Stateful`, keep a state: the loss would be
+    another one at every evaluation, and a run that goes on another one than a whole run.
+
+    Args:
+        definition: the GraphDef of the loss.
+    """
+    functions = {function.signature.name: function for function in definition.library.function}
+    to_see, seen = [loss.op], set()
+    while to_see:
+        node = to_see.pop()
+        if node.name in seen:
+            continue
+        seen.add(node.name)
+        if isinstance(node, tf.Operation):
+            to_see += [tensor.op for tensor in node.inputs] + list(node.control_inputs)
+            node = node.node_def
+        if 'seed' in node.attr or (node.op.startswith('Stateful')
+                                   and node.op != 'StatefulPartitionedCall'):
+            raise ValueError(
+                'the loss draws random numbers: operation %s (%s). ModelAdapter needs a loss that '
+                'depends on the variables alone: build the model without dropout and the like, or '
+                'draw by tf.random.stateless_*' % (node.name, node.op))
+        for value in node.attr.values():
+            for called in [value.func] + list(value.list.func):
+                if called.name in functions:
+                    to_see += functions[called.name].node_def

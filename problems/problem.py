@@ -1,15 +1,19 @@
 """The interface that every optimization problem implements."""
 
-import contextlib
+import inspect
 
 import tensorflow.compat.v1 as tf
+
+from problems.problem_spec import build
 
 
 class Problem:
     """A function of a list of float32 tensors, to be minimized.
 
     A subclass implements `_objective(parameters, data, labels)`, sets `needs_data = True` if that
-    uses the data, and overrides `init_tensors` if it does not start from N(0, 1).
+    uses the data, and overrides `init_tensors` if it does not start from N(0, 1). A subclass that
+    overrides `gradients(objective, parameters)` as in the published code, without a key, keeps
+    working: its noise is then new at every evaluation, which gradient checkpointing refuses.
     "Learned Optimizers that Scale and Generalize" (arXiv 1703.04813), section 4.1 and appendix.
 
     Attributes:
@@ -22,7 +26,13 @@ class Problem:
 
     needs_data = False
     objectives = None
-    _noise_key = None
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        without_key = cls.__dict__.get('gradients')
+        if without_key and 'key' not in inspect.signature(without_key).parameters:
+            cls.gradients = lambda self, objective, parameters, key=None: without_key(
+                self, objective, parameters)
 
     def __init__(self, param_shapes, random_seed=None, noise_stdev=0.0):
         self.param_shapes = list(param_shapes)
@@ -37,6 +47,18 @@ class Problem:
         """
         return [tf.random_normal(shape, seed=tensor_seed)
                 for shape, tensor_seed in self._shapes_and_seeds(seed)]
+
+    def initial_values(self, seed=None):
+        """Returns the values of `init_tensors`, a list of float32 arrays, new in each call.
+
+        Args:
+            seed: makes the values repeatable: they depend on nothing else.
+        """
+        with tf.Graph().as_default(), tf.Session() as session:
+            return session.run(self.init_tensors(seed))
+
+    def init_fn(self, session):
+        """Initializes what the problem keeps in the graph of `session`; here it keeps nothing."""
 
     def init_variables(self, seed=None, trainable=False, collections=None):
         """Returns a list of float32 variables that start at `init_tensors(seed)`.
@@ -67,13 +89,17 @@ class Problem:
             raise ValueError(f'{type(self).__name__} needs data')
         return self._objective(parameters, data, labels)
 
-    def gradients(self, objective, parameters):
+    def gradients(self, objective, parameters, key=None):
         """Returns the gradients of `objective`, noisy where `noise_stdev` > 0.
 
         Gives a list with one dense tensor or IndexedSlices for each parameter, as `tf.gradients`
-        does. The noise is N(0, noise_stdev^2), independent for each entry and new at every
-        evaluation (but see `noise_from`); of sparse gradients only the entries that are there get
-        some.
+        does. The noise is N(0, noise_stdev^2), independent for each entry; of sparse gradients only
+        the entries that are there get some.
+
+        Args:
+            objective: what `objective` returned for these parameters.
+            parameters: list of tensors or variables.
+            key: int32 [2], of which the noise is a function; None: new noise at every evaluation.
 
         Raises:
             ValueError: wrong number of parameters, or the objective does not depend on one.
@@ -84,21 +110,8 @@ class Problem:
         if missing:
             raise ValueError(f'the objective of {type(self).__name__} does not depend on '
                              f'parameters {missing}')
-        return [add_noise(gradient, stdev, self._draw_key(index))
+        return [add_noise(gradient, stdev, draw_key(key, index))
                 for index, (gradient, stdev) in enumerate(zip(gradients, self._noise_stdevs()))]
-
-    @contextlib.contextmanager
-    def noise_from(self, key):
-        """Within this context `gradients` builds noise that is a function of `key`, int32 [2]."""
-        before, self._noise_key = self._noise_key, key
-        try:
-            yield
-        finally:
-            self._noise_key = before
-
-    def _draw_key(self, index):
-        """The key of draw number `index` of an evaluation of the gradients, or None."""
-        return None if self._noise_key is None else self._noise_key + [index, 0]
 
     def accuracy(self, parameters, data, labels):
         """Returns the fraction of a batch that is classified right; None without classes."""
@@ -120,6 +133,41 @@ class Problem:
         if len(parameters) != len(self.param_shapes):
             raise ValueError(f'{type(self).__name__} has {len(self.param_shapes)} parameter '
                              f'tensors, not {len(parameters)}')
+
+
+class Wrapper(Problem):
+    """Base of the problems that change one other problem; by itself the same problem.
+
+    Args:
+        problem: the other problem, or its `Spec`.
+        noise_stdev: of the wrapper; that of the other problem does not count.
+        random_seed: of the other problem, where it is a `Spec` without one.
+
+    Attributes:
+        problem: the other problem.
+    """
+
+    def __init__(self, problem, noise_stdev=0.0, random_seed=None):
+        self.problem = build(problem, random_seed)
+        self.needs_data = self.problem.needs_data
+        super().__init__(self.problem.param_shapes, random_seed, noise_stdev)
+
+    def init_tensors(self, seed=None):
+        return self.problem.init_tensors(seed)
+
+    def init_fn(self, session):
+        self.problem.init_fn(session)
+
+    def accuracy(self, parameters, data, labels):
+        return self.problem.accuracy(parameters, data, labels)
+
+    def _objective(self, parameters, data, labels):
+        return self.problem.objective(parameters, data, labels)
+
+
+def draw_key(key, index):
+    """The key, int32 [2], of draw number `index` of those that share `key`; None without a key."""
+    return None if key is None else key + [index, 0]
 
 
 def add_noise(gradient, stdev, key=None):

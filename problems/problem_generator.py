@@ -5,8 +5,8 @@ to have one particular difficulty. The neural networks, defined in their own mod
 published here too, so that every problem is `problem_generator.<Class>`.
 
 Source: "Learned Optimizers that Scale and Generalize" (arXiv 1703.04813), section 4.1 and
-appendix. Random problems draw their constants from the generator of their `random_seed`, or
-without one from numpy's global generator.
+appendix. Random problems draw their constants from the generator of their `random_seed`; without
+one they are other problems each time.
 """
 
 import math
@@ -23,7 +23,7 @@ from problems.classifiers import (  # noqa: F401
 )
 from problems.convnets import VGG, ConvNet, ConvNetOrig  # noqa: F401
 from problems.generators import generator
-from problems.problem import Problem
+from problems.problem import Problem, Wrapper, draw_key
 from problems.problem_spec import build
 
 EPSILON = 1e-6
@@ -232,26 +232,11 @@ class Michalewicz(Problem2D):
 # Problems made from other problems.
 
 
-class _Wrapper(Problem):
-    """Base of the problems that change one other problem, given as a `Spec`."""
-
-    def __init__(self, problem_spec, noise_stdev=0.0):
-        self.problem = build(problem_spec)
-        self.needs_data = self.problem.needs_data
-        super().__init__(self.problem.param_shapes, noise_stdev=noise_stdev)
-
-    def init_tensors(self, seed=None):
-        return self.problem.init_tensors(seed)
-
-    def _objective(self, parameters, data, labels):
-        return self.problem.objective(parameters, data, labels)
-
-
-class Rescale(_Wrapper):
+class Rescale(Wrapper):
     """f(x / scale) for the f of another problem; starts at `scale` times its initial values."""
 
-    def __init__(self, problem_spec, scale=10.0, noise_stdev=0.0):
-        super().__init__(problem_spec, noise_stdev)
+    def __init__(self, problem_spec, scale=10.0, noise_stdev=0.0, random_seed=None):
+        super().__init__(problem_spec, noise_stdev, random_seed)
         self.scale = scale
 
     def init_tensors(self, seed=None):
@@ -262,30 +247,30 @@ class Rescale(_Wrapper):
         return self.problem.objective(scaled, data, labels)
 
 
-class LogObjective(_Wrapper):
+class LogObjective(Wrapper):
     """log(f(x) + 1e-6) - log(1e-6) for the f of another problem: 0 where f is 0."""
 
-    def __init__(self, problem_spec):
-        super().__init__(problem_spec)
+    def __init__(self, problem_spec, random_seed=None):
+        super().__init__(problem_spec, random_seed=random_seed)
 
     def _objective(self, parameters, data, labels):
         objective = self.problem.objective(parameters, data, labels)
         return tf.log(objective + EPSILON) - math.log(EPSILON)
 
 
-class SparseProblem(_Wrapper):
+class SparseProblem(Wrapper):
     """Another problem, each entry of its gradient set to 0 with a given probability.
 
     The noise is added first, so that a zeroed entry is exactly 0. Gradients are dense tensors.
     """
 
-    def __init__(self, problem_spec, zero_probability=0.99, noise_stdev=0.0):
-        super().__init__(problem_spec, noise_stdev)
+    def __init__(self, problem_spec, zero_probability=0.99, noise_stdev=0.0, random_seed=None):
+        super().__init__(problem_spec, noise_stdev, random_seed)
         self.zero_prob = zero_probability
 
-    def gradients(self, objective, parameters):
-        gradients = super().gradients(objective, parameters)
-        return [self._zero_entries(tf.convert_to_tensor(gradient), self._draw_key(draw))
+    def gradients(self, objective, parameters, key=None):
+        gradients = super().gradients(objective, parameters, key)
+        return [self._zero_entries(tf.convert_to_tensor(gradient), draw_key(key, draw))
                 for draw, gradient in enumerate(gradients, start=len(gradients))]
 
     def _zero_entries(self, gradient, key):
@@ -299,14 +284,20 @@ class SumTask(Problem):
     """f_1(x_1) + f_2(x_2) + ...: several problems, each with its own parameters.
 
     Data and labels go to every problem. The gradient of each has the noise of its own problem
-    and, independently, that of the sum.
+    and, independently, that of the sum. Problems without a seed get `random_seed` plus their
+    number.
     """
 
-    def __init__(self, problem_specs, noise_stdev=0.0):
-        self.problems = [build(spec) for spec in problem_specs]
+    def __init__(self, problem_specs, noise_stdev=0.0, random_seed=None):
+        self.problems = [build(spec, None if random_seed is None else random_seed + number)
+                         for number, spec in enumerate(problem_specs)]
         self.needs_data = any(problem.needs_data for problem in self.problems)
         shapes = [shape for problem in self.problems for shape in problem.param_shapes]
-        super().__init__(shapes, noise_stdev=noise_stdev)
+        super().__init__(shapes, random_seed, noise_stdev)
+
+    def init_fn(self, session):
+        for problem in self.problems:
+            problem.init_fn(session)
 
     def init_tensors(self, seed=None):
         tensors = []

@@ -14,7 +14,7 @@ import math
 
 import tensorflow.compat.v1 as tf
 
-from problems import datasets, digits_benchmark
+from problems import datasets, digits_benchmark, tasks
 from problems import problem_generator as pg
 from problems.model_adapter import ModelAdapter
 from problems.problem_spec import Row, Spec
@@ -22,6 +22,11 @@ from problems.problem_spec import Row, Spec
 
 def _spec(problem, *args, **kwargs):
     return Spec(problem, args, kwargs)
+
+
+def _row_seed(random_seed, index):
+    """The seed of the data of a set's row number `index`."""
+    return None if random_seed is None else random_seed + index
 
 
 def _without_data(*specs):
@@ -69,15 +74,15 @@ _RANDOM_PERCEPTRONS = (
     (5, (8, 8, 8, 8), 100), (11, (10, 12, 12), 64), (9, (32,), 128), (7, (32, 64), 16))
 
 
-def _random_perceptron(n_features, hidden_sizes, batch_size):
-    spec = _spec(pg.FullyConnected, n_features, 2, hidden_sizes=hidden_sizes,
-                 activation=tf.nn.sigmoid)
-    return Row(spec, datasets.random_mlp(n_features, 1000), batch_size)
-
-
-def fully_connected_random_2_class_problems():
+def fully_connected_random_2_class_problems(random_seed=None):
     """Sigmoid perceptrons that learn the answers of random relu networks."""
-    return [_random_perceptron(*sizes) for sizes in _RANDOM_PERCEPTRONS]
+    rows = []
+    for index, (n_features, hidden_sizes, batch_size) in enumerate(_RANDOM_PERCEPTRONS):
+        spec = _spec(pg.FullyConnected, n_features, 2, hidden_sizes=hidden_sizes,
+                     activation=tf.nn.sigmoid)
+        data = datasets.random_mlp(n_features, 1000, random_seed=_row_seed(random_seed, index))
+        rows.append(Row(spec, data, batch_size))
+    return rows
 
 
 # Quadratics, norms, test functions.
@@ -198,19 +203,20 @@ def sparse_gradient_problems():
     return _without_data(*[_spec(pg.SparseProblem, spec) for spec in _quadratics_and_bowls()])
 
 
-def sparse_gradient_problems_mlp():
+def sparse_gradient_problems_mlp(random_seed=None):
     """Perceptrons, most of whose gradient is 0."""
-    rows = [_random_perceptron(*sizes) for sizes in _RANDOM_PERCEPTRONS[:3]]
+    rows = fully_connected_random_2_class_problems(random_seed)[:3]
     return [row._replace(spec=_spec(pg.SparseProblem, row.spec)) for row in rows]
 
 
 # Problems with one particular difficulty.
 
 
-def _vector_problems(problem, make_data, sizes):
+def _vector_problems(problem, make_data, sizes, random_seed):
     """Rows of problems of `ndim` numbers; sizes are (ndim, examples, batch size)."""
-    return [Row(_spec(problem, ndim), make_data(ndim, n_samples), batch_size)
-            for ndim, n_samples, batch_size in sizes]
+    return [Row(_spec(problem, ndim),
+                make_data(ndim, n_samples, random_seed=_row_seed(random_seed, index)), batch_size)
+            for index, (ndim, n_samples, batch_size) in enumerate(sizes)]
 
 
 _BINARY_SIZES = (
@@ -221,24 +227,28 @@ _SYMMETRIC_SIZES = (
     (20, 1000, 128), (12, 100, 16), (56, 5000, 128), (64, 1000, 64), (13, 10000, 32))
 
 
-def dependency_chain_problems():
+def dependency_chain_problems(random_seed=None):
     """Parameters that have to be found in order."""
-    return _vector_problems(pg.DependencyChain, datasets.random_binary, _BINARY_SIZES)
+    return _vector_problems(pg.DependencyChain, datasets.random_binary, _BINARY_SIZES,
+                            random_seed)
 
 
-def outward_snake_problems():
+def outward_snake_problems(random_seed=None):
     """Winding paths out to infinity."""
-    return _vector_problems(pg.OutwardSnake, datasets.random_binary, _BINARY_SIZES)
+    return _vector_problems(pg.OutwardSnake, datasets.random_binary, _BINARY_SIZES,
+                            random_seed)
 
 
-def projection_quadratic_problems():
+def projection_quadratic_problems(random_seed=None):
     """Quadratics of which each example shows some directions."""
-    return _vector_problems(pg.ProjectionQuadratic, datasets.random_symmetric, _SYMMETRIC_SIZES)
+    return _vector_problems(pg.ProjectionQuadratic, datasets.random_symmetric, _SYMMETRIC_SIZES,
+                            random_seed)
 
 
-def sum_of_quadratics_problems():
+def sum_of_quadratics_problems(random_seed=None):
     """Sums of bowls around the examples."""
-    return _vector_problems(pg.SumOfQuadratics, datasets.random_symmetric, _SYMMETRIC_SIZES)
+    return _vector_problems(pg.SumOfQuadratics, datasets.random_symmetric, _SYMMETRIC_SIZES,
+                            random_seed)
 
 
 def min_max_well_problems():
@@ -426,25 +436,36 @@ class ProblemSet(collections.namedtuple('ProblemSet', 'training testing help')):
     """The problems behind one `include_<name>_problems` flag.
 
     Attributes:
-        training, testing: functions of a `datasets.DataSource` (or None) that return the list of
-            rows for meta-training and for meta-testing; training is None for a benchmark.
+        training, testing: functions (source=None, random_seed=None) that return the list of rows
+            for meta-training and for meta-testing: where real data come from, a
+            `datasets.DataSource`, and the seed of data that are drawn. Training is None for a
+            benchmark.
         help: what the flag includes, in words.
     """
 
     __slots__ = ()
 
 
-def _same(*set_functions):
-    """Sets without real data: the same problems in training and testing."""
-    def rows(source=None):
-        del source
-        return [row for set_function in set_functions for row in set_function()]
+def _same(set_function, drawn=False):
+    """A set without real data, the same in training and testing; `drawn` from a seed or not."""
+    rows = functools.partial(_synthetic_rows, set_function, drawn)
+    return ProblemSet(rows, rows, _help(set_function))
 
-    return ProblemSet(rows, rows, _help(set_functions[0]))
+
+def _synthetic_rows(set_function, drawn, source=None, random_seed=None):
+    del source
+    return set_function(random_seed) if drawn else set_function()
 
 
 def _tested(testing, training):
-    return ProblemSet(training, testing, _help(testing))
+    """A set with real data: a part to train on, another one to test on."""
+    return ProblemSet(functools.partial(_real_rows, training),
+                      functools.partial(_real_rows, testing), _help(testing))
+
+
+def _real_rows(set_function, source=None, random_seed=None):
+    del random_seed
+    return set_function(source)
 
 
 def _image_set(name, testing):
@@ -453,7 +474,19 @@ def _image_set(name, testing):
 
 def _benchmark(set_function):
     """A set that nothing is trained on."""
-    return ProblemSet(None, set_function, _help(set_function))
+    return _tested(set_function, None)._replace(training=None)
+
+
+def _mixed(set_function):
+    """The same tasks in training and testing, on the data of the source."""
+    return _tested(set_function, set_function)
+
+
+def _family(family):
+    """Small versions in training, full ones in testing."""
+    small, full = (functools.partial(_real_rows, functools.partial(tasks.rows, part))
+                   for part in (family.small, family.full))
+    return ProblemSet(small, full, family.help)
 
 
 def _help(set_function):
@@ -463,8 +496,8 @@ def _help(set_function):
 PROBLEM_SETS = collections.OrderedDict([
     ('bowl', _same(bowl_problems)),
     ('noisy_bowl', _same(bowl_problems_noisy)),
-    ('dependency_chain', _same(dependency_chain_problems)),
-    ('fully_connected_random_2_class', _same(fully_connected_random_2_class_problems)),
+    ('dependency_chain', _same(dependency_chain_problems, drawn=True)),
+    ('fully_connected_random_2_class', _same(fully_connected_random_2_class_problems, drawn=True)),
     ('quadratic', _same(quadratic_problems)),
     ('noisy_quadratic', _same(quadratic_problems_noisy)),
     ('large_quadratic', _same(quadratic_problems_large)),
@@ -479,13 +512,13 @@ PROBLEM_SETS = collections.OrderedDict([
     ('one_hot_sparse_softmax', _same(one_hot_sparse_softmax_2_class_sparse_problems)),
     ('optimization_test', _same(optimization_test_problems)),
     ('noisy_optimization_test', _same(optimization_test_problems_noisy)),
-    ('outward_snake', _same(outward_snake_problems)),
-    ('projection_quadratic', _same(projection_quadratic_problems)),
+    ('outward_snake', _same(outward_snake_problems, drawn=True)),
+    ('projection_quadratic', _same(projection_quadratic_problems, drawn=True)),
     ('rescale', _same(rescale_problems)),
-    ('sparse_gradient', _same(sparse_gradient_problems, sparse_gradient_problems_mlp)),
+    ('sparse_gradient', _same(sparse_gradient_problems)),
     ('sum', _same(sum_problems)),
     ('noisy_sum', _same(sum_problems_noisy)),
-    ('sum_of_quadratics', _same(sum_of_quadratics_problems)),
+    ('sum_of_quadratics', _same(sum_of_quadratics_problems, drawn=True)),
     ('mnist_mlp', _image_set('mnist_mlp', test_mnist_mlp_problems)),
     ('mnist_mlp_relu', _image_set('mnist_mlp_relu', test_mnist_mlp_relu_problems)),
     ('mnist_mlp_deeper', _image_set('mnist_mlp_deeper', test_mnist_mlp_deeper_problems)),
@@ -499,4 +532,5 @@ PROBLEM_SETS = collections.OrderedDict([
     ('vgg16', _image_set('vgg16', test_vgg16_problems)),
     ('digits_benchmark', _benchmark(digits_benchmark.rows)),
     ('digits_benchmark_long', _benchmark(digits_benchmark.long_rows)),
-])
+] + [(name, _mixed(set_function)) for name, set_function in tasks.MIXED.items()]
+  + [(name, _family(family)) for name, family in tasks.FAMILIES.items()])

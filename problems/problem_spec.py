@@ -1,5 +1,6 @@
 """A problem described but not yet built, and a row of a problem set."""
 
+import inspect
 from typing import Any, Callable, NamedTuple, Optional
 
 
@@ -10,9 +11,28 @@ class Spec(NamedTuple):
     args: tuple  # positional arguments
     kwargs: dict  # keyword arguments
 
-    def build(self):
-        """Returns a new problem: `callable(*args, **kwargs)`."""
-        return self.callable(*self.args, **self.kwargs)
+    def build(self, seed=None):
+        """Returns a new problem: `callable(*args, **kwargs)`.
+
+        Args:
+            seed: of what is random in the problem, see `seeded`.
+        """
+        return self.callable(*self.args, **self.seeded(seed).kwargs)
+
+    def seeded(self, seed):
+        """Returns this problem with `random_seed=seed`, so that every `build` gives the same one.
+
+        The `Spec` itself where the seed is None, or the problem takes none or has one already.
+        """
+        if seed is None or not _lacks_seed(self):
+            return self
+        return self._replace(kwargs=dict(self.kwargs, random_seed=seed))
+
+    def __str__(self):
+        """The problem in words: `FullyConnected(784, 10, hidden_sizes=(20,), activation=relu)`."""
+        arguments = [_in_words(value) for value in self.args]
+        arguments += ['%s=%s' % (name, _in_words(value)) for name, value in self.kwargs.items()]
+        return '%s(%s)' % (_in_words(self.callable), ', '.join(arguments))
 
 
 class Row(NamedTuple):
@@ -29,7 +49,29 @@ class Row(NamedTuple):
     name: str = ''  # of the problem, in tables and file names; empty: it has none
     num_steps: Optional[int] = None  # length of a test in a benchmark; None: whatever is asked for
 
+    @property
+    def title(self):
+        """The name, or where there is none the problem with its arguments."""
+        return self.name or str(self.spec)
 
-def build(problem):
-    """The problem that a `Spec` describes; a problem itself is returned as it is."""
-    return problem.build() if isinstance(problem, Spec) else problem
+
+def build(problem, seed=None):
+    """The problem that a `Spec` describes, see `Spec.build`; a problem itself as it is."""
+    return problem.build(seed) if isinstance(problem, Spec) else problem
+
+
+def _in_words(value):
+    if isinstance(value, Spec):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return '(%s)' % ', '.join(map(_in_words, value))
+    if hasattr(value, '__name__'):
+        return value.__name__
+    return type(value).__name__ if type(value).__str__ is object.__str__ else str(value)
+
+
+def _lacks_seed(spec):
+    """Whether a problem takes a `random_seed` that it isn't given."""
+    signature = inspect.signature(spec.callable)
+    given = signature.bind_partial(*spec.args, **spec.kwargs).arguments
+    return 'random_seed' in signature.parameters and given.get('random_seed') is None

@@ -3,19 +3,19 @@
 Between-graph replication: every worker builds the graphs of its own problems; meta-parameters,
 slots and the global step live on the parameter servers, everything else on the worker. Updates are
 asynchronous. Worker 0, the chief, validates, saves and says in a few numbers on parameter server 0
-(`Facts`) how the run stands; the other workers follow.
+(`RunStatus`) how the run stands; the other workers follow.
 
 A process that loses a parameter server ends with status `LOST` within the time limit, since a run
 of a session may hang for ever then. Started again it joins: the chief goes on from the live values
 or, where a parameter server has lost them, from what was saved.
 """
 
-import collections
 import contextlib
 import os
 import socket
 import threading
 import time
+from typing import List, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -32,14 +32,27 @@ UNROLLS = 'meta_step/global_step'  # the shared variable that counts all workers
 #: the network.
 _JOBS = {'ps': 'ps', 'worker': 'compute'}
 
-#: Who this process is. `ps_hosts` and `worker_hosts` are lists of `host:port`, `job` is 'ps' or
-#: 'worker', `task` its index in that list; `timeout`, seconds, bounds every waiting for others.
-Cluster = collections.namedtuple('Cluster', 'ps_hosts worker_hosts job task timeout')
+class Cluster(NamedTuple):
+    """A cluster, and who this process is in it."""
 
-#: How the run stands. `key`, a whole number that tells runs apart, and `seed` of the run; `saved`,
-#: meta-iterations in the saved state; `problem`, index of the chief's; `stage` of the curriculum;
-#: `complete`, whether the run has ended; `ready`, whether shared variables have their values.
-Facts = collections.namedtuple('Facts', 'key seed saved problem stage complete ready')
+    ps_hosts: List[str]  # `host:port` of each parameter server
+    worker_hosts: List[str]  # the first worker is the chief
+    job: str  # 'ps' or 'worker'
+    task: int  # index of this process in the list of its job
+    timeout: float  # seconds that bound every waiting for others
+
+
+class RunStatus(NamedTuple):
+    """How the run stands: whole numbers."""
+
+    key: int  # tells runs apart
+    seed: int  # of the run
+    saved: int  # meta-iterations in the saved state
+    problem: int  # index of the chief's draw of problems
+    stage: int  # of the curriculum
+    complete: int  # whether the run has ended
+    ready: int  # whether shared variables have their values
+
 
 #: What a session raises when a parameter server is gone or was started again.
 _LOSSES = (tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.FailedPreconditionError,
@@ -84,16 +97,16 @@ class Worker(machines.OneMachine):
         _wait_for_hosts(cluster)
         self._open = lambda graph: tf.Session(self._server.target, graph=graph, config=config)
         self._watch = _Watch('worker %d' % self.task,
-                             lambda: Board(self._open, len(cluster.ps_hosts)), cluster.timeout,
-                             leave or _end_process)
-        self._facts = self._find_facts()
-        self.seed = self._facts.seed if self._facts else None
+                             lambda: StatusBoard(self._open, len(cluster.ps_hosts)),
+                             cluster.timeout, leave or _end_process)
+        self._status = self._find_status()
+        self.seed = self._status.seed if self._status else None
 
-    def _find_facts(self):
-        """The facts of this run. The chief doesn't wait for them: None where there are none."""
+    def _find_status(self):
+        """The status of this run. The chief doesn't wait for them: None where there are none."""
         def ours():
-            facts = self._watch.facts
-            return facts if facts and facts.key == self._key else None
+            status = self._watch.status
+            return status if status and status.key == self._key else None
 
         self._watch.first.wait()
         return ours() if self.is_chief else self._wait(ours)
@@ -120,12 +133,12 @@ class Worker(machines.OneMachine):
 
     def begin(self, progress, resume):
         if not self.is_chief:
-            progress.meta_iterations = self._facts.saved
+            progress.meta_iterations = self._status.saved
             self.follow(progress)
-        elif not (self._facts and resume and self._facts.ready
-                  and self._facts.seed == progress.seed
-                  and self._facts.saved <= progress.meta_iterations):
-            self._facts = Facts(self._key, progress.seed, 0, 0, 0, False, False)
+        elif not (self._status and resume and self._status.ready
+                  and self._status.seed == progress.seed
+                  and self._status.saved <= progress.meta_iterations):
+            self._status = RunStatus(self._key, progress.seed, 0, 0, 0, complete=False, ready=False)
             self._publish(progress, saved=progress.meta_iterations)
 
     @contextlib.contextmanager
@@ -137,8 +150,8 @@ class Worker(machines.OneMachine):
         try:
             session.run(local)
             if not self.is_chief:
-                self._wait(lambda: self._watch.facts.ready and not session.run(missing).size)
-            elif session.run(missing).size or not self._facts.ready:
+                self._wait(lambda: self._watch.status.ready and not session.run(missing).size)
+            elif session.run(missing).size or not self._status.ready:
                 self._publish(progress, ready=False)
                 session.run(shared)
                 set_up(session)
@@ -149,30 +162,30 @@ class Worker(machines.OneMachine):
             self._watch.lose(error)
         session.close()
 
-    def hold(self, session, variables):
+    def read_frozen(self, session, variables):
         values = session.run(variables)
         return values, {variables[name].value(): value for name, value in values.items()}
 
     def publish(self, progress, saved):
         self._publish(progress, **({'saved': progress.meta_iterations} if saved else {}))
 
-    def _publish(self, progress, **facts):
-        facts = dict({'stage': progress.curriculum.stage, 'problem': progress.problem}, **facts)
-        self._facts = self._facts._replace(**facts)
-        self._watch.write(self._facts)
+    def _publish(self, progress, **status):
+        status = dict({'stage': progress.curriculum.stage, 'problem': progress.problem}, **status)
+        self._status = self._status._replace(**status)
+        self._watch.write(self._status)
 
     def follow(self, progress):
-        facts = self._watch.facts
-        progress.complete = facts.complete
-        progress.curriculum.restore(dict(progress.curriculum.state(), stage=facts.stage))
-        if facts.problem == progress.problem:
-            return not facts.complete
-        progress.problem, progress.iteration = facts.problem, 0
+        status = self._watch.status
+        progress.complete = status.complete
+        progress.curriculum = progress.curriculum._replace(stage=status.stage)
+        if status.problem == progress.problem:
+            return not status.complete
+        progress.problem, progress.iteration = status.problem, 0
         return False
 
     def left_behind(self, progress):
         return not self.is_chief and (
-            self._watch.facts.complete or self._watch.facts.problem != progress.problem)
+            self._watch.status.complete or self._watch.status.problem != progress.problem)
 
     def end(self, progress):
         if self.is_chief:
@@ -180,8 +193,8 @@ class Worker(machines.OneMachine):
         self._watch.stop()
 
 
-class Board:
-    """The facts on parameter server 0, in a graph and a session of its own.
+class StatusBoard:
+    """The status on parameter server 0, in a graph and a session of its own.
 
     Args:
       open_session: function of a graph that gives a session.
@@ -190,20 +203,20 @@ class Board:
 
     def __init__(self, open_session, num_servers):
         with tf.Graph().as_default() as graph:
-            facts = _variable('cluster/facts', tf.int64, [len(Facts._fields)])
+            status = _variable('cluster/status', tf.int64, [len(RunStatus._fields)])
             unrolls = _variable(UNROLLS, tf.int32, [])
-            self._reads = facts.read_value(), unrolls.read_value()
-            self._facts = tf.placeholder(tf.int64, facts.shape)
-            self._write = facts.assign(self._facts).op
+            self._reads = status.read_value(), unrolls.read_value()
+            self._status = tf.placeholder(tf.int64, status.shape)
+            self._write = status.assign(self._status).op
             self._answers = [_on_server(index, lambda: tf.random_uniform([]))
                              for index in range(num_servers)]
         self._session = open_session(graph)
 
     def read(self):
-        """The `Facts`; None where nothing was written since the parameter server's start."""
+        """The `RunStatus`; None where nothing was written since the parameter server's start."""
         self._session.run(self._answers)
         found = self._read(0)
-        return None if found is None else Facts(*[int(number) for number in found])
+        return None if found is None else RunStatus(*[int(number) for number in found])
 
     def unrolls(self):
         """How many unrolls all workers have done; None where there is no count."""
@@ -215,9 +228,9 @@ class Board:
         except (tf.errors.FailedPreconditionError, tf.errors.NotFoundError):
             return None
 
-    def write(self, facts):
-        """Replaces the facts."""
-        self._session.run(self._write, {self._facts: np.array(facts, 'int64')})
+    def write(self, status):
+        """Replaces the status."""
+        self._session.run(self._write, {self._status: np.array(status, 'int64')})
 
     def close(self):
         """Ends the session: to be called while the parameter servers live, else it may hang."""
@@ -235,10 +248,10 @@ def _on_server(index, make):
 
 
 def observe(ps_hosts):
-    """The `Board` of a cluster for a process outside of it."""
+    """The `StatusBoard` of a cluster for a process outside of it."""
     config = tf.ConfigProto(device_filters=['/job:ps'])
-    return Board(lambda graph: tf.Session('grpc://' + ps_hosts[0], graph=graph, config=config),
-                 len(ps_hosts))
+    return StatusBoard(lambda graph: tf.Session('grpc://' + ps_hosts[0], graph=graph,
+                                                config=config), len(ps_hosts))
 
 
 class _Watch:
@@ -248,12 +261,12 @@ class _Watch:
 
     Args:
       name: of the process.
-      make_board: gives a `Board`.
+      make_board: gives a `StatusBoard`.
       timeout: seconds without an answer after which the parameter servers are lost.
       leave: function of a line of text that ends the process.
 
     Attributes:
-      facts: the latest.
+      status: the latest.
       first: the event of the first answer.
     """
 
@@ -261,7 +274,7 @@ class _Watch:
         self._name, self._make_board, self._timeout = name, make_board, timeout
         self._leave = leave
         self._lock, self._stopped = threading.Lock(), threading.Event()
-        self.facts, self.first, self._answered = None, threading.Event(), time.monotonic()
+        self.status, self.first, self._answered = None, threading.Event(), time.monotonic()
         for loop in (self._look, self._check):
             threading.Thread(target=loop, daemon=True).start()
 
@@ -270,10 +283,10 @@ class _Watch:
         while not self._stopped.wait(PERIOD if self.first.is_set() else 0):
             try:
                 with self._lock:
-                    facts = self._board.read()
-                    if facts is None and self.facts is not None:
+                    status = self._board.read()
+                    if status is None and self.status is not None:
                         self.lose('a parameter server was started again')
-                    self.facts = facts
+                    self.status = status
             except tf.errors.UnavailableError:
                 continue  # until the time is over
             except tf.errors.OpError as error:
@@ -286,12 +299,12 @@ class _Watch:
             if time.monotonic() - self._answered > self._timeout:
                 self.lose('no answer for %d s' % self._timeout)
 
-    def write(self, facts):
-        """Replaces the facts."""
+    def write(self, status):
+        """Replaces the status."""
         try:
             with self._lock:
-                self._board.write(facts)
-                self.facts = facts
+                self._board.write(status)
+                self.status = status
         except _LOSSES as error:
             self.lose(error)
 

@@ -15,7 +15,7 @@ class OneMachine:
     Attributes:
       task: index of this worker.
       is_chief: whether this worker validates, saves and decides how the run goes on.
-      seed: the seed that other processes of the run use; None: there is none to heed.
+      seed: the seed that other processes of the run use; None: there is none to follow.
     """
 
     task, is_chief, seed = 0, True, None
@@ -63,7 +63,7 @@ class OneMachine:
             set_up(session)
             yield session
 
-    def hold(self, session, variables):
+    def read_frozen(self, session, variables):
         """The values of shared variables, and what to feed so that they are read for a while.
 
         Args:

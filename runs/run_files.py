@@ -9,11 +9,13 @@ import errno
 import functools
 import os
 import re
+import shutil
 
 import tensorflow.compat.v1 as tf
 
 CHECKPOINT = 'model.ckpt'  # number 0 is the best, number n the one after n meta-iterations
 STATE = 'state.npz'
+ASIDE = 'before-'  # of the names of checkpoints that another run has left
 
 _NEW = '.new'
 _NUMBERED = re.compile(re.escape(CHECKPOINT) + r'-(\d+)\.(index|data-\d{5}-of-\d{5})$')
@@ -73,10 +75,32 @@ def _saver(signature):
 def keep_latest(folder, number):
     """Removes the numbered checkpoints but the best one and the latest `number`."""
     found = sorted({int(match.group(1)) for match in _matches(folder, _NUMBERED)} - {0})
-    old = set(found[:len(found) - number])
+    old = set(found[:max(0, len(found) - number)])
     for match in _matches(folder, _NUMBERED):
         if int(match.group(1)) in old:
             _remove(os.path.join(folder, match.group(0)))
+
+
+def newest_checkpoint(folder):
+    """The path of the numbered checkpoint that was written last; None where there is none."""
+    written = [(os.path.getmtime(os.path.join(folder, match.group(0))), int(match.group(1)))
+               for match in _matches(folder, _NUMBERED) if match.group(2) == 'index']
+    return os.path.join(folder, '%s-%d' % (CHECKPOINT, max(written)[1])) if written else None
+
+
+def set_checkpoints_aside(folder):
+    """Copies all numbered checkpoints, so that a run can write its own beside them.
+
+    Returns:
+      dict from the checkpoints' names to those of the copies.
+    """
+    names = {}
+    for match in _matches(folder, _NUMBERED):
+        shutil.copy2(os.path.join(folder, match.group(0)),
+                     os.path.join(folder, ASIDE + match.group(0)))
+        name = '%s-%s' % (CHECKPOINT, match.group(1))
+        names[name] = ASIDE + name
+    return names
 
 
 def tidy(folder):

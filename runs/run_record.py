@@ -13,7 +13,7 @@ from runs import run_files
 FILE_NAME = 'run.json'
 
 
-def write(folder, script, values, seed, rows, optimizer):
+def write(folder, script, values, seed, rows, optimizer, **records):
     """Writes the record of a run into its folder.
 
     Args:
@@ -23,12 +23,13 @@ def write(folder, script, values, seed, rows, optimizer):
       seed: the seed in use.
       rows: the problems (spec, dataset, batch size).
       optimizer: (name, constructor arguments) of the learned optimizer.
+      **records: what else describes the run, as JSON can hold it.
 
     Raises:
       OSError: the folder cannot be written.
     """
     name, arguments = optimizer
-    record = {
+    record = dict(records, **{
         'script': script,
         'optimizer': {'name': name, 'kwargs': arguments},
         'flags': values,
@@ -37,7 +38,7 @@ def write(folder, script, values, seed, rows, optimizer):
         'versions': {'python': platform.python_version(), 'tensorflow': tf.__version__,
                      'numpy': np.__version__},
         'git_commit': git_commit(),
-    }
+    })
     os.makedirs(folder, exist_ok=True)
     text = json.dumps(record, indent=2, sort_keys=True) + '\n'
     run_files.write(os.path.join(folder, FILE_NAME), text.encode())

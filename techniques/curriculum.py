@@ -2,144 +2,91 @@
 
 "Training Stronger Baselines for Learning to Optimize" (arXiv 2010.09089), section 3.1.
 """
-import collections
+
 import math
+from typing import NamedTuple, Optional, Tuple
 
 PUBLISHED_STAGES = (100, 200, 500, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 4500, 5000)
 
-Verdict = collections.namedtuple('Verdict', ['improved', 'advanced', 'finished'])
-Verdict.__doc__ = """What one validation means for the meta-training.
 
-improved: the best cost of this stage so far: save the meta-parameters.
-advanced: the stage stopped improving and the next one begins: restore the saved meta-parameters,
-    then validate them on the new stage's length before training there.
-finished: the last stage stopped improving: restore the saved meta-parameters and end.
-"""
+class CurriculumState(NamedTuple):
+    """How far a meta-training has come in its curriculum."""
+
+    stage: int = 0
+    validations: int = 0  # since the stage began
+    has_improved: bool = False  # whether one of them was the best so far
+    best_cost: float = math.inf  # so far, in all stages
+
+    def compare_anew(self):
+        """The same stage from its beginning: costs to come are of other problems."""
+        return CurriculumState(self.stage)
 
 
-class Curriculum:
+class Verdict(NamedTuple):
+    """What one validation means for the meta-training."""
+
+    improved: bool  # the best cost so far: save the meta-parameters
+    advanced: bool  # the next stage begins: restore the saved meta-parameters
+    finished: bool  # the training is over
+
+
+class Curriculum(NamedTuple):
     """The stages of a meta-training and when to move from one to the next.
 
     Stage i trains on trajectories of stages[i] optimizee steps and validates on the next stage's
     length, since an optimizer should generalise to trajectories longer than those it has seen;
-    the last stage validates on its own length. A stage is left once `patience` validations in a
-    row have not improved on its best. Costs of different lengths are not comparable, so each
-    stage has its own best, and the first validation of a stage (best made before training in it:
-    `at_stage_start`) sets it; a stage thus takes at least patience + 1 validations.
+    the last stage validates on its own length, or on `last_validation_steps`. From a stage's
+    validation number `patience` on, the first that does not improve on the best so far, of all
+    stages, ends the stage. A stage in which none improved ends the training, as the last one does.
+
+    It never changes: what changes is a `CurriculumState`.
     """
 
-    def __init__(self, stages=PUBLISHED_STAGES, patience=3, last_validation_steps=None):
-        """
-        Args:
-          stages: optimizee steps of each stage, strictly increasing.
-          patience: validations in a row without improvement after which a stage is left;
-            None: the stage is never left.
-          last_validation_steps: optimizee steps on which the last stage validates; default: its
-            own length.
-
-        Raises:
-          ValueError: no stages, stages that do not increase, or a number below 1.
-        """
-        self._stages = tuple(stages)
-        self._patience = patience
-        _check_stages(self._stages)
-        if patience is not None and patience < 1:
-            raise ValueError(f'patience must be at least 1, not {patience}')
-        if last_validation_steps is None:
-            last_validation_steps = self._stages[-1]
-        if last_validation_steps < 1:
-            raise ValueError(f'validation must take at least 1 step, not {last_validation_steps}')
-        self._validation = self._stages[1:] + (last_validation_steps,)
-        self._begin(stage=0)
+    stages: Tuple[int, ...] = PUBLISHED_STAGES  # optimizee steps of each, increasing
+    patience: Optional[int] = 3  # fewest validations in a stage; None: no stage is ever left
+    last_validation_steps: Optional[int] = None  # None: the last stage's own length
 
     @classmethod
     def fixed(cls, train_steps, validation_steps=None):
         """No curriculum: one stage, never left."""
-        return cls((train_steps,), patience=None, last_validation_steps=validation_steps)
+        return cls((train_steps,), None, validation_steps)
 
-    @property
-    def stage(self):
-        """The index of the current stage."""
-        return self._stage
+    def check(self):
+        """Raises a ValueError where stages do not increase, or a number is below 1."""
+        if not self.stages:
+            raise ValueError('a curriculum needs at least one stage')
+        if self.stages[0] < 1:
+            raise ValueError('a stage must take at least 1 step: %s' % list(self.stages))
+        if any(later <= earlier for earlier, later in zip(self.stages, self.stages[1:])):
+            raise ValueError('stages must increase: %s' % list(self.stages))
+        if self.patience is not None and self.patience < 1:
+            raise ValueError('patience must be at least 1, not %s' % self.patience)
+        if self.last_validation_steps is not None and self.last_validation_steps < 1:
+            raise ValueError('validation must take at least 1 step, not %s'
+                             % self.last_validation_steps)
 
-    @property
-    def train_steps(self):
+    def train_steps(self, state):
         """Optimizee steps of a training trajectory in the current stage."""
-        return self._stages[self._stage]
+        return self.stages[state.stage]
 
-    @property
-    def validation_steps(self):
+    def validation_steps(self, state):
         """Optimizee steps of a validation in the current stage."""
-        return self._validation[self._stage]
+        if state.stage + 1 < len(self.stages):
+            return self.stages[state.stage + 1]
+        return self.last_validation_steps or self.stages[-1]
 
-    @property
-    def best_cost(self):
-        """The lowest validation cost of the current stage, infinity before the first."""
-        return self._best
-
-    @property
-    def at_stage_start(self):
-        """Whether nothing has been validated in the current stage yet."""
-        return self._stale == 0 and self._best == math.inf
-
-    @property
-    def finished(self):
-        """Whether the last stage has stopped improving."""
-        return self._on_last_stage and self._exhausted
-
-    def update(self, validation_cost):
-        """Takes the cost of a validation on `validation_steps` into account; returns a Verdict.
+    def update(self, state, cost):
+        """Takes the cost of a validation into account: (new state, `Verdict`).
 
         A cost that is not finite is no improvement.
         """
-        improved = math.isfinite(validation_cost) and validation_cost < self._best
-        self._stale = 0 if improved else self._stale + 1
-        if improved:
-            self._best = float(validation_cost)
-        advanced = self._exhausted and not self._on_last_stage
-        if advanced:
-            self._begin(self._stage + 1)
-        return Verdict(improved=improved, advanced=advanced, finished=self.finished)
-
-    def compare_anew(self):
-        """Forgets the stage's best: costs to come are of another problem."""
-        self._begin(self._stage)
-
-    def state(self):
-        """What `restore` needs to go on from here, as a dict that strict JSON can hold."""
-        return {'stages': list(self._stages), 'stage': self._stage, 'stale': self._stale,
-                'best_cost': None if self._best == math.inf else self._best}
-
-    def restore(self, state):
-        """Goes on from where `state()` was taken.
-
-        Raises:
-          ValueError: the state is of a curriculum with other stages, or of none.
-        """
-        if tuple(state['stages']) != self._stages:
-            raise ValueError(f"the saved curriculum has the stages {state['stages']}, "
-                             f'this one has {list(self._stages)}')
-        if not 0 <= state['stage'] < len(self._stages) or state['stale'] < 0:
-            raise ValueError(f'there is no such stage: {state}')
-        self._stage, self._stale = int(state['stage']), int(state['stale'])
-        self._best = math.inf if state['best_cost'] is None else float(state['best_cost'])
-
-    @property
-    def _on_last_stage(self):
-        return self._stage == len(self._stages) - 1
-
-    @property
-    def _exhausted(self):
-        return self._patience is not None and self._stale >= self._patience
-
-    def _begin(self, stage):
-        self._stage, self._stale, self._best = stage, 0, math.inf
-
-
-def _check_stages(stages):
-    if not stages:
-        raise ValueError('a curriculum needs at least one stage')
-    if stages[0] < 1:
-        raise ValueError(f'a stage must take at least 1 step: {list(stages)}')
-    if any(later <= earlier for earlier, later in zip(stages, stages[1:])):
-        raise ValueError(f'stages must increase: {list(stages)}')
+        improved = math.isfinite(cost) and cost < state.best_cost
+        state = state._replace(validations=state.validations + 1,
+                               has_improved=state.has_improved or improved,
+                               best_cost=float(cost) if improved else state.best_cost)
+        if improved or self.patience is None or state.validations < self.patience:
+            return state, Verdict(improved, False, False)
+        if not state.has_improved or state.stage == len(self.stages) - 1:
+            return state, Verdict(False, False, True)
+        return (CurriculumState(state.stage + 1, best_cost=state.best_cost),
+                Verdict(False, True, False))

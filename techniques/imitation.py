@@ -135,14 +135,14 @@ def unroll_teacher(teacher, problem, params, state, batches, data=None, labels=N
     Args:
       teacher: one of TEACHERS.
       problem: has `objective(params, data, labels)` (a scalar) and
-        `gradients(objective, params)` (a list).
+        `gradients(objective, params)` (a list), with a `key` also `gradients(.., key)`.
       params: list of tensors, where the teacher starts.
       state: the teacher's state there, `teacher.initial_state(params)` for a new one.
       batches: int32 [n * k, batch], the rows of `data` that each teacher step sees.
       data: [rows, ...], or None for a problem without data.
       labels: [rows], or None.
       steps_per_label: k.
-      key: int32 [2], decides the noise of the gradients; None: the problem does.
+      key: int32 [2], decides the noise of the gradients; None: new noise at every evaluation.
 
     Returns:
       A TeacherUnroll.
@@ -159,8 +159,9 @@ def unroll_teacher(teacher, problem, params, state, batches, data=None, labels=N
         loop = _Loop(*loop)
         rows = batches[loop.index]
         objective = problem.objective(loop.params, _take(data, rows), _take(labels, rows))
-        grads = [tf.convert_to_tensor(g) for g in unroll.problem_gradients(
-            problem, objective, loop.params, key, loop.index)]
+        noise = () if key is None else (unroll.noise_key(key, loop.index),)
+        grads = [tf.convert_to_tensor(grad)
+                 for grad in problem.gradients(objective, loop.params, *noise)]
         steps, new_state = teacher.steps(grads, loop.state)
         moved = [_like(param + step, param) for param, step in zip(loop.params, steps)]
         written = [array.write(loop.index, step) for array, step in zip(loop.steps, steps)]

@@ -8,11 +8,16 @@ coordinate, so that it cannot rely on the gradients' sizes.
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from problems.problem import Wrapper
+
 LOG_RANGE = 3.0
 
 
-class RandomScaling:
-    """A problem in scaled coordinates; all else is the wrapped problem's.
+class RandomScaling(Wrapper):
+    """f(s x) for the f of another problem, whose initial values and gradients' noise stay.
+
+    Args:
+        problem: the other problem, or its `Spec`.
 
     Attributes:
         scales: placeholders for s, one for each parameter tensor, ones by default. They belong to
@@ -20,26 +25,25 @@ class RandomScaling:
     """
 
     def __init__(self, problem):
-        self._problem = problem
+        super().__init__(problem)
         self.scales = [tf.placeholder_with_default(tf.ones(shape), shape)
-                       for shape in problem.param_shapes]
+                       for shape in self.param_shapes]
+        if self.problem.objectives is not None:
+            self.objectives = self._objectives
 
-    def __getattr__(self, name):
-        return getattr(self._problem, name)
+    def gradients(self, objective, parameters, key=None):
+        return self.problem.gradients(objective, parameters, key)
 
-    def objective(self, parameters, data=None, labels=None):
-        """The wrapped objective at s x, a scalar."""
-        scaled = [parameter * scale for parameter, scale in zip(parameters, self.scales)]
-        return self._problem.objective(scaled, data, labels)
+    def _objective(self, parameters, data, labels):
+        return self.problem.objective(self._scaled(parameters), data, labels)
 
-    @property
-    def objectives(self):
-        """The wrapped problem's function of n points, at s x; None if it has none."""
-        wrapped = self._problem.objectives
-        return wrapped and (lambda parameters, data=None, labels=None: wrapped(
-            [parameter * scale for parameter, scale in zip(parameters, self.scales)], data, labels))
+    def _objectives(self, parameters, data=None, labels=None):
+        return self.problem.objectives(self._scaled(parameters), data, labels)
+
+    def _scaled(self, parameters):
+        return [parameter * scale for parameter, scale in zip(parameters, self.scales)]
 
     def draw(self, rng, log_range=LOG_RANGE):
         """Values for `scales`: exp(uniform(-log_range, log_range)) for each coordinate."""
         return [np.exp(rng.uniform(-log_range, log_range, shape)).astype('float32')
-                for shape in self._problem.param_shapes]
+                for shape in self.param_shapes]

@@ -20,7 +20,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import metaopt
-from metatraining import reporting
+from metatraining import config, reporting
 from optimizer import OPTIMIZERS
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
@@ -60,9 +60,10 @@ def train(folder, machine=None, seed=7, **options):
     arguments = dict(num_problems=2, num_meta_iterations=3, num_unroll_func=None,
                      num_partial_unroll_itrs_func=lambda: 4, learning_rate=1e-2, out=None,
                      curriculum=curricula.Curriculum((8, 12), patience=2), seed=seed,
-                     evaluation=metaopt.Evaluation(1, 2), machine=machine)
+                     validation=metaopt.Validation(1, 2), machine=machine)
     spec = Spec(OPTIMIZERS['CoordinatewiseRNN'], ([4], 'GRUCell'), {})
-    return metaopt.train_optimizer(str(folder), spec, ROWS, **dict(arguments, **options))
+    return metaopt.train_optimizer(str(folder), spec, ROWS,
+                                   **config.gathered(**dict(arguments, **options)))
 
 
 def saved_state(folder):
@@ -211,12 +212,13 @@ time.sleep(3600)
 '''
 
 OBSERVER = '''
-import json, sys, time, tensorflow.compat.v1 as tf, cluster
+import json, sys, time, tensorflow.compat.v1 as tf
+from runs import cluster
 board = cluster.observe(sys.argv[1:])
 while True:
-    facts, unrolls = board.read(), board.unrolls()
-    if facts and facts.ready and unrolls is not None:
-        print(json.dumps({'unrolls': int(unrolls), 'saved': facts.saved}), flush=True)
+    status, unrolls = board.read(), board.unrolls()
+    if status and status.ready and unrolls is not None:
+        print(json.dumps({'unrolls': int(unrolls), 'saved': status.saved}), flush=True)
     time.sleep(0.2)
 '''
 

@@ -170,8 +170,8 @@ def test_missing_data(offline, tmp_path):
     (tmp_path / 'cifar-10-batches-py').mkdir()
     line = error_line(datasets.cifar10, False, DataSource(data_dir=str(tmp_path)))
     assert line.endswith('test_batch is missing')
-    with pytest.raises(ValueError, match='mnist_source must be one of'):
-        DataSource('fashion')
+    with pytest.raises(ValueError, match='image_source must be one of'):
+        DataSource('clothes')
 
 
 @pytest.mark.parametrize('content', [b'', b'not an archive', b'PK\x03\x04 cut short'])

@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 import metaopt
 import metarun
+from metatraining import config
 from metatraining.progress import Progress
 from optimizer import checkpoints
 from optimizer.trainable_adam import TrainableAdam
@@ -22,7 +23,7 @@ from problems import problem_generator as pg
 from problems.problem_spec import Spec
 from runs import run_files
 from techniques import curriculum as curricula
-from techniques import imitation, regularization
+from techniques import regularization
 
 NUM_META_ITERATIONS = 24
 COMMAND = (
@@ -203,9 +204,9 @@ def train(folder, problem, **kwargs):
         num_problems=1, num_meta_iterations=4, num_unroll_func=lambda: 2,
         num_partial_unroll_itrs_func=lambda: 3, seed=7, out=None,
         curriculum=curricula.Curriculum.fixed(6), learning_rate=1e-2,
-        evaluation=metaopt.Evaluation(1, 1))
+        validation=metaopt.Validation(1, 1))
     return metaopt.train_optimizer(str(folder), OPTIMIZER, [(problem, None, None)],
-                                   **dict(options, **kwargs))
+                                   **config.gathered(**dict(options, **kwargs)))
 
 
 @pytest.mark.usefixtures('mode_of_the_scripts')
@@ -213,14 +214,14 @@ def train(folder, problem, **kwargs):
     Spec(pg.Quadratic, (3,), {'noise_stdev': 1.0}),
     Spec(pg.SparseProblem, (Spec(pg.Quadratic, (3,), {}),), {'zero_probability': 0.5})])
 @pytest.mark.parametrize('options', [
-    {}, {'reset_rnn_params': False},
-    {'imitate': metaopt.Imitation(imitation.make_teacher('sgd', 1e-3), 0.5, 2)}])
+    {}, {'reset_state': False},
+    {'imitation': metaopt.Imitation('sgd', 0.5, 2, 1e-3)}])
 def test_noise_and_carried_state_go_on_exactly(problem, options, tmp_path, monkeypatch):
     train(tmp_path / 'whole', problem, **options)
     save, count = Progress.save, [0]
 
-    def interrupted_save(self, folder):
-        save(self, folder)
+    def interrupted_save(self, *arguments):
+        save(self, *arguments)
         count[0] += 1
         if count[0] == 2:
             raise KeyboardInterrupt
@@ -267,9 +268,10 @@ def test_what_is_not_finite_never_reaches_the_meta_parameters(
         spec = Spec(TrainableAdam, (1e-2,), {'use_second_derivatives': use_second_derivatives})
         metaopt.train_optimizer(
             str(tmp_path), spec, [(Spec(Strange, (STRANGE[name],), {}), None, None)], 1, 3,
-            lambda: 2, lambda: 3, seed=7, out=None, learning_rate=1e-2, gradient_clip=1e4,
-            curriculum=curricula.Curriculum.fixed(6), evaluation=metaopt.Evaluation(1, 1),
-            meta_optimizer=metaopt.MetaOptimizer(meta_optimizer))
+            lambda: 2, lambda: 3, learning_rate=1e-2, gradient_clip=1e4, out=None,
+            run=metaopt.Run(seed=7), training=metaopt.MetaTraining(
+                validation=metaopt.Validation(1, 1),
+                meta_optimizer=metaopt.MetaOptimizer(meta_optimizer)))
     except metaopt.NothingFiniteError:
         pass
     with np.load(str(tmp_path / run_files.STATE)) as arrays:
@@ -309,12 +311,20 @@ def test_a_run_without_any_finite_unroll_ends(tmp_path):
         train(tmp_path / 'long', problem, num_meta_iterations=100)
 
 
-def test_carried_state_that_is_not_finite_is_left(tmp_path, monkeypatch):
+class OneBadStart(pg.Quadratic):
+    """A quadratic whose second start in a run, the one of the first episode, is a huge one."""
+
+    starts = 0
+
+    def init_tensors(self, seed=None):
+        OneBadStart.starts += seed is not None
+        return [tf.fill([3, 1], 1e30 if OneBadStart.starts == 2 else 1.0)]
+
+
+def test_carried_state_that_is_not_finite_is_left(tmp_path):
     """One bad episode does not spoil all that follow it."""
-    starts = iter([1.0, 1e30] + 3 * [1.0])  # the first for the validation
-    monkeypatch.setattr(metaopt._ProblemTraining, '_initial_params',
-                        lambda self: [np.full([3, 1], next(starts), 'float32')])
-    result = train(tmp_path, Spec(pg.Quadratic, (3,), {}), reset_rnn_params=False)
+    OneBadStart.starts = 0
+    result = train(tmp_path, Spec(OneBadStart, (3,), {}), reset_state=False)
     assert (result.nonfinite_unrolls, result.unrolls) == (2, 8)
 
 

@@ -9,13 +9,13 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import metaopt
+from metatraining import config, reporting
 from optimizer import OPTIMIZERS
 from optimizer.trainable_adam import TrainableAdam
 from problems import datasets
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
 from techniques import curriculum as curricula
-from techniques import imitation
 
 OPTIMIZER = Spec(TrainableAdam, (1e-2,), {})
 ROWS = [(Spec(pg.Quadratic, (size,), {}), None, None) for size in (3, 4)]
@@ -26,9 +26,10 @@ def train(folder, num_meta_iterations=4, **kwargs):
         num_problems=2, num_meta_iterations=num_meta_iterations, num_unroll_func=None,
         num_partial_unroll_itrs_func=lambda: np.random.randint(2, 5), learning_rate=1e-2,
         curriculum=curricula.Curriculum((8, 12), patience=2), seed=7, out=None,
-        imitate=metaopt.Imitation(imitation.make_teacher('adam'), 0.3, 1),
-        evaluation=metaopt.Evaluation(1, 2), meta_optimizer=metaopt.MetaOptimizer('adam'))
-    return metaopt.train_optimizer(str(folder), OPTIMIZER, ROWS, **dict(options, **kwargs))
+        imitation=metaopt.Imitation('adam', 0.3),
+        validation=metaopt.Validation(1, 2), meta_optimizer=metaopt.MetaOptimizer('adam'))
+    return metaopt.train_optimizer(str(folder), OPTIMIZER, ROWS,
+                                   **config.gathered(**dict(options, **kwargs)))
 
 
 def saved_state(folder):
@@ -40,17 +41,22 @@ class Interruption(Exception):
     pass
 
 
-def interrupt(monkeypatch, episodes):
-    """Makes the given episodes (counted from 1 over all runs) stop in their middle."""
-    count, feed = [0], metaopt._ProblemTraining._unroll_feed
+class Interrupter(reporting.Reporter):
+    """Interrupts the given episodes, counted from 1 over all runs, after their first unroll."""
 
-    def counting_feed(self, index, *args):
-        count[0] += index == 1
-        if index == 1 and count[0] in episodes:
-            raise Interruption
-        return feed(self, index, *args)
+    def __init__(self, episodes):
+        super().__init__(None)
+        self._episodes, self._count, self._last = episodes, 0, None
 
-    monkeypatch.setattr(metaopt._ProblemTraining, '_unroll_feed', counting_feed)
+    def begin(self, progress, num_meta_iterations):
+        super().begin(progress, num_meta_iterations)
+        self._last = None
+
+    def unroll(self, progress, report, details=None):
+        if progress.meta_iterations != self._last:
+            self._last, self._count = progress.meta_iterations, self._count + 1
+            if self._count in self._episodes:
+                raise Interruption
 
 
 @pytest.mark.slow
@@ -59,9 +65,9 @@ def test_what_is_random_in_the_optimizer_goes_on_too(tmp_path, monkeypatch):
     rnn = Spec(OPTIMIZERS['HierarchicalRNN'], ([3],), {'init_lr_range': (1e-4, 1e-2)})
     monkeypatch.setattr(sys.modules[__name__], 'OPTIMIZER', rnn)
     train(tmp_path / 'whole', num_meta_iterations=2, num_problems=1)
-    interrupt(monkeypatch, episodes=(2,))
     with pytest.raises(Interruption):
-        train(tmp_path / 'interrupted', num_meta_iterations=2, num_problems=1)
+        train(tmp_path / 'interrupted', num_meta_iterations=2, num_problems=1,
+              reporter=Interrupter(episodes=(2,)))
     train(tmp_path / 'interrupted', num_meta_iterations=2, num_problems=1)
     expected, found = saved_state(tmp_path / 'whole'), saved_state(tmp_path / 'interrupted')
     for name, value in expected.items():
@@ -69,13 +75,17 @@ def test_what_is_random_in_the_optimizer_goes_on_too(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_interrupted_five_times_ends_as_one_that_was_not(tmp_path, monkeypatch):
-    whole = train(tmp_path / 'whole')
-    interrupt(monkeypatch, episodes=(1, 4, 5, 8, 11))
+@pytest.mark.parametrize('options', [
+    {}, {'problems_at_once': 2, 'num_problems': 1, 'num_meta_iterations': 8},
+    {'problems_at_once': 2, 'reset_state': False, 'meta_optimizer': metaopt.MetaOptimizer(
+        'adam', average_decay=0.5, rate_factors=((0.0, 1.0), (0.5, 0.1)))}])
+def test_a_run_interrupted_five_times_ends_as_one_that_was_not(options, tmp_path):
+    whole = train(tmp_path / 'whole', **options)
+    interrupter = Interrupter(episodes=(1, 4, 5, 8, 11))
     interruptions = 0
     while True:
         try:
-            result = train(tmp_path / 'interrupted')
+            result = train(tmp_path / 'interrupted', reporter=interrupter, **options)
             break
         except Interruption:
             interruptions += 1
@@ -124,7 +134,7 @@ def test_saved_facts_are_strict_json(tmp_path):
 
 def test_random_scaling_trains_in_other_coordinates(tmp_path):
     ends = [train(tmp_path / str(scaling), num_meta_iterations=1, num_problems=1,
-                  random_scaling=scaling) for scaling in (False, True)]
+                  scaling_ranges=(3.0,) if scaling else ()) for scaling in (False, True)]
     assert np.isfinite(ends[1].best_cost)
     plain, scaled = (saved_state(tmp_path / str(scaling)) for scaling in (False, True))
     name = 'values/LOL/log_learning_rate'
@@ -206,7 +216,7 @@ def test_sample_numiter_is_exponential_above_its_minimum():
 def test_the_meta_learning_rate_falls(tmp_path):
     """Adam's first step is as long as the learning rate; with this decay the others are nothing."""
     def distance(name, meta_optimizer):
-        train(tmp_path / name, num_problems=1, meta_optimizer=meta_optimizer, imitate=None)
+        train(tmp_path / name, num_problems=1, meta_optimizer=meta_optimizer, imitation=None)
         state = saved_state(tmp_path / name)
         return abs(state['values/LOL/log_learning_rate'] - np.log(1e-2))
 

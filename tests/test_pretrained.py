@@ -69,8 +69,8 @@ def test_the_benchmark_is_a_flag_file(monkeypatch):
     values(['metatest'] + arguments[:1])
     assert {each.folder for each in candidates.learned_optimizers(values)} == {
         os.path.relpath(folder, ROOT) for folder in FOLDERS}
-    rows = candidates.named_rows(values)
+    rows = candidates.rows_to_test(values)
     assert [row.num_steps for row in rows] == 9 * [1000] + 3 * [10000]
     assert all(row.held_out is not None for row in rows)
     values(['metatest'] + arguments)
-    assert [row.num_steps for row in candidates.named_rows(values)] == 9 * [50]
+    assert [row.num_steps for row in candidates.rows_to_test(values)] == 9 * [50]

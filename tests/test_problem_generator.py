@@ -284,6 +284,41 @@ def test_noise(name):
     assert len(np.unique(noise[:, 0])) == 50
 
 
+@pytest.mark.parametrize('problem', [
+    NOISY['SumTask, both'], pg.SparseProblem(Spec(pg.Quadratic, (40,), {}), 0.5, noise_stdev=1.0),
+    pg.SparseSoftmaxRegression(5, 3, noise_stdev=1.0)], ids=['dense', 'zeroed', 'sparse'])
+def test_noise_is_a_function_of_the_key(problem):
+    with tf.Graph().as_default(), tf.Session() as session:
+        values = [tf.constant(value) for value in random_values(problem, 1.0)]
+        objective = problem.objective(values, np.zeros([2, 4]), [0, 1])
+        gradients = [[tf.convert_to_tensor(gradient)
+                      for gradient in problem.gradients(objective, values, tf.constant(key))]
+                     for key in ([1, 2], [1, 2], [1, 3])]
+        one, same, other = session.run(gradients)
+    np.testing.assert_equal(one, same)
+    assert all((left != right).any() for left, right in zip(one, other))
+
+
+def test_gradients_that_take_no_key_as_in_the_published_code_keep_working():
+    class Doubled(pg.Quadratic):
+        def gradients(self, objective, parameters):
+            return [2.0 * gradient for gradient in super().gradients(objective, parameters)]
+
+    class Negated(Doubled):
+        def gradients(self, objective, parameters):
+            return [-gradient for gradient in super().gradients(objective, parameters)]
+
+    problem = Negated(3, random_seed=1)
+    with tf.Graph().as_default(), tf.Session() as session:
+        values = [tf.ones([3, 1])]
+        objective = problem.objective(values)
+        plain = tf.gradients(objective, values)
+        found = session.run([problem.gradients(objective, values, tf.constant([1, 2])),
+                             problem.gradients(objective, values), plain])
+    for gradients in found[:2]:
+        np.testing.assert_allclose(gradients[0], -2.0 * found[2][0], rtol=1e-6)
+
+
 def test_noise_of_sparse_gradients_stays_sparse():
     problem = pg.SparseSoftmaxRegression(5, 3, noise_stdev=1.0)
     with tf.Graph().as_default(), tf.Session() as session:

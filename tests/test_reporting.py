@@ -15,13 +15,13 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import metaopt
-from metatraining import reporting
+from metatraining import config, reporting
 from metatraining.progress import Progress
 from optimizer import OPTIMIZERS
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
 from techniques import curriculum as curricula
-from techniques import imitation, regularization
+from techniques import regularization
 
 State = collections.namedtuple('State', 'log_lr rnn')
 DETAILS = {'objectives': np.array([2.0, 1.0]),
@@ -30,12 +30,12 @@ DETAILS = {'objectives': np.array([2.0, 1.0]),
 
 
 def report(meta_objective=0.5, imitated=False, steps=10):
-    return metaopt.UnrollReport(meta_objective=meta_objective, objective=3.0, gradient_norm=4.0,
+    return config.UnrollReport(meta_objective=meta_objective, objective=3.0, gradient_norm=4.0,
                                 nonfinite_share=0.25, penalty=6.0, steps=steps, imitated=imitated)
 
 
 def new_progress():
-    return Progress(curricula.Curriculum((10, 20)), seed=1)
+    return Progress(seed=1)
 
 
 class Clock:
@@ -184,12 +184,12 @@ def test_histogram_of_what_is_not_finite():
 def train(folder, reporter):
     metaopt.train_optimizer(
         str(folder), Spec(OPTIMIZERS['TrainableAdam'], (), {}),
-        [(Spec(pg.Quadratic, (3,), {}), None, None)],
-        num_problems=2, num_meta_iterations=2, num_unroll_func=None,
-        num_partial_unroll_itrs_func=lambda: 3, curriculum=curricula.Curriculum.fixed(6), seed=1,
-        evaluation=metaopt.Evaluation(1, 1), reporter=reporter,
-        imitate=metaopt.Imitation(imitation.make_teacher('sgd'), 0.5, 1),
-        penalty=regularization.Penalty('jacob', on_optimizer=True, time='always'))
+        [(Spec(pg.Quadratic, (3,), {}), None, None)], num_problems=2, num_meta_iterations=2,
+        num_partial_unroll_itrs_func=lambda: 3, run=metaopt.Run(seed=1, reporter=reporter),
+        training=metaopt.MetaTraining(
+            curriculum=curricula.Curriculum.fixed(6), validation=metaopt.Validation(1, 1),
+            imitation=metaopt.Imitation('sgd', 0.5),
+            penalty=regularization.Penalty('jacob', on_optimizer=True, time='always')))
 
 
 def test_event_files_of_a_run(tmp_path):
@@ -222,7 +222,7 @@ def test_off_means_no_fetch(tmp_path, monkeypatch):
     off = Spy(monkeypatch)
     train(tmp_path / 'off', reporting.Reporter(None))
     assert not events(tmp_path / 'off') and not any(off.options)
-    unroll = len(metaopt.UnrollReport._fields) - 1 + 2
+    unroll = len(config.UnrollReport._fields) - 1 + 2
     assert off.fetched.count(unroll) == 8
 
 

@@ -11,7 +11,7 @@ from absl import flags as absl_flags
 import metaopt
 import metarun
 from commandline import flags
-from metatraining import reporting
+from metatraining import config, reporting
 from optimizer import OPTIMIZERS
 from problems import datasets, problem_sets
 from problems import problem_generator as pg
@@ -49,10 +49,10 @@ def train(folder, row, name='HierarchicalRNN', seed=1, **kwargs):
         num_problems=1, num_meta_iterations=1, num_unroll_func=None,
         num_partial_unroll_itrs_func=lambda: 2, learning_rate=1e-3,
         curriculum=curricula.Curriculum.fixed(4), seed=seed, out=None,
-        evaluation=metaopt.Evaluation(1, 1), mini_batch_size=50,
+        validation=metaopt.Validation(1, 1), mini_batch_size=50,
         meta_optimizer=metaopt.MetaOptimizer('adam'))
     return metaopt.train_optimizer(str(folder), optimizer_spec(name, seed), [row],
-                                   **dict(options, **kwargs))
+                                   **config.gathered(**dict(options, **kwargs)))
 
 
 def initial_values(name, seed=1):
@@ -135,7 +135,7 @@ def test_vgg16_trains(source, tmp_path):
 
 
 def _teacher(name, steps_per_label=1):
-    return {'imitate': metaopt.Imitation(imitation.make_teacher(name), 1.0, steps_per_label)}
+    return {'imitation': metaopt.Imitation(name, 1.0, steps_per_label)}
 
 
 def _penalty(option, **kwargs):
@@ -256,7 +256,7 @@ def test_meta_training_improves_the_optimizer(name, learning_rate, tmp_path):
     row = QUADRATIC._replace(spec=Spec(pg.Quadratic, (4,), {'random_seed': 3}))
     train(tmp_path, row, name, num_meta_iterations=30, learning_rate=learning_rate,
           num_partial_unroll_itrs_func=lambda: 5, curriculum=curricula.Curriculum.fixed(10),
-          reporter=recorder, evaluation=metaopt.Evaluation(1, 4))
+          reporter=recorder, validation=metaopt.Validation(1, 4))
     objectives = [report.meta_objective for report in recorder.reports]
     assert np.mean(objectives[-10:]) < np.mean(objectives[:10])
     assert len(recorder.costs) == 31

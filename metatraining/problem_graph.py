@@ -1,0 +1,236 @@
+"""The tensors of one problem: what an episode runs and what a validation runs.
+
+Both are made once and never change; each knows what must be fed for the work it stands for.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from optimizer import unroll
+from problems import datasets
+from techniques import imitation, random_scaling
+
+
+class Examples:
+    """The examples of a problem that are in use: variables of a graph, and how to draw from them.
+
+    The first ones are in use, until others are loaded.
+
+    Args:
+      row: the problem's `Row`.
+      limit: how many examples are in use at the most.
+
+    Attributes:
+      variables: `data` and `labels`, local variables.
+      is_part: whether there are more examples than are in use.
+    """
+
+    def __init__(self, row, limit):
+        self._dataset = row.dataset or datasets.EMPTY_DATASET
+        self._size = min(limit, self._dataset.size)
+        self._batch_size = min(row.batch_size or self._size, self._size)
+        self.is_part = self._size < self._dataset.size
+        self.variables = unroll.dataset_variables(self._chosen(slice(self._size)))
+
+    def _chosen(self, indices):
+        return self._dataset._replace(data=self._dataset.data[indices],
+                                      labels=self._dataset.labels[indices])
+
+    def load_others(self, session, rng):
+        """Takes other examples into use, drawn without replacement."""
+        drawn = self._chosen(rng.permutation(self._dataset.size)[:self._size])
+        for variable, array in zip(self.variables, drawn):
+            variable.load(array, session)
+
+    def batches(self, count, rng):
+        """Indices of the examples of so many batches, `[count, batch size]`."""
+        return self._chosen(slice(self._size)).batch_indices(count, self._batch_size, rng)
+
+
+class ValidationPoint(NamedTuple):
+    """Where a validation begins, and what decides its batches and noise."""
+
+    params: list  # arrays
+    seed: int
+
+
+class ValidationGraph:
+    """The run of an optimizer on a problem from its own initial values, without a meta-gradient.
+
+    Args:
+      optimizer: a `TrainableOptimizer`.
+      problem: a `Problem`.
+      examples: its `Examples`.
+      initial_params: how to begin, see `MetaTraining`.
+    """
+
+    def __init__(self, optimizer, problem, examples, initial_params):
+        self._problem, self._examples = problem, examples
+        self._initial_params = initial_params
+        self._rollout = unroll.build_rollout(optimizer, problem, examples.variables)
+
+    def draw_point(self, rng):
+        """A `ValidationPoint`."""
+        return ValidationPoint(draw_initial_params(self._problem, self._initial_params, rng),
+                               draw_seed(rng))
+
+    def final_objective(self, session, point, steps, frozen):
+        """The objective on all examples in use after so many steps from a `ValidationPoint`.
+
+        `frozen` is what to feed beside, so that meta-parameters have certain values.
+        """
+        rollout, rng = self._rollout, np.random.RandomState(point.seed)
+        feed = dict(frozen)
+        feed.update(zip(rollout.initial_params, point.params))
+        feed[rollout.batches] = self._examples.batches(steps, rng)
+        feed[rollout.random_key] = draw_key(rng)
+        return session.run(rollout.final_objective, feed)
+
+
+class EpisodeStart(NamedTuple):
+    """Where an episode begins."""
+
+    params: list  # arrays, in the episode's coordinates
+    scales: dict  # what to feed in every unroll, so that the problem is in these coordinates
+
+
+class ProblemGraph:
+    """The unroll of an optimizer on a problem with its meta-step, and the teacher's trajectory.
+
+    Args:
+      optimizer: a `TrainableOptimizer`.
+      problem: a `Problem`.
+      examples: its `Examples`.
+      meta_steps: the `meta_step.MetaSteps` of the graph.
+      training: the `MetaTraining`.
+      machine: a `runs.machines.OneMachine`.
+
+    Attributes:
+      problem: as given; `examples` likewise.
+      unroll: the `optimizer.unroll.Unroll`.
+      step: the `meta_step.MetaStep` on it.
+      teacher: a `Teacher`, None where nothing is imitated.
+    """
+
+    def __init__(self, optimizer, problem, examples, meta_steps, training, machine):
+        self.problem, self.examples, self._training = problem, examples, training
+        penalty = training.penalty if training.penalty.ever_counts else unroll.NoPenalty()
+        self._scaled = (random_scaling.RandomScaling(problem) if training.scaling_ranges
+                        else problem)
+        self.unroll = optimizer.train(
+            self._scaled, examples.variables, penalty, checkpoint_every=training.checkpoint_every,
+            swap_memory=training.swap_memory)
+        with machine.shared_variables():
+            self.step = meta_steps.on(self.unroll)
+        self.teacher = None
+        if training.imitation:
+            self.teacher = Teacher(training.imitation, self._scaled, examples.variables)
+
+    def draw_start(self, rng):
+        """An `EpisodeStart`."""
+        ranges = self._training.scaling_ranges
+        params = draw_initial_params(self.problem, self._training.initial_params, rng)
+        if not ranges:
+            return EpisodeStart(params, {})
+        log_range = ranges[0] if len(ranges) == 1 else ranges[rng.randint(len(ranges))]
+        scales = self._scaled.draw(rng, log_range)
+        return EpisodeStart([param / scale for param, scale in zip(params, scales)],
+                            dict(zip(self._scaled.scales, scales)))
+
+    def feed(self, start, batches, key, first_unroll, reset_state, regularize, teacher_steps=None):
+        """What to feed for one unroll.
+
+        Args:
+          start: the episode's `EpisodeStart`.
+          batches: int `[steps, batch size]`, the examples of each step.
+          key: int [2], decides everything random in it.
+          first_unroll: whether the episode begins.
+          reset_state: whether the optimizer begins with fresh state.
+          regularize: whether the penalty counts.
+          teacher_steps: None or what to imitate, `[steps] + shape` for each tensor.
+        """
+        graph, steps = self.unroll, len(batches)
+        # Every unroll feeds the same tensors: a graph is compiled anew for each set of them.
+        feed = {graph.objective_weights: np.full(steps, 1.0 / steps), graph.batches: batches,
+                graph.random_key: key, graph.first_unroll: first_unroll,
+                graph.reset_state: reset_state, graph.regularize: regularize,
+                graph.imitate: teacher_steps is not None}
+        feed.update(zip(graph.initial_params, start.params))
+        feed.update(start.scales)
+        if self.teacher is not None:
+            for index, place in enumerate(graph.teacher_steps):
+                feed[place] = (np.zeros([1] + place.shape.as_list()[1:]) if teacher_steps is None
+                               else -teacher_steps[index])
+        return feed
+
+    def carried_state(self, session):
+        """The optimizer's state after the last unroll, a flat list of arrays."""
+        return session.run(tf.nest.flatten(self.unroll.state.optimizer))
+
+    def load_carried_state(self, session, values):
+        """The inverse of `carried_state`."""
+        for variable, value in zip(tf.nest.flatten(self.unroll.state.optimizer), values):
+            variable.load(value, session)
+
+
+class Teacher:
+    """A teacher's trajectory beside the student's, in the same graph.
+
+    Args:
+      config: an `Imitation`.
+      problem: a `Problem`.
+      data: the variables of its examples.
+    """
+
+    def __init__(self, config, problem, data):
+        teacher = imitation.make_teacher(config.teacher, config.learning_rate)
+        self._params = [tf.placeholder(tf.float32, shape) for shape in problem.param_shapes]
+        self._batches = tf.placeholder(tf.int32, [None, None])
+        self._key = tf.placeholder(tf.int32, [2])
+        self._initial_state = teacher.initial_state(self._params)
+        self._state = tf.nest.map_structure(
+            lambda tensor: tf.placeholder(tensor.dtype, tensor.shape), self._initial_state)
+        self._result = imitation.unroll_teacher(
+            teacher, problem, self._params, self._state, self._batches, *data,
+            steps_per_label=config.steps_per_label, key=self._key + [unroll.NOISE, 0])
+
+    def run(self, session, params, state, batches, key, scales):
+        """Its steps from `params`, as labels for the student, and its state after them.
+
+        Args:
+          session: where to run.
+          params: list of arrays.
+          state: where it goes on; None: fresh.
+          batches: int `[labels * steps_per_label, batch size]`.
+          key: of the student's unroll.
+          scales: of the episode, see `EpisodeStart`.
+
+        Returns:
+          the steps, `[labels] + shape` for each tensor; the state.
+        """
+        feed = dict(scales)
+        feed.update(zip(self._params, params))
+        if state is None:
+            state = session.run(self._initial_state, feed)
+        feed.update(zip(tf.nest.flatten(self._state), tf.nest.flatten(state)))
+        feed.update({self._batches: batches, self._key: key})
+        return session.run([self._result.steps, self._result.state], feed)
+
+
+def draw_initial_params(problem, kind, rng):
+    """Initial values of a problem: a list of arrays."""
+    if kind == 'normal':
+        return [rng.standard_normal(shape) for shape in problem.param_shapes]
+    return problem.initial_values(draw_seed(rng))
+
+
+def draw_seed(rng) -> int:
+    """A seed for another generator."""
+    return int(rng.randint(2 ** 31 - 1))
+
+
+def draw_key(rng) -> Any:
+    """A key for TensorFlow's stateless operations, int [2]."""
+    return rng.randint(2 ** 30, size=2)

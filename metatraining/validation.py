@@ -1,0 +1,47 @@
+"""Validation: how good meta-parameters are, from starts that stay the same."""
+
+import numpy as np
+
+
+def mean(losses, config):
+    """The mean loss."""
+    del config
+    return float(np.mean(losses))
+
+
+def mean_log(losses, config):
+    """The mean natural logarithm of losses between `config.floor` and 1000, which also stands for
+    what is not finite: losses of different size count alike."""
+    losses = np.nan_to_num(np.asarray(losses, 'float64'), nan=np.inf)
+    return float(np.mean(np.log(np.clip(losses, config.floor, 1e3))))
+
+
+#: Name -> function (losses, `Validation`) -> the cost of a validation.
+SCORES = {'mean': mean, 'mean_log': mean_log}
+
+
+class Validator:
+    """Validations on some problems, all from the same initial values with the same batches.
+
+    Args:
+      graphs: list of `problem_graph.ValidationGraph`.
+      config: a `Validation`.
+      rng: draws the starts.
+    """
+
+    def __init__(self, graphs, config, rng):
+        self._config = config
+        self._starts = [(graph, graph.draw_point(rng)) for graph in graphs
+                        for _ in range(config.epochs)]
+
+    def cost(self, session, steps, frozen):
+        """The score of the losses after so many steps.
+
+        Args:
+          session: of the graph.
+          steps: how many.
+          frozen: what to feed, so that meta-parameters have certain values.
+        """
+        losses = [graph.final_objective(session, point, steps, frozen)
+                  for graph, point in self._starts]
+        return SCORES[self._config.score](losses, self._config)

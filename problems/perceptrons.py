@@ -1,0 +1,68 @@
+"""Multi-layer perceptrons with the initial values that people use: classification, regression.
+
+Weights begin as He et al. (relu) or Glorot and Bengio (all others, and the last layer) say, biases
+at 0.
+"""
+
+import tensorflow.compat.v1 as tf
+
+from problems import initial_values
+from problems.classifiers import FullyConnected, dense_layers, stacked_dense_layers
+from problems.problem import Problem
+
+
+def starts(sizes, activation):
+    """The initial values of dense layers between `sizes`, for the activation between them."""
+    weights = initial_values.he if activation is tf.nn.relu else initial_values.glorot
+    return initial_values.dense(sizes, weights)
+
+
+class Perceptron(FullyConnected):
+    """A classifier as `FullyConnected`, with other initial values."""
+
+    def __init__(self, n_features, n_classes, hidden_sizes, activation=tf.nn.relu,
+                 random_seed=None, noise_stdev=0.0):
+        super().__init__(n_features, n_classes, hidden_sizes, activation, random_seed, noise_stdev)
+        self._starts = starts((n_features,) + tuple(hidden_sizes) + (n_classes,), activation)
+
+    def init_tensors(self, seed=None):
+        return initial_values.draw(self, self._starts, seed)
+
+
+class PerceptronRegression(Problem):
+    """The mean squared error of a perceptron with one output.
+
+    Data are [batch, n_features + 1], the target in the last column. Parameters: W and b of each
+    layer in turn.
+    """
+
+    needs_data = True
+
+    def __init__(self, n_features, hidden_sizes, activation=tf.nn.relu, random_seed=None,
+                 noise_stdev=0.0):
+        self._starts = starts((n_features,) + tuple(hidden_sizes) + (1,), activation)
+        super().__init__(initial_values.shapes(self._starts), random_seed, noise_stdev)
+        self.n_features = n_features
+        self.activation = activation
+
+    def init_tensors(self, seed=None):
+        return initial_values.draw(self, self._starts, seed)
+
+    def inference(self, parameters, features):
+        """Returns the predicted targets, [batch]."""
+        return dense_layers(features, parameters, self.activation)[:, 0]
+
+    def objectives(self, parameters, data, labels):
+        """The objective at n points: parameters [n] + shape -> [n]."""
+        features, targets = self._split(data)
+        outputs = stacked_dense_layers(features, parameters, self.activation)[..., 0]
+        return tf.reduce_mean(tf.square(outputs - targets), -1)
+
+    def _objective(self, parameters, data, labels):
+        features, targets = self._split(data)
+        return tf.reduce_mean(tf.square(self.inference(parameters, features) - targets))
+
+    def _split(self, data):
+        """Features and targets."""
+        data = tf.reshape(data, [-1, self.n_features + 1])
+        return data[:, :-1], data[:, -1]

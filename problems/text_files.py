@@ -1,0 +1,78 @@
+"""Where text comes from, and how it becomes numbers."""
+
+import collections
+from typing import NamedTuple
+
+import numpy as np
+
+from problems.image_files import DataError
+
+_HELD_OUT = 10  # one part in so many, the last, is held out
+RARE = '\0'  # stands for all characters that have no id of their own
+
+
+class Text(NamedTuple):
+    """A text as ids of characters."""
+
+    training: np.ndarray  # int32, the first nine tenths
+    held_out: np.ndarray  # int32, the rest
+    characters: str  # by id; those of id 0 are rare
+    source: str  # where it is from, in words
+
+
+def load(source, vocabulary_size):
+    """Returns the `Text` of a `DataSource`.
+
+    The most frequent characters of the training part get the ids 1 to vocabulary_size - 1, in the
+    order of their frequency, all others id 0.
+
+    Raises:
+        DataError: the file cannot be read as UTF-8, or is empty; there is no embedded text.
+        ValueError: vocabulary_size is less than 2.
+    """
+    if vocabulary_size < 2:
+        raise ValueError(f'vocabulary_size must be at least 2, not {vocabulary_size}')
+    characters, name = _read(source.text_file) if source.text_file else _python_reference()
+    split = len(characters) - len(characters) // _HELD_OUT
+    counts = collections.Counter(characters[:split])
+    frequent = sorted(counts, key=lambda character: (-counts[character], character))
+    known = frequent[:vocabulary_size - 1]
+    ids = {character: index + 1 for index, character in enumerate(known)}
+    encoded = np.array([ids.get(character, 0) for character in characters], 'int32')
+    return Text(encoded[:split], encoded[split:], RARE + ''.join(known), name)
+
+
+def windows(ids, length):
+    """Returns consecutive windows, [n, length + 1], each beginning with the last id of the former.
+
+    So each id but the first is predicted once.
+
+    Raises:
+        DataError: there are not even length + 1 ids.
+    """
+    count = (len(ids) - 1) // length
+    if count < 1:
+        raise DataError(f'the text is too short: {len(ids)} characters in a part of it, windows '
+                        f'need {length + 1}')
+    starts = length * np.arange(count)[:, np.newaxis]
+    return ids[starts + np.arange(length + 1)]
+
+
+def _read(path):
+    try:
+        with open(path, encoding='utf-8') as file:
+            characters = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f'text_file {path} cannot be read as text: {error}') from None
+    if not characters:
+        raise DataError(f'text_file {path} is empty')
+    return characters, path
+
+
+def _python_reference():
+    """The topics of Python's `help()`, in alphabetical order."""
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise DataError('this Python comes without pydoc_data: name a text_file') from None
+    return '\n'.join(topics[name] for name in sorted(topics)), 'the Python reference (pydoc_data)'

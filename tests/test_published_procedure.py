@@ -1,0 +1,292 @@
+"""Meta-training proceeds as the published scripts do, but where README names a difference."""
+
+import os
+import types
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from absl import flags as absl_flags
+
+import metaopt
+from commandline import flags, training_config
+from metatraining import config, meta_step, problem_graph, reporting
+from metatraining.episode import run_episode
+from metatraining.progress import Progress
+from optimizer import OPTIMIZERS, checkpoints
+from problems import datasets
+from problems import problem_generator as pg
+from problems.problem_spec import Row, Spec
+from runs import machines, run_files
+from techniques.curriculum import Curriculum
+
+QUADRATIC = Row(Spec(pg.Quadratic, (3,), {'random_seed': 1}))
+CLUSTERS = datasets.random(4, 24, random_seed=1)
+
+
+class Recorder(reporting.Reporter):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.reports, self.notices, self.costs = [], [], []
+
+    def unroll(self, progress, report, details=None):
+        self.reports.append((progress.meta_iterations, report))
+
+    def notice(self, text):
+        self.notices.append(text)
+
+    def validation(self, progress, stage, cost, improved):
+        self.costs.append(cost)
+
+
+def train(folder, row=QUADRATIC, name='GlobalLearningRate', num_meta_iterations=2, rate=1e-2,
+          multiplier=-1, learning_rate=1e-2, **options):
+    options = dict(dict(curriculum=Curriculum.fixed(12), unroll_length=4, seed=3,
+                        validation=metaopt.Validation(1, 1)), **options)
+    spec = Spec(OPTIMIZERS[name], (rate,), {})
+    return metaopt.train_optimizer(
+        str(folder), spec, [row], 1, num_meta_iterations, learning_rate=learning_rate, out=None,
+        obj_train_max_multiplier=multiplier, **config.gathered(**options))
+
+
+# Imitation.
+
+
+class Teacher:
+    """Takes note of what it is asked for; its state counts the unrolls."""
+
+    def __init__(self):
+        self.calls = []
+
+    def run(self, session, params, state, batches, key, scales):
+        self.calls.append((params, state, batches.ravel().tolist()))
+        return ['labels %d' % len(self.calls)], (state or 0) + 1
+
+
+class Graph:
+    """A `ProblemGraph` with such a teacher, which keeps what unrolls are fed."""
+
+    def __init__(self):
+        self.teacher, self.feeds = Teacher(), []
+        self.unroll = types.SimpleNamespace(state=types.SimpleNamespace(params='params'),
+                                            carry=None)
+        self.step = types.SimpleNamespace(report=None, train=None)
+        self.examples = types.SimpleNamespace(
+            batches=lambda count, rng: np.arange(count)[:, np.newaxis])
+
+    def draw_start(self, rng):
+        return problem_graph.EpisodeStart('start', {})
+
+    def feed(self, start, batches, key, **options):
+        self.feeds.append(dict(options, batches=batches.ravel().tolist()))
+        return {}
+
+
+class Session:
+    """Answers with where the parameters are, or with a report."""
+
+    def run(self, fetches, feed=None):
+        if fetches == 'params':
+            return 'reached'
+        return ({'meta_objective': 0.0, 'objective': 0.0, 'gradient_norm': 0.0,
+                 'nonfinite_share': 0.0, 'penalty': 0.0, 'steps': 2}, {}, None, None)
+
+
+def test_an_episode_imitates_one_trajectory_of_the_teacher():
+    """The state goes on, the student sees every k-th batch of the teacher's own."""
+    graph = Graph()
+    training = metaopt.MetaTraining(curriculum=Curriculum.fixed(6), unroll_length=2,
+                                    imitation=metaopt.Imitation(ratio=1.0, steps_per_label=3))
+    run_episode(graph, Session(), training, Progress(1), 0.0, Recorder(), machines.OneMachine(),
+                np.random.RandomState(0), {})
+    assert graph.teacher.calls == [('start', None, list(range(6))),
+                                   ('reached', 1, list(range(6, 12))),
+                                   ('reached', 2, list(range(12, 18)))]
+    assert [feed['batches'] for feed in graph.feeds] == [[0, 3], [6, 9], [12, 15]]
+    assert [feed['teacher_steps'] for feed in graph.feeds] == [
+        ['labels 1'], ['labels 2'], ['labels 3']]
+
+
+def test_whether_to_imitate_is_drawn_for_each_episode(tmp_path):
+    recorder = Recorder()
+    train(tmp_path, num_meta_iterations=12, imitation=metaopt.Imitation('sgd', 0.5),
+          reporter=recorder)
+    episodes = {}
+    for episode, report in recorder.reports:
+        episodes.setdefault(episode, set()).add(report.imitated)
+    assert sorted(map(len, episodes.values())) == 12 * [1]
+    assert set.union(*episodes.values()) == {True, False}
+
+
+# What ends an episode.
+
+
+@pytest.mark.parametrize('multiplier, episodes', [
+    (1.5, [0, 1]), (0, [0, 0, 0, 1, 1, 1]), (-2, [0, 0, 0, 1, 1, 1])])
+def test_an_exploded_objective_ends_the_episode(multiplier, episodes, tmp_path):
+    recorder = Recorder()
+    train(tmp_path, rate=3.0, multiplier=multiplier, reporter=recorder, learning_rate=1e-9)
+    assert [episode for episode, _ in recorder.reports] == episodes
+
+
+def test_an_episode_above_its_limit_is_given_up(tmp_path):
+    recorder = Recorder()
+    train(tmp_path, rate=3.0, learning_rate=1e-9, episode_limit=0.5, reporter=recorder)
+    assert [episode for episode, _ in recorder.reports] == [0, 1]
+
+
+# Checkpoints.
+
+
+def numbers(folder):
+    return sorted(int(name.split('-')[1].split('.')[0]) for name in os.listdir(str(folder))
+                  if name.startswith('model.ckpt') and name.endswith('.index'))
+
+
+@pytest.mark.parametrize('keep, left', [(-1, [0, 1, 2, 3, 4]), (2, [0, 3, 4]), (0, [0])])
+def test_every_validation_is_kept(keep, left, tmp_path):
+    train(tmp_path, num_meta_iterations=4, keep_checkpoints=keep)
+    assert numbers(tmp_path) == left
+
+
+@pytest.mark.parametrize('number', [0, 1, 2, 3, 5, 10])
+def test_so_many_of_the_latest_checkpoints_are_kept(number, tmp_path):
+    for iteration in range(13):
+        (tmp_path / ('model.ckpt-%d.index' % iteration)).write_text('')
+    run_files.keep_latest(str(tmp_path), number)
+    assert numbers(tmp_path) == [0] + list(range(13 - number, 13))
+
+
+def test_with_a_curriculum_the_best_of_each_stage_is_kept(tmp_path):
+    result = train(tmp_path, num_meta_iterations=8, curriculum=Curriculum((4, 8, 12), 1))
+    assert numbers(tmp_path)[:2] == [0, 1] and set(numbers(tmp_path)) <= {0, 1, 2, 3}
+    assert result.meta_iterations <= 8
+
+
+def test_the_untrained_optimizer_stays_the_best_only_if_nothing_was_as_good(tmp_path):
+    """With a meta-learning rate of zero every validation is as good as the first."""
+    assert train(tmp_path / 'same', learning_rate=0.0).trained_is_best
+    assert not train(tmp_path / 'worse', learning_rate=50.0).trained_is_best
+    values = checkpoints.read_checkpoint(str(tmp_path / 'worse' / 'model.ckpt-0'))
+    assert values['LOL/global_learning_rate'] == pytest.approx(1e-2)
+
+
+def test_a_run_begins_with_the_newest_checkpoint_and_keeps_it(tmp_path):
+    first = train(tmp_path, learning_rate=0.5)
+    published = checkpoints.read_checkpoint(first.checkpoint)
+    os.remove(str(tmp_path / run_files.STATE))
+    for name in os.listdir(str(tmp_path)):
+        if name.startswith(('model.ckpt-1', 'model.ckpt-2')):
+            os.remove(str(tmp_path / name))
+    recorder = Recorder()
+    train(tmp_path, learning_rate=0.5, reporter=recorder)
+    assert recorder.notices == ['begins with the meta-parameters in %s'
+                                % (tmp_path / 'before-model.ckpt-0')]
+    assert recorder.costs[0] == first.best_cost
+    kept = checkpoints.read_checkpoint(str(tmp_path / 'before-model.ckpt-0'))
+    assert set(kept) == set(published)
+    for name, value in published.items():
+        np.testing.assert_array_equal(kept[name], value)
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path):
+    run_files.write_checkpoint(str(tmp_path), 0, {'LOL/other': np.zeros(3, 'float32')})
+    with pytest.raises(ValueError, match=r'model.ckpt-0 is of another optimizer.*LOL/'):
+        train(tmp_path)
+    assert numbers(tmp_path) == [0]
+
+
+# The meta-gradient.
+
+
+def meta_step_of(gradient, value=2.0, clip=1e4, **options):
+    """The change of a meta-parameter whose meta-gradient is given, by gradient descent of rate 1.
+
+    RMSProp with a decay of zero would hide it, so the meta-optimizer is replaced.
+    """
+    variable = tf.Variable(np.full(np.shape(gradient), value, 'float32'))
+    learned = types.SimpleNamespace(meta_parameters=[variable],
+                                    named_meta_parameters={'LOL/v': variable})
+    steps = meta_step.MetaSteps(learned, config.MetaOptimizer(name='descent', **options), 1.0, clip)
+    loss = tf.reduce_sum(variable * np.float32(gradient))
+    step = steps.on(types.SimpleNamespace(
+        imitate=tf.constant(False), imitation_objective=tf.zeros([]), meta_objective=loss,
+        problem_objectives=[loss], penalty=loss, steps_taken=loss))
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(step.train)
+        return value - session.run(variable)
+
+
+@pytest.fixture(autouse=True)
+def descent(monkeypatch):
+    """Gradient descent among the meta-optimizers."""
+    monkeypatch.setitem(meta_step.META_OPTIMIZERS, 'descent',
+                        lambda rate, config: tf.train.GradientDescentOptimizer(rate))
+
+
+def test_the_meta_gradient_is_clipped_for_each_entry():
+    np.testing.assert_allclose(meta_step_of([3.0, -40.0], clip=5.0), [3.0, -5.0])
+    np.testing.assert_allclose(meta_step_of([3.0, -4.0], clip=1.0, clip_by='norm'), [0.6, -0.8],
+                               rtol=1e-6)
+
+
+def test_l2_reg_adds_twice_the_meta_parameter():
+    np.testing.assert_allclose(meta_step_of([1.0, 0.0], value=2.0, l2_reg=0.25), [2.0, 1.0])
+
+
+def test_an_entry_that_is_not_finite_counts_as_zero():
+    np.testing.assert_allclose(meta_step_of([np.nan, 1.0, np.inf]), [0.0, 1.0, 0.0])
+
+
+# Numbers of unrolls and steps.
+
+
+def parsed(*arguments):
+    values = absl_flags.FlagValues()
+    flags.define(flags.METARUN, values)
+    values(['metarun', '--include_bowl_problems'] + list(arguments))
+    return training_config.meta_training(values, 1)
+
+
+def test_drawn_numbers_are_at_most_three_times_their_minimum():
+    training = parsed()
+    assert training.num_unrolls == config.Drawn(40, 10)
+    assert training.unroll_length == config.Drawn(20, 10)
+    rng = np.random.RandomState(0)
+    draws = [training.num_unrolls.draw(rng) for _ in range(300)]
+    assert min(draws) >= 10 and max(draws) == 30
+
+
+def test_with_a_curriculum_the_length_of_unrolls_is_fixed():
+    training = parsed('--if_cl', '--fix_unroll_length=7')
+    assert training.num_unrolls is None and training.unroll_length == 7
+
+
+# Examples.
+
+
+def test_frozen_examples_are_the_first_ones():
+    row = Row(Spec(pg.SoftmaxRegression, (4, 2), {}), CLUSTERS, 5)
+    examples = problem_graph.Examples(row, 10)
+    with tf.Session() as session:
+        session.run(tf.local_variables_initializer())
+        data, labels = session.run(list(examples.variables))
+        np.testing.assert_array_equal(data, CLUSTERS.data[:10])
+        np.testing.assert_array_equal(labels, CLUSTERS.labels[:10])
+        examples.load_others(session, np.random.RandomState(0))
+        assert len(np.unique(session.run(examples.variables.data), axis=0)) == 10
+
+
+def test_an_episode_goes_through_shuffled_passes():
+    graph = Graph()
+    graph.teacher = None
+    graph.examples = types.SimpleNamespace(
+        batches=lambda count, rng: CLUSTERS.batch_indices(count, 3, rng))
+    training = metaopt.MetaTraining(curriculum=Curriculum.fixed(8), unroll_length=2)
+    run_episode(graph, Session(), training, Progress(1), 0.0, Recorder(), machines.OneMachine(),
+                np.random.RandomState(0), {})
+    seen = sum((feed['batches'] for feed in graph.feeds), [])
+    assert sorted(seen) == list(range(24))
