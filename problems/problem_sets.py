@@ -14,7 +14,7 @@ import math
 
 import tensorflow.compat.v1 as tf
 
-from problems import datasets, digits, tasks
+from problems import datasets, digits, digits_benchmark, tasks
 from problems import problem_generator as pg
 from problems.model_adapter import ModelAdapter
 from problems.problem_spec import Row, SeededRow, Spec
@@ -283,11 +283,17 @@ _CIFAR10_SHAPE = (3, 32, 32)
 
 
 def _mnist(spec, batch_size, train, source):
-    return [Row(spec, datasets.mnist(train=train, source=source), batch_size)]
+    return [_images(datasets.mnist, spec, batch_size, train, source)]
 
 
 def _cifar10(spec, batch_size, train, source):
-    return [Row(spec, datasets.cifar10(train=train, source=source), batch_size)]
+    return [_images(datasets.cifar10, spec, batch_size, train, source)]
+
+
+def _images(load, spec, batch_size, train, source):
+    """A row; a test, which is on the test images, holds out the training images."""
+    seen = load(train=train, source=source)
+    return Row(spec, seen, batch_size, None if train else load(train=True, source=source))
 
 
 def _mnist_mlp(hidden_sizes, activation):
@@ -435,7 +441,8 @@ class ProblemSet(collections.namedtuple('ProblemSet', 'training testing help')):
     Attributes:
         training, testing: functions (source=None, random_seed=None) that return the list of rows
             for meta-training and for meta-testing: where real data come from, a
-            `datasets.DataSource`, and the seed of data that are drawn.
+            `datasets.DataSource`, and the seed of data that are drawn. Training is None for a
+            benchmark.
         help: what the flag includes, in words.
     """
 
@@ -466,6 +473,11 @@ def _real_rows(set_function, source=None, random_seed=None):
 
 def _image_set(name, testing):
     return _tested(testing, functools.partial(_image_problems, name, True))
+
+
+def _benchmark(set_function):
+    """A set that nothing is trained on."""
+    return _tested(set_function, None)._replace(training=None)
 
 
 def _mixed(set_function):
@@ -524,5 +536,7 @@ PROBLEM_SETS = collections.OrderedDict([
     ('digits_small', _tested(digits.training_problems, digits.training_problems)),
     ('digits_other_sizes',
      _tested(digits.validation_problems, digits.validation_problems)),
+    ('digits_benchmark', _benchmark(digits_benchmark.rows)),
+    ('digits_benchmark_long', _benchmark(digits_benchmark.long_rows)),
 ] + [(name, _mixed(set_function)) for name, set_function in tasks.MIXED.items()]
   + [(name, _family(family)) for name, family in tasks.FAMILIES.items()])

@@ -19,9 +19,9 @@ SIGNATURES = {name: inspect.signature(getattr(datasets, name)) for name in (
     'random', 'random_binary', 'random_symmetric', 'random_mlp', 'noisy_parity_class', 'mnist',
     'cifar10')}
 
-#: The sets as published; those of `problems.tasks` came later.
-PUBLISHED = [name for name in problem_sets.PROBLEM_SETS
-             if name not in tasks.FAMILIES and name not in tasks.MIXED]
+#: The sets as published; those of `problems.tasks` and the benchmarks came later.
+PUBLISHED = [name for name, rows in problem_sets.PROBLEM_SETS.items()
+             if name not in tasks.FAMILIES and name not in tasks.MIXED and rows.training]
 
 needs_reference = pytest.mark.skipif(
     not os.path.isdir(REFERENCE), reason='no ../shared/reference')
@@ -111,6 +111,10 @@ TRAINED_ON = {
 }
 
 
+#: The sets that nothing is trained on.
+BENCHMARKS = [stem for stem, rows in problem_sets.PROBLEM_SETS.items() if rows.training is None]
+
+
 @pytest.mark.parametrize('stem', sorted(PUBLISHED))
 def test_rows_of_the_table(stem, recorded):
     row = problem_sets.PROBLEM_SETS[stem]
@@ -133,7 +137,16 @@ def test_rows_of_the_table(stem, recorded):
 def test_training_and_testing_differ_only_in_the_data(stem, recorded):
     row = problem_sets.PROBLEM_SETS[stem]
     training, testing = row.training(None)[0], row.testing(None)[0]
-    assert training._replace(dataset=None) == testing._replace(dataset=None)
+    assert training._replace(dataset=None) == testing._replace(dataset=None, held_out=None)
+    assert (training.held_out, testing.held_out) == (None, training.dataset)
+
+
+@pytest.mark.parametrize('stem', BENCHMARKS)
+def test_a_benchmark_names_its_problems_and_holds_examples_out(stem):
+    rows = problem_sets.PROBLEM_SETS[stem].testing(DIGITS)
+    assert len({row.name for row in rows}) == len(rows) and all(row.num_steps for row in rows)
+    for row in rows:
+        assert {row.dataset.size, row.held_out.size} == {297, 1500}
 
 
 def blank_cifar10(train, source):
@@ -148,7 +161,7 @@ def test_every_problem_has_an_objective(stem, monkeypatch):
     monkeypatch.setattr(datasets, 'cifar10', blank_cifar10)
     for rows in (problem_sets.PROBLEM_SETS[stem].training,
                  problem_sets.PROBLEM_SETS[stem].testing):
-        for row in rows(DIGITS)[:3]:
+        for row in rows(DIGITS)[:3] if rows else []:
             assert np.isfinite(objective_of(row))
 
 
