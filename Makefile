@@ -3,12 +3,12 @@
 VENV := .venv
 VENV_TF1 := .venv-tf1
 PIP := -m pip install -qq --disable-pip-version-check
-PYTEST := -m pytest -q -n 2
+PYTEST := -m pytest -q -rs -n 2
 # TensorFlow's start-up chatter.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pretrain bench test test-slow test-tf1 lint bazel clean
+.PHONY: help demo pretrain benchmark bench test test-slow test-tf1 lint bazel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,6 +24,11 @@ demo: $(VENV)/ready  ## meta-train a HierarchicalRNN, evaluate it, draw its lear
 	  --restore_model_name=model.ckpt-0 --num_testing_itrs=300 --seeds=6,12,18 \
 	  --test_optimizer=L2o,SGD,Adam,RMSProp --learning_rates=0.001,0.01,0.1
 	@echo 'The optimizer is in demo/train, its comparison in demo/eval: see summary.md, curves.png'
+
+benchmark: $(VENV)/ready  ## the shipped optimizers beside hand-tuned ones, into benchmark/: hours (QUICK=1: minutes)
+	$(VENV)/bin/python metatest.py --flagfile=pretrained/benchmark.txt \
+	  $(if $(QUICK),--flagfile=pretrained/benchmark_quick.txt,--cards)
+	$(if $(QUICK),,cp benchmark/results.md pretrained/results.md)
 
 bench: $(VENV)/ready  ## times, growth and memory: a table, benchmarks/results.json and scaling.png
 	$(VENV)/bin/python -m benchmarks.run $(if $(QUICK),--quick)

@@ -1,4 +1,4 @@
-"""Evaluates a learned optimizer and compares it: `python metatest.py --train_dir=... ...`."""
+"""Evaluates learned optimizers and compares them: `python metatest.py --train_dir=... ...`."""
 
 if __name__ == '__main__':  # before the import of TensorFlow, which takes seconds
     from commandline import endings
@@ -7,113 +7,112 @@ if __name__ == '__main__':  # before the import of TensorFlow, which takes secon
 from commandline import quiet  # noqa: F401  before what imports TensorFlow: it silences that
 
 # isort: split
+import functools
 import importlib.util
 import os
+import sys
 
-from commandline import builders, flags, script
-from evaluation import comparison, inspection
-from optimizer import build
-from runs import run_record
+from commandline import builders, candidates, flags, script
+from commandline.comparison_progress import ComparisonProgress
+from evaluation import cards, comparison, inspection, report, result_files, rules, running
+from runs import run_files, run_record
 
 
 def main(values):
     """Runs every chosen optimizer on every chosen problem and writes the results."""
     _check(values)
-    config, make_learned = _learned_optimizer(values)
-    entrants = _entrants(values, make_learned)
-    rows = builders.problems_and_data(values, flags.METATEST, values.seeds[0])
+    learned = candidates.learned_optimizers(values)
+    chosen, rows = candidates.candidates(values, learned), candidates.rows_to_test(values)
+    _record(values, learned, rows)
+    for source in run_record.data_sources(rows):
+        print('Data: %s' % source)
+    observer = ComparisonProgress(None if values.quiet else sys.stdout)
+    kept = result_files.KeptRuns(os.path.join(values.save_dir, result_files.KEPT),
+                                 values.overwrite)
+    remake = functools.partial(candidates.remake, builders.as_dict(values, flags.METATEST))
+    try:
+        found = running.compare(chosen, rows, values.seeds, None,
+                                running.Runner(kept, values.jobs, remake, observer),
+                                candidates.grids(values))
+    except running.WorkerDied as error:
+        raise flags.FlagError('--jobs: %s: perhaps there is not enough memory for so many'
+                              % error) from error
+    finally:
+        observer.end()
+    _write_results(values, learned, rows, found)
+
+
+def _check(values):
+    """Raises a FlagError where the flags cannot be followed to the end."""
+    for name in ('test_optimizer', 'learning_rates', 'seeds', 'schedules'):
+        elements = getattr(values, name)
+        if len(set(elements)) < len(elements):
+            raise flags.FlagError('--%s names something twice: %s'
+                                  % (name, ','.join(map(str, elements))))
+    for name in ('inspect', 'cards', 'equal_time'):
+        if getattr(values, name) and rules.LEARNED not in values.test_optimizer:
+            raise flags.FlagError('--%s is about learned optimizers, but --test_optimizer lacks %s'
+                                  % (name, rules.LEARNED))
+    if importlib.util.find_spec('matplotlib') is None:
+        raise flags.FlagError('the curves are drawn by matplotlib: install it')
+
+
+def _record(values, learned, rows):
+    """Writes `run.json`; so that a folder that cannot be written is found before any work."""
+    config = learned[0].config if learned else builders.optimizer_config(values)
     try:
         run_record.write(values.save_dir, flags.METATEST, builders.as_dict(values, flags.METATEST),
                          values.seeds, rows, config)
     except OSError as error:
         raise flags.FlagError('--save_dir: cannot write %s: %s' % (
             error.filename or values.save_dir, error.strerror)) from error
-    for source in run_record.data_sources(rows):
-        print('Data: %s' % source)
+
+
+def _write_results(values, learned, rows, found):
+    """Writes losses, tables, pictures, the page and the cards."""
+    names, summaries = candidates.file_names(values, rows), comparison.summarize(found.curves)
+    for curve in found.curves:
+        result_files.write_pickle(values.save_dir, names[curve.problem], curve)
+    result_files.write_csv(_path(values, 'results.csv'), found.curves + found.screened)
+    text = result_files.summary_text(summaries, found.equal_time)
+    run_files.write(_path(values, 'summary.md'), text.encode())
+    table = result_files.overview(summaries, [each.name for each in learned])
+    run_files.write(_path(values, 'results.md'), (table + '\n' + text).encode())
+    pictures = [('Loss against step', comparison.picture(
+        comparison.make_figure(found.curves, summaries)))]
+    run_files.write(_path(values, 'curves.png'), pictures[0][1])
     if values.inspect:
-        _inspect(values, make_learned, rows)
-    curves = _run_all(values, entrants, rows)
-    _write_results(values.save_dir, curves)
+        pictures += _inspect(values, learned, rows, names)
+    page = report.page('Comparison of optimizers', summaries, found.equal_time, pictures)
+    run_files.write(_path(values, 'report.html'), page.encode())
+    if values.cards:
+        for each in learned:
+            cards.write(each.folder, each.name, run_record.read(each.folder), found.curves,
+                        summaries)
+    print('\n' + text)
+    print('Results: %s' % ', '.join(_path(values, name) for name in (
+        'results.csv', 'summary.md', 'curves.png', 'report.html')))
 
 
-def _check(values):
-    """Raises a FlagError where the flags cannot be followed to the end."""
-    for name in ('test_optimizer', 'learning_rates', 'seeds'):
-        elements = getattr(values, name)
-        if len(set(elements)) < len(elements):
-            raise flags.FlagError('--%s names something twice: %s'
-                                  % (name, ','.join(map(str, elements))))
-    if values.inspect and comparison.LEARNED not in values.test_optimizer:
-        raise flags.FlagError('--inspect looks into the learned optimizer: --test_optimizer lacks '
-                              + comparison.LEARNED)
-    if importlib.util.find_spec('matplotlib') is None:
-        raise flags.FlagError('the curves are drawn by matplotlib: install it')
+def _path(values, name):
+    return os.path.join(values.save_dir, name)
 
 
-def _learned_optimizer(values):
-    """(name, arguments) of the learned optimizer and the function that builds it.
-
-    Its checkpoint is checked at once. Without `L2o` among the optimizers there is no function.
-    """
-    if comparison.LEARNED not in values.test_optimizer:
-        return builders.optimizer_config(values), None
-    folder, config = builders.learned(values)
-    checkpoint, xla = builders.checkpoint(values, folder), builders.xla(values)
-
-    def make():
-        learned = build(*config)
-        learned.xla = xla
-        learned.init_from_checkpoint(checkpoint)
-        return learned
-
-    builders.check_checkpoint(make)
-    return config, make
-
-
-def _entrants(values, make_learned):
-    try:
-        return comparison.entrants(values.test_optimizer, values.learning_rates, make_learned)
-    except ValueError as error:
-        raise flags.FlagError('--test_optimizer: %s' % error) from error
-
-
-def _problem_names(values, rows):
-    if len(rows) == 1:
-        return [values.model_name]
-    return ['%s-%d' % (values.model_name, index) for index in range(len(rows))]
-
-
-def _inspect(values, make_learned, rows):
-    for name, row in zip(_problem_names(values, rows), rows):
-        seen = inspection.inspect(make_learned, row, values.seeds[0], values.num_testing_itrs)
-        path = os.path.join(values.save_dir, 'inspection-%s.png' % name)
-        inspection.make_figure(row.title, seen).savefig(path, dpi=120)
-        print('Inspection: %s' % path)
-
-
-def _run_all(values, entrants, rows):
-    curves = []
-    for name, row in zip(_problem_names(values, rows), rows):
-        for entrant in entrants:
-            for seed in values.seeds:
-                curve = comparison.run(entrant, name, row, seed, values.num_testing_itrs)
-                path = comparison.write_pickle(values.save_dir, name, curve)
-                curves.append(curve)
-                print('%s, %s, seed %d: %.4g after %d steps, %.2f ms each: %s' % (
-                    name, comparison.label(curve), seed, comparison.final_loss(curve.losses),
-                    len(curve.losses), 1e3 * curve.step_time, path), flush=True)
-    return curves
-
-
-def _write_results(folder, curves):
-    summaries = comparison.summarize(curves)
-    paths = [os.path.join(folder, name) for name in ('results.csv', 'summary.md', 'curves.png')]
-    comparison.write_csv(paths[0], curves)
-    comparison.write_summary(paths[1], summaries)
-    with open(paths[1]) as handle:
-        print('\n' + handle.read())
-    comparison.draw_curves(paths[2], curves, summaries)
-    print('Results: %s' % ', '.join(paths))
+def _inspect(values, learned, rows, names):
+    """Pairs (caption, picture) of what learned optimizers do inside."""
+    pictures = []
+    for each in learned:
+        for row in rows:
+            title = row.name if len(learned) == 1 else '%s on %s' % (each.name, row.name)
+            seen = inspection.inspect(lambda each=each, row=row: each.make(row.num_steps), row,
+                                      values.seeds[0], row.num_steps)
+            content = comparison.picture(inspection.make_figure(comparison.plain(title), seen))
+            words = [names[row.name]] + [result_files.slug(each.name)] * (len(learned) > 1)
+            path = _path(values, 'inspection-%s.png' % '-'.join(words))
+            run_files.write(path, content)
+            pictures.append(('Inside of ' + title, content))
+            print('Inspection: %s' % path)
+    return pictures
 
 
 if __name__ == '__main__':

@@ -104,7 +104,7 @@ def optimizer_spec(values):
 def chosen_sets(values):
     """Names of the problem sets that the flags include."""
     chosen = [name for name in problem_sets.PROBLEM_SETS
-              if getattr(values, include(name))]
+              if getattr(values, include(name), False)]
     if not chosen:
         raise FlagError('no problem set is chosen: give at least one --include_<set>_problems, '
                         'for instance --include_mnist_mlp_problems')
@@ -122,32 +122,47 @@ def data_source(values):
 
 
 def problems_and_data(values, script, seed=None):
-    """The rows of all chosen problem sets.
+    """The rows of all chosen problem sets; for tests every row has a name.
 
     Data that are drawn come from the seed, if there is one, and for tests so do problems: training
     draws each problem anew.
     """
-    rows = _rows(values, chosen_sets(values), script, seed)
-    if script == METARUN or seed is None:
-        return rows
-    return [row._replace(spec=row.spec.seeded(seed + index)) for index, row in enumerate(rows)]
+    sets = [(name, rows_of(values, name, script, seed)) for name in chosen_sets(values)]
+    if script == METARUN:
+        return [row for _, rows in sets for row in rows]
+    named = _named(sets)
+    return [row._replace(spec=row.spec.seeded(None if seed is None else seed + index))
+            for index, row in enumerate(named)]
+
+
+def _named(sets):
+    """The rows of pairs (name of a set, its rows), each with a name of its own."""
+    named = {}
+    for set_name, rows in sets:
+        for index, row in enumerate(rows):
+            name = row.name or (set_name if len(rows) == 1 else '%s %d' % (set_name, index))
+            if name in named:
+                name = '%s: %s' % (set_name, name)
+            named[name] = row._replace(name=name)
+    return list(named.values())
+
+
+def rows_of(values, name, script, seed=None):
+    """The rows of one problem set, for meta-training or for tests."""
+    problem_set = problem_sets.PROBLEM_SETS[name]
+    return (problem_set.training if script == METARUN else problem_set.testing)(
+        data_source(values), seed)
 
 
 def validation_rows(values, seed):
     """The rows of all problem sets that are chosen for the validation."""
-    return _rows(values, _validation_sets(values), METARUN, seed)
+    return [row for name in _validation_sets(values)
+            for row in rows_of(values, name, METARUN, seed)]
 
 
 def _validation_sets(values):
     return [name for name in problem_sets.PROBLEM_SETS
-            if getattr(values, include_in_validation(name))]
-
-
-def _rows(values, names, script, seed):
-    source = data_source(values)
-    sets = [problem_sets.PROBLEM_SETS[name] for name in names]
-    return [row for each in sets
-            for row in (each.training if script == METARUN else each.testing)(source, seed)]
+            if getattr(values, include_in_validation(name), False)]
 
 
 def xla(values):

@@ -14,7 +14,7 @@ from typing import Any, Dict, NamedTuple, Tuple
 import numpy as np
 from absl import flags as absl_flags
 
-from evaluation import comparison
+from evaluation import rules
 from metatraining import meta_step, validation
 from optimizer import OPTIMIZERS, rnn_cells
 from optimizer.hierarchical_rnn import PRESET
@@ -98,7 +98,8 @@ GROUPS = collections.OrderedDict([
         _both('train_dir', 'opt/', 'Folder of training runs: metarun writes into a folder there '
               'that is named after the optimizer; metatest reads meta-parameters from it.',
               FOLDER),
-        _metatest('save_dir', 'opt/', 'Folder into which metatest writes results.', FOLDER),
+        _metatest('save_dir', 'opt/', 'Folder into which metatest writes results. What '
+                  'has been run is kept there, in runs/, and not run again.', FOLDER),
         _both('image_source', 'auto', 'Origin of images of 28 x 28: mnist, handwritten digits (a '
               'file, the cache or a download); digits, embedded in scikit-learn; fashion, clothes '
               '(files, the cache or a download); or auto: mnist where it is to be had, else '
@@ -111,8 +112,8 @@ GROUPS = collections.OrderedDict([
               'Fashion-MNIST.', TEXT),
         _metarun('seed', -1, 'Seed of everything random in the run; -1: a seed is drawn and '
                  'recorded.', SEED_OR_DRAW),
-        _metarun('overwrite', False, 'Begin anew where the run folder holds a run; else go on with '
-                 'that run.'),
+        _both('overwrite', False, 'Begin anew where the folder of metarun holds a run, or that of '
+              'metatest results of the same tests; else go on with these.'),
     ]),
     ('problems', [
         _training('num_problems', 1, 'Number of problems that are drawn from the chosen sets, one '
@@ -284,13 +285,14 @@ GROUPS = collections.OrderedDict([
                  POSITIVE),
     ]),
     ('regularization', [
-        _metarun('reg_optimizer', False, 'Regularization: add --alpha times the penalty to the '
-                 'meta-objective.'),
+        _metarun('reg_optimizer', False, 'Regularization: add --alpha times the penalty, '
+                 'summed over the steps of an unroll, to the meta-objective.'),
         _metarun('reg_optimizee', False, 'Regularization: add --beta times the penalty to the '
                  'objective that is optimized.'),
         _metarun('reg_option', 'hessian', 'Regularization: the penalty. hessian: trace of the '
-                 'Hessian; hessian-ev: largest eigenvalue; hessian-esd: mean absolute eigenvalue; '
-                 'jacob: squared norm of the gradient.',
+                 'Hessian; hessian-ev: largest eigenvalue; hessian-esd: sum of the Lanczos '
+                 'eigenvalues; hessian-esd-mean-abs: mean absolute eigenvalue; jacob: mean squared '
+                 'entry of the gradient; jacob-norm: squared norm of the gradient.',
                  tuple(sorted(regularization.MEASURES))),
         _metarun('alpha', 5e-4, 'Weight of the penalty in the meta-objective.', NOT_NEGATIVE),
         _metarun('beta', 1e-4, 'Weight of the penalty in the objective that is optimized.',
@@ -304,15 +306,32 @@ GROUPS = collections.OrderedDict([
                  'penalty of the Hessian.', POSITIVE),
     ]),
     ('evaluation', [
-        _metatest('test_optimizer', [comparison.LEARNED], 'Optimizers that metatest runs, a '
+        _metatest('test_optimizer', [rules.LEARNED], 'Optimizers that metatest runs, a '
                   'comma-separated list: %s, the learned optimizer, and %s.' % (
-                      comparison.LEARNED, ', '.join(comparison.HAND_TUNED)),
-                  (comparison.LEARNED,) + tuple(comparison.HAND_TUNED)),
-        _metatest('learning_rates', list(comparison.LEARNING_RATES), 'Learning rates with which '
+                      rules.LEARNED, ', '.join(rules.HAND_TUNED)),
+                  (rules.LEARNED,) + tuple(rules.HAND_TUNED)),
+        _metatest('learned', '', 'Folders of learned optimizers that metatest compares, a '
+                  'comma-separated list: runs, or folders of pretrained/; empty: the run in '
+                  '--train_dir.', TEXT),
+        _metatest('learning_rates', list(rules.LEARNING_RATES), 'Learning rates with which '
                   'each hand-tuned optimizer is tried.', POSITIVE),
+        _metatest('schedules', [rules.CONSTANT], 'Schedules of the learning rates of hand-tuned '
+                  'optimizers, a comma-separated list: %s.' % ', '.join(rules.SCHEDULES),
+                  tuple(rules.SCHEDULES)),
+        _metatest('finalists', 0, 'Number of learning rates of each grid that run with all seeds: '
+                  'the best with the first seed; 0: all.', NOT_NEGATIVE),
+        _metatest('screening_steps', 0, 'Steps of the runs that choose --finalists, at most those '
+                  'of the test; 0: as many.', NOT_NEGATIVE),
+        _metatest('equal_time', False, 'Run each hand-tuned optimizer at its best learning rate '
+                  'also for as many steps as take the time of the learned optimizer.'),
+        _metatest('cards', False, 'Write a model card into the folder of each learned optimizer: '
+                  'README.md, card.json, curves.png.'),
+        _metatest('jobs', 1, 'Number of processes that metatest runs tests in; results are the '
+                  'same with any number, but times of steps are less exact.', FEW),
         _metatest('inspect', False, 'Draw for each problem what the learned optimizer does inside: '
                   'learning rates, norms of steps and gradients, the angle between them.'),
-        _metatest('num_testing_itrs', 100, 'Steps of a test.', POSITIVE),
+        _metatest('num_testing_itrs', 100, 'Steps of a test; 0: as many as each problem of a '
+                  'benchmark set says, or 100.', NOT_NEGATIVE),
         _metatest('seeds', [6, 12, 18, 24, 30], 'Seeds of the initial values and batches: each '
                   'optimizer runs once for each.', SEED),
         _metatest('model_name', 'mt', 'Name of the tested model in file names.', NAME),
@@ -362,19 +381,31 @@ FREE = ('train_dir', 'data_dir', 'seed', 'save_period', 'keep_checkpoints', 'ove
 FLAGS = [flag for group in GROUPS.values() for flag in group]
 
 
+#: Another spelling, in the published README -> the flag.
+SPELLINGS = {'include_mnist_conv_problem': 'include_mnist_conv_problems'}
+
+
 def define(script, flag_values=absl_flags.FLAGS):
     """Defines the flags of `METARUN` or `METATEST`."""
     for flag in FLAGS:
         if script in flag.defaults:
             _define(flag, script, flag_values)
-    for name, problem_set in problem_sets.PROBLEM_SETS.items():
-        absl_flags.DEFINE_boolean(include(name), False, problem_set.help, flag_values=flag_values,
+    for name in sets(script):
+        text = problem_sets.PROBLEM_SETS[name].help
+        absl_flags.DEFINE_boolean(include(name), False, text, flag_values=flag_values,
                                   module_name=sys.argv[0])
         if script == METARUN:
             absl_flags.DEFINE_boolean(
                 include_in_validation(name), False, 'Validate on these problems, not on those that '
-                'are trained on: ' + problem_set.help, flag_values=flag_values,
-                module_name=sys.argv[0])
+                'are trained on: ' + text, flag_values=flag_values, module_name=sys.argv[0])
+    for spelling, name in SPELLINGS.items():
+        absl_flags.DEFINE_alias(spelling, name, flag_values=flag_values, module_name=sys.argv[0])
+
+
+def sets(script):
+    """Names of the problem sets that a script can use."""
+    return [name for name, rows in problem_sets.PROBLEM_SETS.items()
+            if script == METATEST or rows.training is not None]
 
 
 def include(name):

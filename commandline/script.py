@@ -38,13 +38,11 @@ def _parse(script, args):
 
 def _run(script, main, values):
     _set_verbosity(values)
-    tf.disable_v2_behavior()
-    tf.enable_resource_variables()
-    if not (script == METARUN and values.swap_memory):
-        tf.enable_control_flow_v2()
+    set_up_tensorflow(script, values)
     try:
         with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(
                 nowhere if values.quiet else sys.stdout):
+            _write_any_name()
             main(values)
             sys.stdout.flush()
     except (FlagError, DataError) as error:
@@ -55,6 +53,20 @@ def _run(script, main, values):
         if error.filename is None:  # the standard output: nobody reads it, or its disk is full
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         fail(script, '%s: %s' % (error.filename or 'output', error.strerror or error))
+
+
+def set_up_tensorflow(script, values):
+    """TensorFlow's modes of this process."""
+    tf.disable_v2_behavior()
+    tf.enable_resource_variables()
+    if not (script == METARUN and values.swap_memory):
+        tf.enable_control_flow_v2()
+
+
+def _write_any_name():
+    """Characters that the standard output has no code for are written as escapes."""
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')
 
 
 def _set_verbosity(values):

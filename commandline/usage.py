@@ -7,13 +7,14 @@ from commandline.flags import GROUPS, METARUN, METATEST
 #: Script -> the flags that `--help` shows, besides those of the problem sets.
 SHOWN = {
     METARUN: (
-        'train_dir', 'overwrite', 'seed', 'image_source', 'data_dir', 'optimizer', 'num_problems',
+        'train_dir', 'overwrite', 'seed', 'mnist_source', 'data_dir', 'optimizer', 'num_problems',
         'num_meta_iterations', 'fix_unroll', 'fix_unroll_length', 'fix_num_steps',
         'meta_optimizer', 'meta_learning_rate', 'evaluation_period', 'evaluation_epochs', 'if_cl',
         'if_mt', 'reg_optimizer', 'reg_option', 'quiet'),
     METATEST: (
-        'train_dir', 'save_dir', 'image_source', 'data_dir', 'optimizer', 'test_optimizer',
-        'learning_rates', 'num_testing_itrs', 'seeds', 'model_name', 'restore_model_name',
+        'train_dir', 'save_dir', 'overwrite', 'image_source', 'data_dir', 'optimizer',
+        'test_optimizer', 'learned', 'learning_rates', 'schedules', 'finalists', 'equal_time',
+        'cards', 'jobs', 'num_testing_itrs', 'seeds', 'model_name', 'restore_model_name',
         'inspect', 'quiet'),
 }
 

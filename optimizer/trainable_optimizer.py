@@ -33,7 +33,7 @@ class TrainableOptimizer(tf.train.Optimizer):
       use_log_objective: the meta-objective is the mean log of the relative objective; else the
         weighted sum of the objectives divided by the initial one.
       obj_train_max_multiplier: an unroll ends early where the objective exceeds the initial one by
-        this factor; -1: never.
+        this factor; at most 0: never.
       use_second_derivatives: let the meta-gradient flow through the gradients of the problem.
       use_numerator_epsilon: `log((objective + 1e-6) / (initial objective + 1e-6))` in place of
         `log(objective / initial objective + 1e-6)`.

@@ -50,7 +50,7 @@ class Unroll(typing.NamedTuple):
     imitation_objective: tf.Tensor = None
     problem_objectives: tf.Tensor = None  # [steps taken + 1], the first being the initial one
     initial_objective: tf.Tensor = None
-    penalty: tf.Tensor = None  # the mean over the steps
+    penalty: tf.Tensor = None  # the sum over the steps
     steps_taken: tf.Tensor = None
     ended_early: tf.Tensor = None  # whether the objective has exceeded the bound: it exploded
     state: Carried = None  # variables
@@ -103,7 +103,7 @@ class NoPenalty:
     """The penalty that is always zero, and what the unroll needs of any other.
 
     Attributes:
-      meta_weight: of the penalty in the meta-objective.
+      meta_weight: of the penalty, summed over the steps, in the meta-objective.
       inner_weight: of the penalty in the objective that is optimized.
       ever_counts: whether there is an unroll in which the penalty counts.
     """
@@ -166,14 +166,13 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_ever
         with tf.name_scope('objectives'):
             objectives = tf.concat([[start.initial_objective], objectives], 0)
             meta_objective = _meta_objective(optimizer, objectives, fed, end.step)
-            mean_penalty = penalties / tf.cast(tf.maximum(end.step, 1), tf.float32)
             if plan.penalty.meta_weight:
-                meta_objective += plan.penalty.meta_weight * mean_penalty
+                meta_objective += plan.penalty.meta_weight * penalties
         next_state = Carried(end.params, end.attended, end.optimizer, start.initial_objective)
         return fed._replace(
             meta_objective=meta_objective, imitation_objective=imitation,
             problem_objectives=objectives, initial_objective=start.initial_objective,
-            penalty=mean_penalty, steps_taken=end.step,
+            penalty=penalties, steps_taken=end.step,
             ended_early=tf.logical_not(_within(plan, end.objective)), state=state,
             next_state=next_state, carry=_assign(state, next_state, [meta_objective, imitation]))
 
@@ -367,7 +366,11 @@ def _step(plan, here):
     """
     optimizer, problem, penalty, fed = plan.optimizer, plan.problem, plan.penalty, plan.fed
     first_operation = len(tf.get_default_graph().get_operations())
-    batch = _batch(fed, here.step)
+    points, batch = here.attended or here.params, _batch(fed, here.step)
+
+    def batch_objective(at):
+        return problem.objective(at, *batch)
+
     with tf.name_scope('objective'):
         objective = here.objective
         if not plan.objectives_after_loop:
@@ -377,19 +380,16 @@ def _step(plan, here):
         if penalty.meta_weight:
             curvature = tf.cond(
                 fed.regularize,
-                lambda: penalty(lambda at: problem.objective(at, fed.data, fed.labels),
-                                here.params, here.step, fed.random_key),
+                lambda: penalty(batch_objective, points, here.step, fed.random_key),
                 lambda: tf.zeros([]))
     with tf.name_scope('gradients'):
-        points = here.attended or here.params
-        gradients = problem.gradients(problem.objective(points, *batch), points,
+        gradients = problem.gradients(batch_objective(points), points,
                                       noise_key(fed.random_key, here.step))
         if penalty.inner_weight:
             # A branch cannot be differentiated twice, so the penalty's gradients are made inside.
             of_penalty = tf.cond(
                 fed.regularize,
-                lambda: penalty.gradients(lambda at: problem.objective(at, *batch), points,
-                                          here.step, fed.random_key),
+                lambda: penalty.gradients(batch_objective, points, here.step, fed.random_key),
                 lambda: [tf.zeros_like(point) for point in points], strict=True)
             gradients = [tf.convert_to_tensor(gradient) + penalty.inner_weight * more
                          for gradient, more in zip(gradients, of_penalty)]
@@ -441,14 +441,24 @@ def _distance(steps, teacher_steps):
 
 
 def _meta_objective(optimizer, objectives, fed, steps_taken):
-    """Of `objectives [steps_taken + 1]`, the first being the initial one."""
+    """Of `objectives [steps_taken + 1]`, the first being the initial one.
+
+    The logarithm's is NaN, and its gradient with it, where an objective is negative or the initial
+    one zero: only the ratio of positive objectives says which is lower.
+    """
     initial = objectives[0]
     if not optimizer.use_log_objective:
         weights = fed.objective_weights[:steps_taken]
-        return tf.reduce_sum(weights * objectives[1:]) / initial
+        return tf.reduce_sum(weights * objectives[1:]) / tf.abs(initial)
     if optimizer.use_numerator_epsilon:
-        return tf.reduce_mean(tf.log((objectives + EPSILON) / (initial + EPSILON)))
-    return tf.reduce_mean(tf.log(objectives / initial + EPSILON))
+        initial += EPSILON
+        ratios = (objectives + EPSILON) / initial
+    else:
+        ratios = objectives / initial + EPSILON
+    positive = tf.logical_and(initial > 0.0, tf.reduce_all(ratios > 0.0))
+    # While it imitates, this is not the objective, and a NaN must not reach its gradient.
+    defined = tf.logical_or(positive, fed.imitate)
+    return tf.reduce_mean(tf.log(ratios)) * tf.where(defined, 1.0, np.nan)
 
 
 def _assign(state, values, after):

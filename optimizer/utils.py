@@ -6,8 +6,8 @@ one batched kernel, and a large model is cut into chunks of columns so that what
 stays in the processor's cache.
 """
 
-import collections
 import copy
+import typing
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -19,8 +19,12 @@ MEAN_SQUARE_EPSILON = 1e-12  # added to a squared gradient before it is averaged
 #: TensorFlow slices and splits along the features without copying.
 ALIGNMENT = 16
 
-#: Columns [start, start + size) of tensor number `tensor`.
-Piece = collections.namedtuple('Piece', 'tensor start size')
+
+class Piece(typing.NamedTuple):
+    """Columns [start, start + size) of tensor number `tensor`."""
+    tensor: int
+    start: int
+    size: int
 
 
 class Chunk:

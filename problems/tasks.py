@@ -202,7 +202,7 @@ def mixed_small_problems(source=None):
 
 
 def mixed_validation_problems(source=None):
-    """The same families in other sizes, to choose among meta-trained optimizers."""
+    """Families of mixed_small in other sizes, to choose among meta-trained optimizers."""
     return rows([task for family in FAMILIES.values() for task in family.validation], source)
 
 

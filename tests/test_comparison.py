@@ -1,17 +1,31 @@
 """The comparison's numbers, files and picture."""
 
+import base64
 import csv
+import html.parser
+import io
+import json
+import os
 import pickle
+import time
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from absl import flags as absl_flags
 
-from evaluation import comparison
+from commandline import builders, flags
+from commandline.comparison_progress import ComparisonProgress
+from evaluation import cards, comparison, report, result_files, rules, running
+from evaluation.rules import label
+from problems import datasets, problem_sets
 from problems import problem_generator as pg
-from problems.problem_spec import Spec
+from problems.problem_spec import Row, Spec
 
-ROW = (Spec(pg.Quadratic, (4,), {'random_seed': 1}), None, None)
+QUADRATIC = Row(Spec(pg.Quadratic, (4,), {'random_seed': 1}), name='quadratic', num_steps=20)
+DATA = datasets.random(4, 60, n_classes=3, random_seed=0)
+CLASSIFIER = Row(Spec(pg.FullyConnected, (4, 3), {'hidden_sizes': (5,), 'activation': tf.nn.relu}),
+                 DATA, 10, DATA, 'classifier', 20)
 
 
 def curve(optimizer, rate, seed, losses):
@@ -28,7 +42,7 @@ CURVES = [curve('L2o', None, 1, falling(0.1)), curve('L2o', None, 2, falling(0.2
 
 
 def summary_of(name):
-    return {comparison.label(row): row for row in comparison.summarize(CURVES)}[name]
+    return {label(row): row for row in comparison.summarize(CURVES)}[name]
 
 
 def test_summaries_mark_the_best_of_each_grid_and_count_divergence():
@@ -49,19 +63,18 @@ def test_summary_numbers():
     assert learned.times_adam == 1.0
 
 
-def test_summary_table_is_sorted_by_result(tmp_path):
-    comparison.write_summary(str(tmp_path / 'summary.md'), comparison.summarize(CURVES))
-    lines = (tmp_path / 'summary.md').read_text().splitlines()
+def test_summary_table_is_sorted_by_result():
+    lines = result_files.summary_text(comparison.summarize(CURVES)).splitlines()
     names = [line.split('|')[1].strip() for line in lines if line.startswith('|')][2:]
     assert names == ['**L2o**', '**Adam 0.1**', 'Adam 1']
 
 
 def test_csv_and_pickles_agree(tmp_path):
-    comparison.write_csv(str(tmp_path / 'results.csv'), CURVES)
+    result_files.write_csv(str(tmp_path / 'results.csv'), CURVES)
     with open(str(tmp_path / 'results.csv'), newline='') as handle:
         rows = list(csv.DictReader(handle))
     for one in CURVES[:3]:
-        path = comparison.write_pickle(str(tmp_path), 'bowl', one)
+        path = result_files.write_pickle(str(tmp_path), 'bowl', one)
         with open(path, 'rb') as handle:
             losses = pickle.load(handle)
         rate = '' if one.learning_rate is None else '%g' % one.learning_rate
@@ -77,26 +90,329 @@ def test_the_picture_has_the_curves_of_the_best_sorted_by_result():
     figure = comparison.make_figure(CURVES, comparison.summarize(CURVES))
     axes, = figure.axes
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert [label.split(':')[0] for label in labels] == ['L2o', 'Adam 0.1']
+    assert [words.split(':')[0] for words in labels] == ['L2o', 'Adam 0.1']
     assert axes.get_title() == 'bowl' and axes.get_yscale() == 'log'
 
 
 def test_a_diverged_optimizer_is_drawn_and_said_to_have_diverged():
     pytest.importorskip('matplotlib')
     figure = comparison.make_figure(CURVES[4:], comparison.summarize(CURVES[4:]))
-    label, = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert '1 diverged' in label
+    words, = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert '1 diverged' in words
 
 
-def test_entrants_are_the_learned_optimizer_and_a_grid_for_each_rival():
-    entrants = comparison.entrants(['L2o', 'SGD'], [0.1, 1.0], tf.train.GradientDescentOptimizer)
-    assert [comparison.label(e) for e in entrants] == ['L2o', 'SGD 0.1', 'SGD 1']
-    with pytest.raises(ValueError, match='unknown optimizer Sgd: choose from L2o, SGD'):
-        comparison.entrants(['Sgd'], [0.1], None)
+def test_any_name_can_be_drawn():
+    """matplotlib takes what is between two dollar signs for a formula."""
+    pytest.importorskip('matplotlib')
+    name = r'a$\b$ 漢'
+    curves = [CURVES[0]._replace(problem=name, optimizer='$x$')]
+    content = comparison.picture(comparison.make_figure(curves, comparison.summarize(curves)))
+    assert content.startswith(b'\x89PNG')
 
 
-def test_every_hand_tuned_optimizer_runs():
-    for entrant in comparison.entrants(comparison.HAND_TUNED, [0.01], None):
-        result = comparison.run(entrant, 'quadratic', ROW, seed=3, num_steps=20)
-        assert result.losses[-1] < result.losses[0]
-        assert len(result.losses) == 20 and result.step_time > 0
+@pytest.mark.parametrize('stem', ['quadratic', 'noisy_norm', 'sum'])
+def test_at_one_seed_every_candidate_gets_the_same_problem(stem):
+    row = problem_sets.PROBLEM_SETS[stem].testing()[0]
+
+    def first_loss(candidate, seed):
+        return running.run(running.Trial(candidate, row, seed, 2)).losses[0]
+
+    sgd, adam = rules.hand_tuned(['SGD', 'Adam'], [1e-4])
+    assert first_loss(sgd, 6) == first_loss(adam, 6) == first_loss(sgd, 6)
+    assert first_loss(sgd, 7) != first_loss(sgd, 6)
+
+
+def rows_of(script, seed):
+    values = absl_flags.FlagValues()
+    flags.define(script, values)
+    values([script] + ['--include_%s_problems' % stem for stem in (
+        'norm', 'fully_connected_random_2_class', 'sum_of_quadratics')])
+    return builders.problems_and_data(values, script, seed)
+
+
+@pytest.mark.parametrize('script', [flags.METARUN, flags.METATEST])
+def test_the_same_command_gets_the_same_data_and_in_tests_the_same_problems(script):
+    for row, same, other in zip(*(rows_of(script, seed) for seed in (6, 6, 60))):
+        if row.dataset is not None:
+            np.testing.assert_array_equal(row.dataset.data, same.dataset.data)
+            assert not np.array_equal(row.dataset.data, other.dataset.data)
+        elif script == flags.METATEST:
+            np.testing.assert_array_equal(row.spec.build().w, same.spec.build(1).w)
+            assert not np.array_equal(row.spec.build().w, other.spec.build().w)
+        else:
+            assert not np.array_equal(row.spec.build(1).w, row.spec.build(2).w)
+
+
+def test_candidates_are_a_grid_for_each_rule_and_schedule():
+    grid = rules.hand_tuned(['SGD', 'Adam'], [0.1, 1.0], ['constant', 'cosine'])
+    assert [label(each) for each in grid] == [
+        'SGD 0.1', 'SGD 1', 'SGD cosine 0.1', 'SGD cosine 1', 'Adam 0.1', 'Adam 1',
+        'Adam cosine 0.1', 'Adam cosine 1']
+    with pytest.raises(ValueError, match='unknown optimizer Sgd: choose from SGD'):
+        rules.hand_tuned(['Sgd'], [0.1])
+    with pytest.raises(ValueError, match='unknown schedule cosin: choose from constant'):
+        rules.hand_tuned(['SGD'], [0.1], ['cosin'])
+
+
+@pytest.mark.parametrize('name', rules.HAND_TUNED)
+@pytest.mark.parametrize('schedule', rules.SCHEDULES)
+def test_every_hand_tuned_optimizer_runs(name, schedule):
+    candidate, = rules.hand_tuned([name], [0.01], [schedule])
+    result = running.run(running.Trial(candidate, QUADRATIC, 3, 20))
+    assert result.losses[-1] < result.losses[0]
+    assert len(result.losses) == 20 and result.step_time > 0
+    assert (result.held_out_loss, result.accuracy) == (None, None)
+
+
+class Line(pg.Quadratic):
+    """x: every step of gradient descent is the learning rate."""
+
+    def _objective(self, parameters, data, labels):
+        return tf.reduce_sum(parameters[0])
+
+
+@pytest.mark.parametrize('schedule, factors', [
+    ('constant', [1, 1, 1]), ('linear', [1, 0.75, 0.5]),
+    ('cosine', [1, (1 + np.sqrt(0.5)) / 2, 0.5])])
+def test_schedules_let_the_rate_fall_over_the_run(schedule, factors):
+    candidate, = rules.hand_tuned(['SGD'], [0.1], [schedule])
+    row = Row(Spec(Line, (1,), {}), name='line')
+    losses = running.run(running.Trial(candidate, row, 1, 4)).losses
+    np.testing.assert_allclose(-np.diff(losses), 0.1 * np.array(factors), rtol=1e-5)
+
+
+def test_adamw_shrinks_and_then_is_adam():
+    variable = tf.Variable([1.0, -2.0])
+    gradient = tf.constant([0.3, 0.5])
+    step = rules.AdamW(0.1, weight_decay=0.5).apply_gradients([(gradient, variable)])
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(step)
+        # The first step of Adam is the rate times the gradient's sign.
+        np.testing.assert_allclose(session.run(variable), [0.95 - 0.1, -1.9 - 0.1], rtol=1e-5)
+
+
+# Many runs.
+
+
+def test_held_out_examples_are_measured_after_the_last_step():
+    candidate, = rules.hand_tuned(['Adam'], [0.05])
+    first = running.run(running.Trial(candidate, CLASSIFIER, 3, 1))
+    later = running.run(running.Trial(candidate, CLASSIFIER, 3, 100))
+    assert later.held_out_loss < 0.8 * first.held_out_loss
+    assert 0.5 < later.accuracy <= 1.0 and later.accuracy * DATA.size == pytest.approx(
+        round(later.accuracy * DATA.size), abs=1e-3)
+
+
+class Noted(running.Silent):
+    """Keeps what an observer is told."""
+
+    def __init__(self):
+        self.expected, self.trials, self.kept = 0, [], 0
+
+    def expect(self, number):
+        self.expected += number
+
+    def done(self, trial, curve, was_kept):
+        self.trials.append(trial)
+        self.kept += was_kept
+
+
+GRID = rules.hand_tuned(['SGD', 'Adam'], [1e-3, 0.1], ['constant', 'linear'])
+
+
+def without_times(curves):
+    return [curve._replace(step_time=0.0) for curve in curves]
+
+
+def test_a_comparison_runs_all_seeds_of_all_candidates():
+    noted = Noted()
+    found = running.compare(GRID, [QUADRATIC, CLASSIFIER], [1, 2], 5,
+                            running.Runner(observer=noted))
+    assert len(found.curves) == 8 * 2 * 2 == noted.expected == len(noted.trials)
+    assert found.screened == found.equal_time == []
+    assert {len(curve.losses) for curve in found.curves} == {5}
+
+
+def test_of_a_grid_only_the_finalists_run_with_all_seeds():
+    found = running.compare(GRID, [QUADRATIC], [1, 2], None, running.Runner(),
+                            running.Grids(finalists=1, screening_steps=10))
+    assert len(found.curves) == 4 * 2 and len(found.screened) == 4
+    assert {label(curve) for curve in found.curves}.isdisjoint(map(label, found.screened))
+    assert {len(curve.losses) for curve in found.screened} == {10}
+    grids = {(row.optimizer, row.schedule): row for row in comparison.summarize(found.curves)}
+    assert len(grids) == 4 and all(row.best for row in grids.values())
+    assert grids['Adam', 'constant'].learning_rate == 0.1
+
+
+def test_at_equal_time_a_rule_takes_more_steps():
+    def make(num_steps):
+        return Slow(1e-3)
+
+    learned = rules.Candidate('slow', None, make)
+    found = running.compare([learned] + rules.hand_tuned(['SGD'], [0.01]), [QUADRATIC], [1], 10,
+                            running.Runner(), running.Grids(equal_time=True))
+    equal, = found.equal_time
+    assert (equal.problem, equal.learned, label(equal.summary)) == ('quadratic', 'slow', 'SGD 0.01')
+    assert equal.num_steps > 20 and equal.final < equal.summary.final
+    assert 'In the time of slow: SGD 0.01' in result_files.summary_text(
+        comparison.summarize(found.curves), found.equal_time)
+
+
+class Slow(tf.train.GradientDescentOptimizer):
+    """Gradient descent that takes its time."""
+
+    def _finish(self, update_ops, name_scope):
+        with tf.control_dependencies([tf.py_func(lambda: time.sleep(0.02), [], [])]):
+            return super()._finish(update_ops, name_scope)
+
+
+def remade():
+    """What other processes run."""
+    tf.disable_eager_execution()
+    return GRID + [rules.Candidate('ends', None, lambda num_steps: os._exit(1))], [
+        QUADRATIC, CLASSIFIER]
+
+
+@pytest.mark.slow
+def test_results_are_the_same_with_any_number_of_jobs():
+    rows, options = [QUADRATIC, CLASSIFIER], ([1, 2], 5)
+    alone = running.compare(GRID, rows, *options, runner=running.Runner())
+    together = running.compare(GRID, rows, *options, runner=running.Runner(None, 2, remade))
+    assert without_times(together.curves) == without_times(alone.curves)
+
+
+@pytest.mark.slow
+def test_a_job_that_is_killed_ends_the_comparison():
+    with pytest.raises(running.WorkerDied):
+        running.Runner(None, 2, remade).run([
+            running.Trial(rules.Candidate('ends', None, None), QUADRATIC, seed, 5)
+            for seed in (1, 2)])
+
+
+def test_several_jobs_need_a_way_to_begin():
+    with pytest.raises(ValueError, match='remake'):
+        running.Runner(jobs=2)
+
+
+def test_what_has_been_run_is_not_run_again(tmp_path):
+    kept = result_files.KeptRuns(str(tmp_path))
+    trials = [running.Trial(candidate, CLASSIFIER, seed, 5)
+              for candidate in GRID[:2] for seed in (1, 2)]
+    first = running.Runner(kept).run(trials[:3])
+    noted = Noted()
+    again = running.Runner(result_files.KeptRuns(str(tmp_path)), observer=noted).run(trials)
+    assert again[:3] == first and noted.kept == 3 and len(noted.trials) == 4
+    anew = Noted()
+    running.Runner(result_files.KeptRuns(str(tmp_path), anew=True), observer=anew).run(trials)
+    assert anew.kept == 0
+
+
+@pytest.mark.parametrize('change', [
+    lambda trial: trial._replace(seed=2), lambda trial: trial._replace(num_steps=6),
+    lambda trial: trial._replace(row=trial.row._replace(batch_size=11)),
+    lambda trial: trial._replace(row=trial.row._replace(
+        dataset=DATA._replace(data=DATA.data + 1e-3))),
+    lambda trial: trial._replace(row=trial.row._replace(spec=Spec(
+        pg.FullyConnected, (4, 3), {'hidden_sizes': (5,), 'activation': tf.nn.tanh}))),
+    lambda trial: trial._replace(candidate=trial.candidate._replace(identity='other')),
+    lambda trial: trial._replace(candidate=GRID[1])])
+def test_another_trial_does_not_get_its_result(change, tmp_path):
+    trial = running.Trial(GRID[0], CLASSIFIER, 1, 5)
+    kept = result_files.KeptRuns(str(tmp_path))
+    kept.write(trial, CURVES[0])
+    assert kept.read(trial).losses == CURVES[0].losses
+    assert kept.read(change(trial)) is None
+
+
+def test_a_damaged_result_is_run_again(tmp_path):
+    trial, kept = running.Trial(GRID[0], QUADRATIC, 1, 5), result_files.KeptRuns(str(tmp_path))
+    kept.write(trial, CURVES[0])
+    path, = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:40])
+    assert kept.read(trial) is None
+
+
+# Progress, page, cards.
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def observe(out, clock):
+    progress = ComparisonProgress(out, clock)
+    progress.expect(2)
+    for candidate, end in ((GRID[0], 0.5), (GRID[1], 0.25)):
+        progress.done(running.Trial(candidate, QUADRATIC, 1, 100),
+                      curve('SGD', 0.1, 1, [end] * 100), False)
+    progress.end()
+    return out.getvalue()
+
+
+def test_progress_is_one_line_a_minute():
+    times = iter([0, 30, 61, 61])
+    text = observe(io.StringIO(), lambda: next(times))
+    assert text == '2 of 2 runs done; quadratic: best so far 0.25 (SGD 0.1)\n'
+
+
+def test_progress_is_a_bar_on_a_terminal():
+    text = observe(Terminal(), lambda: 0)
+    assert '2/2' in text and 'best so far 0.25 (SGD 0.1)' in text
+
+
+class Page(html.parser.HTMLParser):
+    """What is in a page: tables of cells, addresses, bytes of pictures, open tags."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.addresses, self.pictures, self.open = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ('img', 'meta'):
+            self.open.append(tag)
+        if tag == 'table':
+            self.tables.append([])
+        if tag == 'tr':
+            self.tables[-1].append([])
+        for name, value in attrs:
+            if name == 'src' and value.startswith('data:image/png;base64,'):
+                self.pictures.append(base64.b64decode(value.split(',')[1]))
+            elif name in ('src', 'href'):
+                self.addresses.append(value)
+
+    def handle_data(self, data):
+        if self.open[-1:] in (['td'], ['th']):
+            self.tables[-1][-1].append(data)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_holds_tables_and_pictures_and_needs_no_network():
+    summaries = comparison.summarize([c._replace(problem='<b>&') for c in CURVES])
+    equal_time = [running.EqualTime('<b>&', 'L2o', summaries[1], 250, 0.125)]
+    text = report.page('A title', summaries, equal_time, [('Curves', b'picture')])
+    page = Page(text)
+    assert page.pictures == [b'picture'] and page.addresses == [] and page.open == []
+    main, equal = page.tables
+    assert [row[0] for row in main] == ['optimizer', 'L2o', 'Adam 0.1', 'Adam 1']
+    assert equal[1] == ['Adam 0.1', '0.125', '250']
+    assert '<b>' not in text and '&lt;b&gt;&amp;' in text
+
+
+def test_a_card_counts_the_problems_that_are_won(tmp_path):
+    record = {'optimizer': {'name': 'RNNProp', 'kwargs': {}}, 'seed': 2}
+    curves = CURVES[:4] + [c._replace(problem='hill', losses=[0.9 + 0.1 * (
+        c.learning_rate is None)] * 200) for c in CURVES[:4]]
+    cards.write(str(tmp_path), 'L2o', record, curves, comparison.summarize(curves))
+    text = (tmp_path / cards.CARD).read_text()
+    assert 'At or below the best hand-tuned rule on 1 of 2 problems; 0 of all 4 runs' in text
+    assert '| bowl | 0.36 | 0.04 |  | Adam 0.1 | 0.47 |  |  |' in text
+    numbers = json.loads((tmp_path / cards.RESULTS).read_text())
+    assert numbers['steps'] == 100 and [row['problem'] for row in numbers['rows']] == [
+        'bowl', 'hill']
+    assert numbers['rows'][0]['loss'] == pytest.approx(comparison.final_loss(CURVES[0].losses))
+    assert (tmp_path / cards.CURVES).read_bytes().startswith(b'\x89PNG')

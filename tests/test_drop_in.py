@@ -236,7 +236,8 @@ def test_few_rows_of_a_table_are_computed():
             reached.add(operation)
             waiting += [each.op for each in operation.inputs] + list(operation.control_inputs)
     sizes = [output.shape.num_elements() or 0 for operation in reached
-             for output in operation.outputs if 'Variable' not in operation.type]
+             for output in operation.outputs 
+             if 'Variable' not in operation.type and operation.type != 'Identity']
     assert max(sizes) < 8000 * 2  # the shape (gradient, reading) of the table itself at most
 
 

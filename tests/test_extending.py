@@ -9,6 +9,7 @@ from absl import flags as absl_flags
 import metaopt
 import optimizer
 from commandline import builders, flags
+from metatraining.config import MetaTraining, Run, Validation
 from optimizer.trainable_optimizer import CoordinatewiseOptimizer
 from problems import problem_generator as pg
 from problems import problem_sets
@@ -52,8 +53,8 @@ def test_an_optimizer_and_a_problem_set_are_a_class_a_function_and_a_row_each(
     spec = builders.optimizer_spec(values)
     assert spec.callable is SignDescent and spec.kwargs['initial_rate'] == 0.02
     result = metaopt.train_optimizer(
-        str(tmp_path), spec, rows, 1, 2, None, lambda: 5, learning_rate=1e-3, seed=1, out=None,
-        curriculum=Curriculum.fixed(10), evaluation=metaopt.Evaluation(1, 1))
+        str(tmp_path), spec, rows, 1, 2, learning_rate=1e-3, out=None, run=Run(seed=1),
+        training=MetaTraining(Curriculum.fixed(10), unroll_length=5, validation=Validation(1, 1)))
     assert np.isfinite(result.best_cost)
     values, _, _ = metaopt.test_optimizer(spec.build(), rows[0].spec.build(), 50, seed=1,
                                           logdir=str(tmp_path))

@@ -14,10 +14,11 @@ from absl import logging  # noqa: F401  defines absl's own flags
 import metaopt
 import metarun
 import metatest
-from commandline import builders, flags, usage
-from optimizer import OPTIMIZERS
+from commandline import builders, cluster_config, flags, usage
+from optimizer import OPTIMIZERS, build
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from problems import problem_sets
+from problems.datasets import DataSource
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCRIPTS = (flags.METARUN, flags.METATEST)
@@ -95,7 +96,10 @@ def test_a_value_that_is_like_no_other_suggests_nothing():
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_every_problem_set_has_a_flag(script):
     included = {name for name in parse(script) if name.startswith('include_')}
-    assert included == {'include_%s_problems' % name for name in problem_sets.PROBLEM_SETS}
+    assert included == {'include_%s_%s' % (name, use) for name, rows in
+                        problem_sets.PROBLEM_SETS.items() if rows.training or script == 'metatest'
+                        for use in ('problems', 'validation')
+                        if use == 'problems' or script == 'metarun'}
 
 
 def test_names_are_not_those_of_absl_or_tensorflow():
@@ -132,13 +136,14 @@ WRONG = {
     flags.NOT_NEGATIVE: ['-1', 'x', '1e39'],
     flags.SIZE: ['0', '4097', 'x', '1.5'],
     flags.FEW: ['0', '101', 'x', '1.5'],
-    flags.MULTIPLIER: ['0', '0.9', '-0.5', '-2', 'x'],
+    flags.ALL_OR_NUMBER: ['-2', 'x', '1.5'],
     flags.FOLDER: ['', 'new\nline', 'nul\0', '\udcff'],
     flags.TEXT: ['new\nline', 'nul\0', '\udcff'],
     flags.NAME: ['', 'a/b', 101 * 'x', 51 * '\u00e9', '\t'],
     flags.NAME_OR_NONE: ['a/b', '../x', '\udcff'],
     flags.SHARE: ['-0.1', '1.1', 'nan'],
     flags.BELOW_ONE: ['0', '1', '-1', 'nan'],
+    flags.FROM_ZERO_BELOW_ONE: ['1', '-0.1', 'nan'],
     flags.UP_TO_ONE: ['0', '1.1', '-1', 'nan'],
     flags.SEED: ['-1', '2147483648', '1,,2', '1.5'],
     flags.SEED_OR_DRAW: ['-2', '2147483648', '1.5'],
@@ -197,12 +202,18 @@ def test_flags_as_a_record():
     assert builders.as_dict(again, flags.METARUN) == record
 
 
-def test_every_argument_of_an_optimizer_comes_from_its_flag():
-    for name, cls in OPTIMIZERS.items():
-        config = builders.optimizer_config(parse(flags.METARUN, '--optimizer=' + name))
-        unset = set(builders.constructor_arguments(cls)) - set(config[1])
-        assert config[0] == name and unset <= {'name', 'random_seed', 'beta1', 'beta2', 'epsilon',
-                                               'output_scale', 'n_steps', 'num_inputs'}, name
+def test_every_alias_names_an_argument_and_a_flag():
+    own = {flag.name for flag in flags.FLAGS}
+    for name, aliases in builders.ALIASES.items():
+        for argument, origin in aliases.items():
+            assert callable(origin) or origin in own
+            assert name is None or argument in builders.constructor_arguments(OPTIMIZERS[name])
+
+
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_every_optimizer_is_made_from_its_flags(name):
+    config = builders.optimizer_config(parse(flags.METARUN, '--optimizer=' + name))
+    assert config[0] == name and build(*config).meta_parameters
 
 
 def test_the_flags_make_the_preset_of_hierarchical_rnn():
@@ -255,6 +266,11 @@ CONFLICTS = [
     ('--cl_steps', ['--if_cl', '--cl_steps=100,100']),
     ('--cl_steps', ['--if_cl', '--cl_steps=100,50']),
     ('--checkpoint_every', ['--checkpoint_every=4', '--swap_memory']),
+    ('--episode_steps and --if_cl', ['--episode_steps=10,20', '--if_cl']),
+    ('--episode_steps: an episode', ['--episode_steps=0,20']),
+    ('--meta_learning_rate_shares=0.0 must', ['--meta_learning_rate_factors=1,0.1']),
+    ('--meta_learning_rate_shares=0.5,1.0 must', [
+        '--meta_learning_rate_factors=1,0.1', '--meta_learning_rate_shares=0.5,1']),
 ]
 
 
@@ -264,7 +280,7 @@ def fixture_no_work(monkeypatch):
     def fail(*_, **__):
         pytest.fail('work has begun')
     monkeypatch.setattr(metaopt, 'train_optimizer', fail)
-    monkeypatch.setattr(builders, 'problems_and_data', fail)
+    monkeypatch.setattr(builders, 'rows_of', fail)
 
 
 @pytest.mark.parametrize('named, arguments', CONFLICTS)
@@ -278,12 +294,12 @@ def test_conflicts(named, arguments, tmp_path, _no_work):
 
 
 def test_a_cluster_from_the_published_flags_and_hosts():
-    found = builders.cluster(parse(
+    found = cluster_config.cluster(parse(
         flags.METARUN, '--ps_hosts=a:1', '--worker_hosts=b:2, c:3', '--ps_tasks=1',
         '--worker_tasks=2', '--task=1', '--cluster_timeout=7'))
     assert found == (['a:1'], ['b:2', 'c:3'], 'worker', 1, 7)
-    assert builders.cluster(parse(flags.METARUN)) is None
-    assert builders.cluster(parse(flags.METARUN, '--ps_hosts=a:1', '--worker_hosts=b:2',
+    assert cluster_config.cluster(parse(flags.METARUN)) is None
+    assert cluster_config.cluster(parse(flags.METARUN, '--ps_hosts=a:1', '--worker_hosts=b:2',
                                '--job_name=ps')).job == 'ps'
 
 
@@ -321,7 +337,8 @@ def test_flags_without_effect_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr(builders, 'as_dict', lambda *_: {})
     read = set()
     for extra in (['--fix_unroll'], ['--if_cl'], ['--if_mt'], ['--reg_optimizer'],
-                  ['--optimizer=CoordinatewiseRNN'], ['--optimizer=RNNProp']):
+                  ['--optimizer=CoordinatewiseRNN'], ['--optimizer=RNNProp'],
+                  ['--random_scaling'], ['--episode_steps=10,20']):
         values = parse(flags.METARUN, '--include_bowl_problems', '--train_dir=%s' % tmp_path,
                        *extra)
         metarun.main(_Watched(values, read))
@@ -354,3 +371,19 @@ def test_one_line_and_exit_status_2(script, arguments, named, tmp_path):
     line = done.stderr.splitlines()[-1]
     assert line.startswith(script + ': ') and named in line
     assert not os.listdir(str(tmp_path))
+
+
+def test_sources_of_data_reach_the_problem_sets():
+    values = parse(flags.METARUN, '--image_source=fashion', '--data_dir=d', '--text_file=t')
+    assert builders.data_source(values) == DataSource('fashion', 'd', 't')
+    assert builders.data_source(parse(flags.METATEST)) == DataSource()
+
+
+def test_the_former_name_of_the_image_source_still_counts():
+    assert builders.data_source(parse(flags.METARUN, '--mnist_source=digits')) == (
+        DataSource('digits'))
+    same = parse(flags.METARUN, '--mnist_source=digits', '--image_source=digits')
+    assert builders.data_source(same) == DataSource('digits')
+    other = parse(flags.METARUN, '--mnist_source=digits', '--image_source=fashion')
+    with pytest.raises(flags.FlagError, match='--image_source=fashion and --mnist_source=digits'):
+        builders.data_source(other)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import metaopt
 import metarun
 import metatest
-from commandline import builders, flags
+from commandline import builders, candidates, flags
 from problems import image_files
 from problems.datasets import DataError, DataSource
 from runs import run_files, run_record
@@ -88,8 +88,7 @@ def fixture_stubs(monkeypatch):
     """What comes after the settings are made ends the script."""
     monkeypatch.setattr(metaopt, 'train_optimizer', accept)
     monkeypatch.setattr(run_record, 'write', accept)
-    monkeypatch.setattr(builders, 'problems_and_data', lambda values, script:
-                        builders.chosen_sets(values) and [])
+    monkeypatch.setattr(builders, 'rows_of', lambda *_: [])
 
 
 @pytest.mark.parametrize('script', sorted(SCRIPTS))
@@ -161,7 +160,7 @@ def open_run(run_folder):
     """As metatest opens it."""
     line = ['--train_dir=' + run_folder, '--include_bowl_problems', '--save_dir=' + run_folder]
     values = parse(flags.METATEST, line)
-    metatest._learned_optimizer(values)
+    candidates.learned_optimizers(values)
 
 
 def open_by_flags(run_folder):
@@ -169,7 +168,7 @@ def open_by_flags(run_folder):
     values = parse(flags.METATEST, [
         '--train_dir=' + os.path.dirname(run_folder), '--optimizer=TrainableAdam',
         '--include_bowl_problems'])
-    metatest._learned_optimizer(values)
+    candidates.learned_optimizers(values)
 
 
 @pytest.mark.parametrize('name, opens', [

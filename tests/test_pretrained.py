@@ -7,11 +7,13 @@ import os
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from absl import flags as absl_flags
 
-import judge
 import pretrain
-from evaluation import comparison
+from commandline import candidates, flags
+from evaluation import comparison, rules, running
 from optimizer import load
+from problems import datasets, digits_benchmark
 
 ROOT = os.path.dirname(os.path.abspath(pretrain.__file__))
 FOLDERS = sorted(
@@ -25,8 +27,10 @@ def test_a_shipped_optimizer_does_what_its_card_says(folder):
     with open(os.path.join(folder, 'card.json')) as handle:
         card = json.load(handle)
     row = card['rows'][0]
-    trial, = [trial for trial in judge.trials() if trial.name == row['problem']]
-    curve, = judge.run(judge.entrant(folder), trial, [row['seed']], card['steps'])
+    tested, = [each for each in digits_benchmark.rows(datasets.DataSource('digits'))
+               if each.name == row['problem']]
+    learned = rules.Candidate(os.path.basename(folder), None, lambda num_steps: load(folder))
+    curve = running.run(running.Trial(learned, tested, row['seed'], card['steps']))
     assert comparison.final_loss(curve.losses) == pytest.approx(row['loss'], rel=0.2)
     assert row['loss'] < 0.5 * curve.losses[0]
 
@@ -56,30 +60,17 @@ def test_recipes_name_optimizers_and_their_arguments():
         assert pretrain.OPTIMIZERS[recipe.optimizer](**recipe.arguments).meta_parameters
 
 
-def _summary(optimizer, problem, final, diverged=0):
-    return comparison.Summary(optimizer, None, problem, final, 0.0, final, None, 0.1, None,
-                              diverged, True)
-
-
-def test_a_verdict_counts_held_out_problems_and_diverged_runs():
-    """The problem that was trained on and the long runs count for divergence only."""
-    ours = [('MLP 20, sigmoid', 1.0, 0), ('MLP 20, relu', 1.0, 0), ('MLP 64, sigmoid', 3.0, 1),
-            ('MLP 20, relu, 10,000 steps', 1.0, 2)]
-    summaries = [_summary(name, problem, final, diverged) for problem, loss, bad in ours
-                 for name, final, diverged in (('mine', loss, bad), ('Adam', 2.0, 0))]
-    pairs = [(row, judge.best_rival(row.problem, summaries)) for row in summaries
-             if row.optimizer == 'mine']
-    text = judge.verdict(pairs)
-    assert ' 1 of 2 problems' in text and '3 of all 20 runs' in text
-
-
-def test_curves_are_kept(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    trial = judge.trials()[4]
-    adam, = comparison.entrants(['Adam'], [0.1], None)
-    first = judge.kept_run(adam, trial, seeds=(1, 2), steps=3)
-    monkeypatch.setattr(judge, 'run', None)
-    again = judge.kept_run(adam, trial, seeds=(1, 2), steps=3)
-    for curve, same in zip(first, again):
-        np.testing.assert_array_equal(curve.losses, same.losses)
-        assert curve[:4] == same[:4]
+def test_the_benchmark_is_a_flag_file(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    values = absl_flags.FlagValues()
+    absl_flags.DEFINE_string('flagfile', '', 'As absl defines it.', flag_values=values)
+    flags.define(flags.METATEST, values)
+    arguments = ['--flagfile=pretrained/benchmark%s.txt' % name for name in ('', '_quick')]
+    values(['metatest'] + arguments[:1])
+    assert {each.folder for each in candidates.learned_optimizers(values)} == {
+        os.path.relpath(folder, ROOT) for folder in FOLDERS}
+    rows = candidates.rows_to_test(values)
+    assert [row.num_steps for row in rows] == 9 * [1000] + 3 * [10000]
+    assert all(row.held_out is not None for row in rows)
+    values(['metatest'] + arguments)
+    assert [row.num_steps for row in candidates.rows_to_test(values)] == 9 * [50]

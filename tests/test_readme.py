@@ -54,7 +54,7 @@ def test_speed_table_is_what_was_measured():
     assert report.place(text, table) == text, 'run: python -m benchmarks.report'
 
 
-def test_table_of_pretrained_optimizers_is_what_was_judged():
+def test_table_of_pretrained_optimizers_is_what_was_measured():
     with open(os.path.join(ROOT, 'pretrained', 'results.md'), encoding='utf-8') as file:
         table = file.read().split('\n\n')[0]
     with open(report.README, encoding='utf-8') as file:

@@ -1,0 +1,196 @@
+"""The files of a comparison: losses, tables, and the runs that are kept."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from evaluation import comparison
+from evaluation.rules import LEARNED, label
+from problems.problem_spec import Spec
+from runs import run_files
+
+PROTOCOL = 1  # to be raised where a run of the same trial gives other results than before
+KEPT = 'runs'  # folder of the runs that are kept, inside of that of the results
+
+
+def write_pickle(folder, model_name, curve):
+    """The losses of one run as a pickled list of floats, in the published file name."""
+    suffix = model_name if curve.optimizer == LEARNED else '%s-%s' % (
+        model_name, label(curve).replace(' ', '-'))
+    path = os.path.join(folder, 'seed%d_eval_loss_record.pickle-%s' % (curve.seed, suffix))
+    run_files.write(path, pickle.dumps(curve.losses))
+    return path
+
+
+def write_csv(path, curves):
+    """All losses, a row each: optimizer, learning_rate, schedule, problem, seed, step, loss."""
+    text = io.StringIO(newline='')
+    writer = csv.writer(text)
+    writer.writerow(['optimizer', 'learning_rate', 'schedule', 'problem', 'seed', 'step', 'loss'])
+    for curve in curves:
+        learned = curve.learning_rate is None
+        rate, schedule = ('', '') if learned else ('%g' % curve.learning_rate, curve.schedule)
+        for step, loss in enumerate(curve.losses):
+            writer.writerow([curve.optimizer, rate, schedule, curve.problem, curve.seed, step,
+                             repr(float(loss))])
+    run_files.write(path, text.getvalue().encode())
+
+
+# Tables.
+
+
+def summary_text(summaries, equal_time=()):
+    """A Markdown table for each problem, sorted by final loss, and the results at equal time."""
+    lines = []
+    for problem in comparison.in_order(summary.problem for summary in summaries):
+        lines += ['## %s\n\n' % problem,
+                  '| optimizer | final loss | spread | best-so-far area | held-out loss | accuracy '
+                  '| steps to Adam\'s best | ms per step | times Adam\'s | diverged |\n',
+                  '|---|---|---|---|---|---|---|---|---|---|\n']
+        rows = [summary for summary in summaries if summary.problem == problem]
+        lines += [_markdown_row(row)
+                  for row in sorted(rows, key=lambda row: comparison.sortable(row.final))]
+        lines += _equal_time_lines([each for each in equal_time if each.problem == problem])
+        lines.append('\n')
+    lines.append('Final loss: mean over the last %d steps and over the seeds; spread: standard '
+                 'deviation over the seeds; area: mean over the steps of the best loss so far; '
+                 'held-out loss and accuracy: after the last step, on examples that no step has '
+                 'seen. Bold: the best learning rate of each optimizer.\n'
+                 % comparison.FINAL_STEPS)
+    return ''.join(lines)
+
+
+def _markdown_row(summary):
+    name = '**%s**' % label(summary) if summary.best else label(summary)
+    return '| %s | %.3g | %.2g | %.3g | %s | %s | %s | %.2f | %s | %s |\n' % (
+        name, summary.final, summary.spread, summary.area, _or_dash('%.3g', summary.held_out_loss),
+        _or_dash('%.3f', summary.accuracy), _or_dash('%d', summary.steps_to_adam),
+        1e3 * summary.step_time, _or_dash('%.1f', summary.times_adam), summary.diverged or '')
+
+
+def _or_dash(form, value):
+    return '-' if value is None else form % value
+
+
+def _equal_time_lines(results):
+    """A sentence for each learned optimizer."""
+    lines = []
+    for learned in comparison.in_order(each.learned for each in results):
+        own = sorted((each for each in results if each.learned == learned),
+                     key=lambda each: comparison.sortable(each.final))
+        lines.append('\nIn the time of %s: %s.\n' % (learned, '; '.join(
+            '%s %.3g (%d steps)' % (label(each.summary), each.final, each.num_steps)
+            for each in own)))
+    return lines
+
+
+def overview(summaries, learned):
+    """A Markdown table of final losses: a row for each problem, a column for each optimizer.
+
+    Args:
+      summaries: of a comparison.
+      learned: names of the learned optimizers; beside them is the best hand-tuned rule.
+    """
+    lines = [['problem'] + list(learned) + ['best hand-tuned rule'], ['---'] * (len(learned) + 2)]
+    for problem in comparison.in_order(row.problem for row in summaries):
+        final = {row.optimizer: '%.2g' % row.final for row in summaries if row.problem == problem}
+        rule = comparison.best_rule(problem, summaries)
+        lines.append([problem] + [final.get(name, '') for name in learned]
+                     + ['%.2g (%s)' % (rule.final, label(rule)) if rule else ''])
+    return ''.join('| %s |\n' % ' | '.join(line) for line in lines)
+
+
+# Runs that are kept.
+
+
+class KeptRuns:
+    """The results of trials, a file each, in a folder.
+
+    A file's name tells candidate, problem, seed and length in words, and by a digest of all that
+    decides the result: the problem's description and data, the candidate's identity, the versions
+    of TensorFlow and of the protocol. A result is read only where all of it is the same.
+
+    Args:
+      folder: made where something is written.
+      anew: whether what is there is left unread.
+    """
+
+    def __init__(self, folder, anew=False):
+        self._folder, self._anew, self._digests = folder, anew, {}
+
+    def read(self, trial):
+        """The `Curve` of a trial, or None where there is none that can be read."""
+        try:
+            if self._anew:
+                return None
+            with np.load(self._path(trial)) as arrays:
+                losses, step_time, held_out_loss, accuracy = [
+                    arrays[name] for name in ('losses', 'step_time', 'held_out_loss', 'accuracy')]
+        except Exception:  # no file, or whatever a damaged one gives: the trial is run again
+            return None
+        candidate = trial.candidate
+        return comparison.Curve(
+            candidate.optimizer, candidate.learning_rate, trial.row.name, trial.seed,
+            losses.tolist(), float(step_time), candidate.schedule,
+            *[float(value) if value.size else None for value in (held_out_loss, accuracy)])
+
+    def write(self, trial, curve):
+        """Keeps the `Curve` of a trial."""
+        os.makedirs(self._folder, exist_ok=True)
+        content = io.BytesIO()
+        np.savez(content, losses=curve.losses, step_time=curve.step_time, **{
+            name: [] if value is None else value for name, value in (
+                ('held_out_loss', curve.held_out_loss), ('accuracy', curve.accuracy))})
+        run_files.write(self._path(trial), content.getvalue())
+
+    def _path(self, trial):
+        candidate, row, seed, steps = trial
+        if id(row) not in self._digests:
+            self._digests[id(row)] = row_digest(row)
+        key = _digest(json.dumps([
+            PROTOCOL, tf.__version__, label(candidate), candidate.identity,
+            self._digests[id(row)], seed, steps]).encode())
+        words = '%s %s seed %d %d steps' % (row.name, label(candidate), seed, steps)
+        return os.path.join(self._folder, '%s-%s.npz' % (slug(words), key))
+
+
+def slug(words):
+    """The words as a part of a file name: letters, digits, dots and dashes."""
+    return re.sub(r'[^\w.-]+', '-', words)[:80].strip('-')
+
+
+def row_digest(row):
+    """Tells problems apart by all that decides what a run on one gives."""
+    parts = [repr(_description(row.spec)), repr(row.batch_size)]
+    for dataset in (row.dataset, row.held_out):
+        if dataset is not None:
+            parts += [_digest(np.ascontiguousarray(array)) for array in dataset[:2]]
+    return _digest('\n'.join(parts).encode())
+
+
+def _digest(content):
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _description(value):
+    """A value of a `Spec` as nested lists of words that are the same in every process."""
+    if isinstance(value, Spec):
+        return ['Spec'] + [_description(part) for part in value]
+    if isinstance(value, dict):
+        return [[key, _description(value[key])] for key in sorted(value)]
+    if isinstance(value, (list, tuple)):
+        return [_description(part) for part in value]
+    if isinstance(value, np.ndarray):
+        return [value.shape, _digest(np.ascontiguousarray(value))]
+    if callable(value):
+        code = getattr(value, '__code__', None)
+        return [getattr(value, '__module__', ''), getattr(value, '__qualname__', type(value)),
+                code and code.co_firstlineno]
+    return repr(value)

@@ -1,0 +1,129 @@
+"""The candidates of a comparison: learned optimizers and hand-tuned rules.
+
+Hand-tuned rules are tried with every learning rate of a grid, as is usual for baselines of learned
+optimizers (arXiv 2010.09089, section 4), and with schedules that let the rate fall over the run.
+"""
+
+import collections
+import math
+from typing import Any, Callable, NamedTuple, Optional
+
+import tensorflow.compat.v1 as tf
+
+LEARNED = 'L2o'
+LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+CONSTANT = 'constant'
+
+
+class AdamW(tf.train.AdamOptimizer):
+    """Adam with decoupled weight decay (arXiv 1711.05101): x <- (1 - rate * decay) x, then Adam.
+
+    Args:
+      learning_rate: a float or a tensor.
+      weight_decay: the decay; 0.01, as usual elsewhere.
+    """
+
+    def __init__(self, learning_rate=1e-3, weight_decay=0.01, name='AdamW'):
+        super().__init__(learning_rate, name=name)
+        self._shrinkage = learning_rate * weight_decay
+
+    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+        pairs = [pair for pair in grads_and_vars if pair[0] is not None]
+        with tf.control_dependencies([gradient for gradient, _ in pairs]):
+            decays = [variable.assign_sub(self._shrinkage * variable) for _, variable in pairs]
+        with tf.control_dependencies(decays):
+            return super().apply_gradients(pairs, global_step, name)
+
+
+#: Name -> function of the learning rate (a float or a tensor) -> `tf.train.Optimizer`.
+HAND_TUNED = collections.OrderedDict([
+    ('SGD', tf.train.GradientDescentOptimizer),
+    ('Momentum', lambda rate: tf.train.MomentumOptimizer(rate, 0.9)),
+    ('Adam', tf.train.AdamOptimizer),
+    ('AdamW', AdamW),
+    ('RMSProp', tf.train.RMSPropOptimizer),
+    ('Adagrad', tf.train.AdagradOptimizer),
+])
+
+#: Name -> function of the share of the run that is done, a tensor in [0, 1] -> factor of the rate.
+SCHEDULES = collections.OrderedDict([
+    (CONSTANT, lambda done: 1.0),
+    ('cosine', lambda done: 0.5 * (1.0 + tf.cos(math.pi * done))),
+    ('linear', lambda done: 1.0 - done),
+])
+
+
+class Candidate(NamedTuple):
+    """An optimizer to compare."""
+
+    optimizer: str  # its name in tables: `LEARNED`, a folder's, or a key of `HAND_TUNED`
+    learning_rate: Optional[float]  # None for learned ones
+    make: Callable[[int], Any]  # number of steps -> the `tf.train.Optimizer`, in the default graph
+    schedule: str = CONSTANT  # a key of `SCHEDULES`
+    identity: str = ''  # of learned ones: differs where their results may
+
+    @property
+    def is_learned(self):
+        """Whether it has no learning rate to tune."""
+        return self.learning_rate is None
+
+
+def label(of):
+    """`Adam cosine 0.01`: what a candidate, a `Curve` or a `Summary` is called."""
+    if of.learning_rate is None:
+        return of.optimizer
+    words = [of.optimizer] + [of.schedule] * (of.schedule != CONSTANT) + ['%g' % of.learning_rate]
+    return ' '.join(words)
+
+
+def hand_tuned(names, learning_rates, schedules=(CONSTANT,)):
+    """The candidates that stand for the grids of hand-tuned rules.
+
+    Args:
+      names: keys of `HAND_TUNED`.
+      learning_rates: of each grid.
+      schedules: keys of `SCHEDULES`; a rule has a grid for each.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    for kind, words, table in (('optimizer', names, HAND_TUNED),
+                               ('schedule', schedules, SCHEDULES)):
+        unknown = [word for word in words if word not in table]
+        if unknown:
+            raise ValueError('unknown %s %s: choose from %s'
+                             % (kind, ', '.join(unknown), ', '.join(table)))
+    return [_hand_tuned(name, rate, schedule) for name in names for schedule in schedules
+            for rate in learning_rates]
+
+
+def _hand_tuned(name, rate, schedule):
+    def make(num_steps):
+        if schedule == CONSTANT:
+            return HAND_TUNED[name](rate)
+        return Scheduled(HAND_TUNED[name], rate, schedule, num_steps)
+
+    return Candidate(name, rate, make, schedule)
+
+
+class Scheduled(tf.train.Optimizer):
+    """A hand-tuned rule whose learning rate falls over a run.
+
+    Args:
+      rule: a function of the learning rate, a tensor -> `tf.train.Optimizer`.
+      initial_rate: the learning rate of the first step.
+      schedule: a key of `SCHEDULES`.
+      num_steps: the length of the run; after it the rate stays at the last value.
+    """
+
+    def __init__(self, rule, initial_rate, schedule, num_steps):
+        super().__init__(use_locking=False, name='Scheduled')
+        self._rule, self._initial_rate = rule, initial_rate
+        self._schedule, self._num_steps = schedule, num_steps
+
+    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+        if global_step is None:
+            raise ValueError('A schedule needs global_step, which counts the steps.')
+        done = tf.cast(global_step.read_value(), tf.float32) / self._num_steps
+        rate = self._initial_rate * SCHEDULES[self._schedule](tf.minimum(done, 1.0))
+        return self._rule(rate).apply_gradients(grads_and_vars, global_step, name)

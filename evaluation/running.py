@@ -1,0 +1,289 @@
+"""Runs candidates on problems: one run, many runs on several cores, a comparison over grids.
+
+At one seed all candidates get the same problem, initial values and batches. What has been run is
+kept, so that a comparison that was interrupted goes on where it stopped.
+"""
+
+import collections
+import concurrent.futures
+import concurrent.futures.process
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from typing import Any, List, NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from evaluation import comparison, test_run
+from evaluation.rules import Candidate, label
+from problems.problem_spec import Row
+
+HELD_OUT_LIMIT = 10000  # of more held-out examples, so many are measured
+HELD_OUT_BATCH = 1000  # examples of one evaluation of held-out examples
+EQUAL_TIME_LIMIT = 50  # at equal time a rule runs for at most so many times the steps
+
+
+class Trial(NamedTuple):
+    """One run: a candidate on a problem."""
+
+    candidate: Candidate
+    row: Row  # with a name
+    seed: int  # of the problem, initial values and batches
+    num_steps: int
+
+
+class Grids(NamedTuple):
+    """How the learning rates of a rule are compared."""
+
+    finalists: int = 0  # rates that run with all seeds, the best with the first one; 0: all
+    screening_steps: int = 0  # length of the runs that choose them; 0: that of the test
+    equal_time: bool = False  # whether rules also run for as long as a learned optimizer takes
+
+
+ALL_RATES = Grids()
+
+
+class EqualTime(NamedTuple):
+    """The result of a rule when it has used a learned optimizer's time."""
+
+    problem: str
+    learned: str  # the learned optimizer
+    summary: Any  # the `Summary` of the rule, as at equal steps
+    num_steps: int  # that the rule takes in the time
+    final: float  # mean final loss over the seeds
+
+
+class Comparison(NamedTuple):
+    """What a comparison gives."""
+
+    curves: list  # a `Curve` for each seed of what was run with all seeds
+    screened: list  # those of learning rates that were left out after the first seed
+    equal_time: List[EqualTime]
+
+
+class WorkerDied(RuntimeError):
+    """A process that ran trials was ended from outside."""
+
+
+class Silent:
+    """Takes note of the progress of a comparison, and shows nothing."""
+
+    def expect(self, number):
+        """So many more trials are going to be run."""
+
+    def done(self, trial, curve, was_kept):
+        """A trial has been run, or its result been kept from before."""
+
+
+# One run.
+
+
+def run(trial):
+    """Runs one trial: a `Curve`."""
+    candidate, row, seed, num_steps = trial
+    with tf.Graph().as_default() as graph:
+        tf.set_random_seed(seed)
+        problem, optimizer = row.spec.build(seed), candidate.make(num_steps)
+        test = test_run.TestRun(optimizer, problem, num_steps, row.dataset, row.batch_size, seed)
+        held_out = _HeldOut(problem, optimizer, test, row.held_out) if row.held_out else None
+        with tf.Session(graph=graph) as session:
+            test.start(session)
+            losses, step_time = _take_steps(session, test, num_steps)
+            held_out_loss, accuracy = held_out.measure(session) if held_out else (None, None)
+    return comparison.Curve(candidate.optimizer, candidate.learning_rate, row.name, seed, losses,
+                            step_time, candidate.schedule, held_out_loss, accuracy)
+
+
+def _take_steps(session, test, num_steps):
+    """The losses before each step, and the seconds of a step; the first one counts if alone."""
+    step = session.make_callable([test.objective, test.train])
+    begin = time.perf_counter()
+    losses = [float(step()[0])]
+    if num_steps > 1:
+        begin = time.perf_counter()
+        losses += [float(step()[0]) for _ in range(num_steps - 1)]
+    return losses, (time.perf_counter() - begin) / max(1, num_steps - 1)
+
+
+class _HeldOut:
+    """Loss and accuracy on examples that no step sees."""
+
+    def __init__(self, problem, optimizer, test, dataset):
+        self._arrays = [array[:HELD_OUT_LIMIT] for array in (dataset.data, dataset.labels)]
+        self._places = [tf.placeholder(array.dtype, (None,) + array.shape[1:])
+                        for array in self._arrays]
+        if hasattr(optimizer, 'true_params'):
+            parameters = optimizer.true_params(test.parameters)
+        else:
+            parameters = [parameter.read_value() for parameter in test.parameters]
+        self._wanted = [problem.objective(parameters, *self._places)]
+        accuracy = problem.accuracy(parameters, *self._places)
+        self._wanted += [] if accuracy is None else [accuracy]
+
+    def measure(self, session):
+        """The loss and the accuracy, None where there are no classes."""
+        data, labels = self._arrays
+        begins = range(0, len(data), HELD_OUT_BATCH)
+        means = [session.run(self._wanted, dict(zip(self._places, (
+            data[begin:begin + HELD_OUT_BATCH], labels[begin:begin + HELD_OUT_BATCH]))))
+            for begin in begins]
+        weights = [len(data[begin:begin + HELD_OUT_BATCH]) for begin in begins]
+        loss, accuracy = (list(np.average(means, 0, weights)) + [None])[:2]
+        return float(loss), None if accuracy is None else float(accuracy)
+
+
+# Many runs.
+
+
+class Runner:
+    """Runs trials, those that have not been run before, on some processes.
+
+    Args:
+      kept: has `read(trial)`, a `Curve` or None, and `write(trial, curve)`; None: nothing is kept.
+      jobs: the number of processes; their results are the same as with one.
+      remake: for more than one process: a function that can be pickled and makes the (candidates,
+        rows) of all trials again, called in each process.
+      observer: see `Silent`.
+    """
+
+    def __init__(self, kept=None, jobs=1, remake=None, observer=None):
+        if jobs > 1 and remake is None:
+            raise ValueError('More than one job needs remake.')
+        self._kept, self._observer = kept, observer or Silent()
+        self._jobs, self._remake = jobs, remake
+
+    def run(self, trials):
+        """The curves of these trials, in their order.
+
+        Raises:
+          WorkerDied: a process was ended from outside.
+        """
+        self._observer.expect(len(trials))
+        curves = [self._kept.read(trial) if self._kept else None for trial in trials]
+        missing = [index for index, curve in enumerate(curves) if curve is None]
+        for trial, curve in zip(trials, curves):
+            if curve is not None:
+                self._observer.done(trial, curve, True)
+        for place, curve in self._results([trials[index] for index in missing]):
+            index = missing[place]
+            curves[index] = curve
+            if self._kept:
+                self._kept.write(trials[index], curve)
+            self._observer.done(trials[index], curve, False)
+        return curves
+
+    def _results(self, trials):
+        """Pairs (index of the trial, curve), as they are done."""
+        if min(self._jobs, len(trials)) < 2:
+            return ((index, run(trial)) for index, trial in enumerate(trials))
+        return _run_in_processes(trials, self._jobs, self._remake)
+
+
+def _run_in_processes(trials, jobs, remake):
+    # Processes begin anew: a copy of one in which TensorFlow has run would hang.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(jobs, len(trials)), multiprocessing.get_context('spawn'), _begin_worker,
+        (remake, os.getpid()))
+    try:
+        futures = {pool.submit(_run_named, label(trial.candidate), trial.row.name, trial.seed,
+                               trial.num_steps): index for index, trial in enumerate(trials)}
+        for future in concurrent.futures.as_completed(futures):
+            yield futures[future], future.result()
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise WorkerDied('a process was ended from outside') from error
+    finally:
+        pool.shutdown(wait=False)
+
+
+_made = {}  # what `remake` has made in this process: 'candidates' and 'rows', by their names
+
+
+def _begin_worker(remake, parent):
+    """Signals end the process as they do by default, and so does the parent's end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+    def follow():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    candidates, rows = remake()
+    _made['candidates'] = {label(candidate): candidate for candidate in candidates}
+    _made['rows'] = {row.name: row for row in rows}
+
+
+def _run_named(candidate, row, seed, num_steps):
+    return run(Trial(_made['candidates'][candidate], _made['rows'][row], seed, num_steps))
+
+
+# Comparisons.
+
+
+def compare(candidates, rows, seeds, num_steps, runner, grids=ALL_RATES):
+    """Runs all candidates on all problems with all seeds, but for what the grids leave out.
+
+    Args:
+      candidates: a list of `Candidate`.
+      rows: a list of `Row`, each with a name.
+      seeds: a list.
+      num_steps: of a run on a row that has none of its own; None: it has.
+      runner: a `Runner`.
+      grids: how learning rates are compared.
+
+    Returns:
+      a `Comparison`.
+    """
+    plan = [(row, num_steps or row.num_steps, candidates) for row in rows]
+    screened = []
+    if grids.finalists:
+        plan, screened = _screen(plan, seeds[0], runner, grids)
+    curves = runner.run([Trial(candidate, row, seed, length) for row, length, chosen in plan
+                         for candidate in chosen for seed in seeds])
+    equal_time = _equal_time(plan, seeds, curves, runner) if grids.equal_time else []
+    return Comparison(curves, screened, equal_time)
+
+
+def _screen(plan, seed, runner, grids):
+    """The plan without the learning rates that are left out, and the curves of these."""
+    trials = [[Trial(candidate, row, seed, min(length, grids.screening_steps or length))
+               for candidate in candidates if not candidate.is_learned]
+              for row, length, candidates in plan]
+    curves = iter(runner.run([trial for row_trials in trials for trial in row_trials]))
+    smaller, left_out = [], []
+    for (row, length, candidates), row_trials in zip(plan, trials):
+        results = [(trial.candidate, next(curves)) for trial in row_trials]
+        results.sort(key=lambda result: comparison.final_loss(result[1].losses))
+        places, finalists = collections.Counter(), set()
+        for candidate, curve in results:
+            grid = candidate.optimizer, candidate.schedule
+            if places[grid] < grids.finalists:
+                finalists.add(candidate)
+            else:
+                left_out.append(curve)
+            places[grid] += 1
+        smaller.append((row, length, [candidate for candidate in candidates
+                                      if candidate.is_learned or candidate in finalists]))
+    return smaller, left_out
+
+
+def _equal_time(plan, seeds, curves, runner):
+    """The rules at the best rate of each grid, run for as long as each learned optimizer takes."""
+    summaries = [summary for summary in comparison.summarize(curves) if summary.best]
+    found, trials = [], []
+    for row, length, candidates in plan:
+        own = [summary for summary in summaries if summary.problem == row.name]
+        by_label = {label(candidate): candidate for candidate in candidates}
+        for learned in [summary for summary in own if summary.learning_rate is None]:
+            for rule in [summary for summary in own if summary.learning_rate is not None]:
+                ratio = min(learned.step_time / rule.step_time, EQUAL_TIME_LIMIT)
+                steps = max(1, int(length * ratio))
+                found.append(EqualTime(row.name, learned.optimizer, rule, steps, np.inf))
+                trials += [Trial(by_label[label(rule)], row, seed, steps) for seed in seeds]
+    finals = np.reshape([comparison.final_loss(curve.losses) for curve in runner.run(trials)],
+                        [len(found), len(seeds)])
+    return [each._replace(final=float(np.mean(own))) for each, own in zip(found, finals)]
