@@ -13,7 +13,7 @@ import typing
 import tensorflow.compat.v1 as tf
 
 #: The state of a table of embeddings, a row for each of the table's rows.
-ROWS = 'state/rows'
+ROWS = 'table_state'
 
 
 class Update(typing.NamedTuple):

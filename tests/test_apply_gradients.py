@@ -348,7 +348,7 @@ def test_rows_without_gradient_keep_values_and_state(name):
     pairs = learned.compute_gradients(loss)
     assert isinstance(pairs[0][0], tf.IndexedSlices)
     train = learned.apply_gradients(pairs)
-    state = [learned.get_slot(variables[0], slot) for slot in ('state', 'state/rows')]
+    state = [learned.get_slot(variables[0], slot) for slot in ('state', 'table_state')]
     state, = [slot for slot in state if slot is not None]
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
