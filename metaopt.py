@@ -29,7 +29,7 @@ from metatraining.episode import run_episode
 from metatraining.progress import Progress
 from metatraining.store import Store
 from metatraining.validation import Validator
-from problems.problem_spec import Row
+from problems.problem_spec import as_row
 from runs import machines
 
 __all__ = ['Imitation', 'MetaOptimizer', 'MetaTraining', 'NothingFiniteError', 'Run',
@@ -58,7 +58,8 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
       logdir: folder of the run; created if need be. The meta-parameters of the best validation
         are saved there as `model.ckpt-0`.
       optimizer_spec: has `build()`, which returns a `TrainableOptimizer`.
-      problems_and_data: list of `Row`, or of (problem spec, dataset or None, batch size or None).
+      problems_and_data: list of `Row`, or of (problem spec, dataset or None, batch size or None),
+        with or without a name and a seed.
       num_problems: how many times problems are drawn, one draw after another; a draw is one
         problem, or `training.problems_at_once`.
       num_meta_iterations: episodes on each draw.
@@ -109,7 +110,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
         reporter.notice('begins with the meta-parameters in %s' % first_checkpoint)
     try:
         while progress.problem < num_problems and not progress.complete:
-            rows = [Row(*problems_and_data[index])
+            rows = [as_row(problems_and_data[index])
                     for index in draws[progress.problem]]
             graph = training_graph.build(
                 optimizer_spec, rows, training, learning_rate, gradient_clip,

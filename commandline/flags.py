@@ -362,6 +362,10 @@ FREE = ('train_dir', 'data_dir', 'seed', 'save_period', 'keep_checkpoints', 'ove
 FLAGS = [flag for group in GROUPS.values() for flag in group]
 
 
+#: Another spelling, in the published README -> the flag.
+SPELLINGS = {'include_mnist_conv_problem': 'include_mnist_conv_problems'}
+
+
 def define(script, flag_values=absl_flags.FLAGS):
     """Defines the flags of `METARUN` or `METATEST`."""
     for flag in FLAGS:
@@ -375,6 +379,8 @@ def define(script, flag_values=absl_flags.FLAGS):
                 include_in_validation(name), False, 'Validate on these problems, not on those that '
                 'are trained on: ' + problem_set.help, flag_values=flag_values,
                 module_name=sys.argv[0])
+    for spelling, name in SPELLINGS.items():
+        absl_flags.DEFINE_alias(spelling, name, flag_values=flag_values, module_name=sys.argv[0])
 
 
 def include(name):

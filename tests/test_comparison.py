@@ -6,9 +6,12 @@ import pickle
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from absl import flags as absl_flags
 
+from commandline import builders, flags
 from evaluation import comparison
 from problems import problem_generator as pg
+from problems import problem_sets
 from problems.problem_spec import Spec
 
 ROW = (Spec(pg.Quadratic, (4,), {'random_seed': 1}), None, None)
@@ -93,6 +96,37 @@ def test_entrants_are_the_learned_optimizer_and_a_grid_for_each_rival():
     assert [comparison.label(e) for e in entrants] == ['L2o', 'SGD 0.1', 'SGD 1']
     with pytest.raises(ValueError, match='unknown optimizer Sgd: choose from L2o, SGD'):
         comparison.entrants(['Sgd'], [0.1], None)
+
+
+@pytest.mark.parametrize('stem', ['quadratic', 'noisy_norm', 'sum'])
+def test_at_one_seed_every_entrant_gets_the_same_problem(stem):
+    row = problem_sets.PROBLEM_SETS[stem].testing()[0]
+    first = [comparison.run(entrant, stem, row, 6, 2).losses[0]
+             for entrant in comparison.entrants(['SGD', 'Adam', 'SGD'], [1e-4], None)]
+    assert first[0] == first[1] == first[2]
+    sgd, = comparison.entrants(['SGD'], [1e-4], None)
+    assert comparison.run(sgd, stem, row, 7, 2).losses[0] != first[0]
+
+
+def rows_of(script, seed):
+    values = absl_flags.FlagValues()
+    flags.define(script, values)
+    values([script] + ['--include_%s_problems' % stem for stem in (
+        'norm', 'fully_connected_random_2_class', 'sum_of_quadratics')])
+    return builders.problems_and_data(values, script, seed)
+
+
+@pytest.mark.parametrize('script', [flags.METARUN, flags.METATEST])
+def test_the_same_command_gets_the_same_data_and_in_tests_the_same_problems(script):
+    for row, same, other in zip(*(rows_of(script, seed) for seed in (6, 6, 60))):
+        if row.dataset is not None:
+            np.testing.assert_array_equal(row.dataset.data, same.dataset.data)
+            assert not np.array_equal(row.dataset.data, other.dataset.data)
+        elif script == flags.METATEST:
+            np.testing.assert_array_equal(row.spec.build().w, same.spec.build(1).w)
+            assert not np.array_equal(row.spec.build().w, other.spec.build().w)
+        else:
+            assert not np.array_equal(row.spec.build(1).w, row.spec.build(2).w)
 
 
 def test_every_hand_tuned_optimizer_runs():

@@ -251,3 +251,54 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
 def test_addresses_that_cannot_be_asked():
     assert not image_files._answers('http://127.0.0.1:9/')
     assert not image_files._answers('nonsense')
+
+
+FEATURES = np.random.RandomState(0).randn(6, 3)
+
+
+@pytest.mark.parametrize('data', [
+    FEATURES, FEATURES.astype('float32'), FEATURES.astype('float16'),
+    (9 * FEATURES).astype('int64'), (9 * FEATURES).astype('uint8'), FEATURES > 0,
+    FEATURES.tolist()],
+    ids=['float64', 'float32', 'float16', 'int64', 'uint8', 'bool', 'lists'])
+@pytest.mark.parametrize('kind', [np.int64, np.uint8, np.float32, np.bool_, list])
+def test_data_of_any_type_are_converted(data, kind):
+    labels = np.arange(6) % 2
+    dataset = Dataset(data, labels.tolist() if kind is list else labels.astype(kind))
+    assert dataset.data.dtype == np.float32 and dataset.labels.dtype == np.int32
+    np.testing.assert_array_equal(dataset.data, np.asarray(data).astype('float32'))
+    np.testing.assert_array_equal(dataset.labels, labels)
+
+
+def test_labels_may_be_a_column_or_missing_or_no_whole_numbers():
+    assert Dataset(FEATURES, np.ones([6, 1])).labels.shape == (6,)
+    assert Dataset(FEATURES, None).labels.shape == (6, 0)
+    targets = Dataset(FEATURES, FEATURES[:, 0]).labels
+    assert targets.dtype == np.float32
+    np.testing.assert_array_equal(targets, FEATURES[:, 0].astype('float32'))
+
+
+@pytest.mark.parametrize('data, labels, words', [
+    (FEATURES, np.zeros(5), ['labels', 'there are 5 for 6 examples']),
+    (FEATURES, list('abcdef'), ['labels', 'numbers']),
+    (FEATURES, np.full(6, 2 ** 31), ['labels', '2147483648', 'int32']),
+    ([[1, 2], [3]], [0, 1], ['data', 'numbers']),
+    (FEATURES.astype(complex), None, ['data', 'complex128 [6, 3]']),
+    (None, None, ['data', 'NoneType']),
+    (np.full([6, 2], 2 ** 24 + 1), None, ['data', '16777217', 'float32'])])
+def test_data_that_cannot_be_used_are_named(data, labels, words):
+    with pytest.raises(ValueError) as caught:
+        Dataset(data, labels, 'measurements.npz')
+    field, *others = words
+    assert str(caught.value).startswith('%s of the data set from measurements.npz' % field)
+    assert all(word in str(caught.value) for word in others)
+    assert '\n' not in str(caught.value)
+
+
+def test_no_data_are_drawn_from_the_global_generator():
+    before = np.random.get_state()[1].copy()
+    drawn = [datasets.random(4, 20), datasets.random(4, 20)]
+    numbered(10).batch_indices(3, 2)
+    datasets.random_mlp(4, 20)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    assert not np.array_equal(drawn[0].data, drawn[1].data)
