@@ -155,10 +155,19 @@ def table_rows(optimizer, gradients, tables, states, before, scaling):
     for index, (table, (rows, _)) in enumerate(zip(tables, touched)):
         old = tf.gather(table, rows)
         step = tf.reshape(_scaled(update.steps, scaling)[index], tf.shape(old))
-        new = table_state(update.state.chunks[index], _width(table.shape))
-        changes += [Change(table, _move(old, step, scaling), rows)]
-        changes += [Change(states[index], new, rows)] if new is not None else []
+        changes.append(_change_of_rows(table, rows, _move(old, step, scaling)))
+        state = table_state(update.state.chunks[index], _width(table.shape))
+        if state is not None:
+            changes.append(Change(states[index], state, rows))
     return changes, update.state._replace(chunks=before.chunks)
+
+
+def _change_of_rows(table, rows, values):
+    """Of the whole table where it has a constraint, which may hold for columns."""
+    if table.constraint is None:
+        return Change(table, values, rows)
+    return Change(table, table.constraint(tf.tensor_scatter_nd_update(
+        tf.convert_to_tensor(table), rows[:, tf.newaxis], values)))
 
 
 def table_state(nest, width):
