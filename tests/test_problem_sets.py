@@ -19,8 +19,10 @@ SIGNATURES = {name: inspect.signature(getattr(datasets, name)) for name in (
     'random', 'random_binary', 'random_symmetric', 'random_mlp', 'noisy_parity_class', 'mnist',
     'cifar10')}
 
-with open(os.path.join(os.path.dirname(__file__), 'golden', 'flags_metarun.tsv')) as _file:
-    _names = [_line.split('\t')[0] for _line in _file]
+_names = set()
+for _script in ('metarun', 'metatest'):
+    with open(os.path.join(os.path.dirname(__file__), 'golden', f'flags_{_script}.tsv')) as _file:
+        _names.update(_line.split('\t')[0] for _line in _file)
 #: The sets as published; others came later.
 PUBLISHED = [name for name in problem_sets.PROBLEM_SETS if f'include_{name}_problems' in _names]
 
