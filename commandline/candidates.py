@@ -5,6 +5,7 @@ import json
 import os
 from typing import Any, Callable, NamedTuple, Tuple
 
+import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
 
 import optimizer
@@ -112,6 +113,7 @@ def remake(record):
     define(METATEST, values)
     values([METATEST] + ['--%s=%s' % (name, ','.join(map(str, value)) if isinstance(value, list)
                                       else value) for name, value in record.items()])
+    tf.logging.set_verbosity(tf.logging.ERROR)
     script.set_up_tensorflow(METATEST, values)
     return candidates(values, learned_optimizers(values)), rows_to_test(values)
 
