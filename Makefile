@@ -3,7 +3,7 @@
 VENV := .venv
 VENV_TF1 := .venv-tf1
 PIP := -m pip install -qq --disable-pip-version-check
-PYTEST := -m pytest -q -n 2
+PYTEST := -m pytest -q -rs -n 2
 # TensorFlow's start-up chatter.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -51,7 +51,10 @@ run-tf1: $(VENV_TF1)/ready
 	$(VENV_TF1)/bin/python $(PYTEST) -m 'not slow'
 
 pretrain: $(VENV)/ready  ## meta-train the optimizers of pretrained/ from nothing: about half an hour
-	$(VENV)/bin/python pretrain.py
+	for name in rnnprop l2o_dm hierarchical_rnn; do \
+	  $(VENV)/bin/python metarun.py --flagfile=pretrained/$$name/flags.txt && \
+	  cp pretraining/$$name/*/run.json pretraining/$$name/*/model.ckpt-0.* pretrained/$$name || exit 1; \
+	done
 
 lint: $(VENV)/ready  ## ruff, and whether the BUILD files agree with the sources
 	$(VENV)/bin/ruff check .

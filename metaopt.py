@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evaluation.test_run import run_wall_clock_test, test_optimizer
-from metatraining import meta_step, reporting, training_graph
+from metatraining import keywords, meta_step, reporting, training_graph
 from metatraining.config import (
-    Calls,
+    Called,
     Imitation,
     MetaOptimizer,
     MetaTraining,
@@ -29,7 +29,7 @@ from metatraining.episode import run_episode
 from metatraining.progress import Progress
 from metatraining.store import Store
 from metatraining.validation import Validator
-from problems.problem_spec import Row
+from problems.problem_spec import as_row
 from runs import machines
 
 __all__ = ['Imitation', 'MetaOptimizer', 'MetaTraining', 'NothingFiniteError', 'Run',
@@ -50,15 +50,16 @@ def sample_numiter(scale, min_steps, rng=np.random):
 def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num_meta_iterations,
                     num_unroll_func=None, num_partial_unroll_itrs_func=None, learning_rate=1e-4,
                     gradient_clip=5.0, is_chief=True, select_random_problems=True, callbacks=None,
-                    obj_train_max_multiplier=-1, out=sys.stdout, training=MetaTraining(),
-                    run=Run()):
+                    obj_train_max_multiplier=-1, out=sys.stdout, training=None, run=Run(),
+                    **published):
     """Meta-trains the optimizer that a `Spec` describes.
 
     Args:
       logdir: folder of the run; created if need be. The meta-parameters of the best validation
         are saved there as `model.ckpt-0`.
       optimizer_spec: has `build()`, which returns a `TrainableOptimizer`.
-      problems_and_data: list of `Row`, or of (problem spec, dataset or None, batch size or None).
+      problems_and_data: list of `Row`, or of (problem spec, dataset or None, batch size or None),
+        with or without a name and a seed.
       num_problems: how many times problems are drawn, one draw after another; a draw is one
         problem, or `training.problems_at_once`.
       num_meta_iterations: episodes on each draw.
@@ -74,20 +75,26 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
       obj_train_max_multiplier: an unroll ends early where the objective exceeds the initial one by
         this factor; -1: never.
       out: file for the lines of progress, where `run` has no reporter.
-      training: a `MetaTraining`: what is learned, and from what.
+      training: a `MetaTraining`: what is learned, and from what; None: `MetaTraining()`.
       run: a `Run`: how that is carried out.
+      **published: in place of `training`, what it is made of by the names that the published code
+        has for it, those of the flags: `fix_unroll`, `if_cl`, `if_mt`, `evaluation_epochs` and all
+        others of `metatraining.keywords.Keywords`.
 
     Returns:
       a `TrainingResult`.
 
     Raises:
-      ValueError: no problems to draw from, or a saved state that doesn't fit.
+      ValueError: no problems to draw from, keywords that do not go together, or a saved state that
+        doesn't fit.
+      TypeError: an unknown keyword, or keywords beside a `training`.
       OSError: the folder cannot be written.
       NothingFiniteError: no unroll was finite, in the run or in so many meta-iterations in a row.
       runs.cluster.ClusterError: the chief did not begin in time.
     """
     if not problems_and_data:
         raise ValueError('There are no problems to train on.')
+    training = _described(training, published, num_unroll_func, num_partial_unroll_itrs_func)
     seed = np.random.RandomState().randint(2 ** 31 - 1) if run.seed is None else run.seed
     machine, reporter = run.machine or machines.OneMachine(), run.reporter
     reporter = reporter or reporting.Reporter(out)
@@ -100,8 +107,8 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
             first_checkpoint = store.restore(progress, meta_step.saved_types(
                 optimizer_spec.build, training.meta_optimizer))
     machine.begin(progress, run.resume)
-    work = _Work(_with_functions(training, num_unroll_func, num_partial_unroll_itrs_func), run,
-                 progress, store, machine, reporter, num_meta_iterations, num_problems)
+    work = _Work(training, run, progress, store, machine, reporter, num_meta_iterations,
+                 num_problems)
     draws = _draw_problems(len(problems_and_data), num_problems, training.problems_at_once,
                            select_random_problems, progress.generator(_DRAWS))
     reporter.begin(progress, num_problems * num_meta_iterations if machine.is_chief else None)
@@ -109,7 +116,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
         reporter.notice('begins with the meta-parameters in %s' % first_checkpoint)
     try:
         while progress.problem < num_problems and not progress.complete:
-            rows = [Row(*problems_and_data[index])
+            rows = [as_row(problems_and_data[index])
                     for index in draws[progress.problem]]
             graph = training_graph.build(
                 optimizer_spec, rows, training, learning_rate, gradient_clip,
@@ -271,12 +278,19 @@ def _load(graph, session, values):
         graph.variables[name].load(value, session)
 
 
-def _with_functions(training, num_unrolls, unroll_length):
-    """A `MetaTraining` in which functions of the caller, where given, draw numbers of unrolls."""
+def _described(training, published, num_unrolls, unroll_length):
+    """The `MetaTraining`, in which functions of the caller draw numbers of unrolls, if given."""
+    if published:
+        if training is not None:
+            raise TypeError('%s: give either a MetaTraining or keywords' % ', '.join(published))
+        training = keywords.meta_training(keywords.Keywords(**published))
+        if published.get('fix_unroll') or published.get('if_cl'):
+            return training
+    training = MetaTraining() if training is None else training
     if num_unrolls is not None:
-        training = training._replace(num_unrolls=Calls(num_unrolls))
+        training = training._replace(num_unrolls=Called(num_unrolls))
     if unroll_length is not None:
-        training = training._replace(unroll_length=Calls(unroll_length))
+        training = training._replace(unroll_length=Called(unroll_length))
     return training
 
 

@@ -285,13 +285,14 @@ GROUPS = collections.OrderedDict([
                  POSITIVE),
     ]),
     ('regularization', [
-        _metarun('reg_optimizer', False, 'Regularization: add --alpha times the penalty to the '
-                 'meta-objective.'),
+        _metarun('reg_optimizer', False, 'Regularization: add --alpha times the penalty, '
+                 'summed over the steps of an unroll, to the meta-objective.'),
         _metarun('reg_optimizee', False, 'Regularization: add --beta times the penalty to the '
                  'objective that is optimized.'),
         _metarun('reg_option', 'hessian', 'Regularization: the penalty. hessian: trace of the '
-                 'Hessian; hessian-ev: largest eigenvalue; hessian-esd: mean absolute eigenvalue; '
-                 'jacob: squared norm of the gradient.',
+                 'Hessian; hessian-ev: largest eigenvalue; hessian-esd: sum of the Lanczos '
+                 'eigenvalues; hessian-esd-mean-abs: mean absolute eigenvalue; jacob: mean squared '
+                 'entry of the gradient; jacob-norm: squared norm of the gradient.',
                  tuple(sorted(regularization.MEASURES))),
         _metarun('alpha', 5e-4, 'Weight of the penalty in the meta-objective.', NOT_NEGATIVE),
         _metarun('beta', 1e-4, 'Weight of the penalty in the objective that is optimized.',
@@ -380,6 +381,10 @@ FREE = ('train_dir', 'data_dir', 'seed', 'save_period', 'keep_checkpoints', 'ove
 FLAGS = [flag for group in GROUPS.values() for flag in group]
 
 
+#: Another spelling, in the published README -> the flag.
+SPELLINGS = {'include_mnist_conv_problem': 'include_mnist_conv_problems'}
+
+
 def define(script, flag_values=absl_flags.FLAGS):
     """Defines the flags of `METARUN` or `METATEST`."""
     for flag in FLAGS:
@@ -393,6 +398,8 @@ def define(script, flag_values=absl_flags.FLAGS):
             absl_flags.DEFINE_boolean(
                 include_in_validation(name), False, 'Validate on these problems, not on those that '
                 'are trained on: ' + text, flag_values=flag_values, module_name=sys.argv[0])
+    for spelling, name in SPELLINGS.items():
+        absl_flags.DEFINE_alias(spelling, name, flag_values=flag_values, module_name=sys.argv[0])
 
 
 def sets(script):

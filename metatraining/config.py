@@ -23,7 +23,7 @@ class Drawn(NamedTuple):
         return min(int(rng.exponential(self.scale) + self.least), 3 * self.least)
 
 
-class Calls(NamedTuple):
+class Called(NamedTuple):
     """A number that a function of the caller gives, as in the published code."""
 
     function: Callable[[], int]

@@ -1,6 +1,6 @@
 """The learned optimizers: the table of them, and `load`, which opens a trained one.
 
-    optimizer = load('pretrained/...')
+    optimizer = load('rnnprop')
     train = optimizer.minimize(loss)
 """
 
@@ -25,14 +25,24 @@ OPTIMIZERS = {cls.__name__: cls for cls in (
 
 RUN_FILE = 'run.json'
 
+#: Where the shipped optimizers are: beside this package, in a checkout and where it is installed.
+PRETRAINED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'pretrained')
 
-def load(folder):
-    """Opens a trained optimizer, to be used in the default graph.
+
+def load(folder, learning_rate=1.0, weight_decay=0.0, **options):
+    """Opens a trained optimizer, to be used in any graph.
+
+    Everything is read now: the folder may then be moved or removed.
 
     Args:
-      folder: a run's folder or one of `pretrained/`: its `run.json` says under "optimizer" which
-        class with which arguments, its checkpoint (`model.ckpt-0`, else the latest) gives the
-        initial values of the meta-parameters.
+      folder: a run's folder, one of `pretrained/`, or its name, as 'rnnprop'. Its `run.json` says
+        under "optimizer" which class with which arguments, its checkpoint (`model.ckpt-0`, else
+        the latest) gives the initial values of the meta-parameters.
+      learning_rate: a factor of all steps: a float, tensor or variable, or a function of the number
+        of steps taken before, such as one of Keras's schedules. 1 is what was meta-trained.
+      weight_decay: decoupled weight decay, as AdamW's: each step also takes off learning_rate *
+        weight_decay * parameter. In an embedding, of the rows with a gradient only.
+      **options: arguments of the optimizer's class that go before those in `run.json`, as `name`.
 
     Returns:
       a `tf.train.Optimizer`.
@@ -41,15 +51,42 @@ def load(folder):
       ValueError: there is no such folder, its `run.json` is missing, damaged or describes no
         optimizer of the table, or the checkpoint is missing or another optimizer's.
     """
-    learned = build(*describe(folder))
+    folder = find(folder)
+    name, arguments = describe(folder)
+    learned = build(name, dict(arguments, **options))
     learned.init_from_checkpoint(folder)
+    learned.learning_rate, learned.weight_decay = learning_rate, weight_decay
     return learned
 
 
+def find(folder):
+    """The folder as it is given, or where there is none, the shipped optimizer of that name.
+
+    Raises:
+      ValueError: there is neither.
+    """
+    folder = os.path.expanduser(os.fspath(folder))
+    if tf.gfile.IsDirectory(folder):
+        return folder
+    name = os.path.basename(os.path.normpath(folder))
+    shipped = os.path.join(PRETRAINED, name)
+    if folder in (name, os.path.join('pretrained', name)) and tf.gfile.IsDirectory(shipped):
+        return shipped
+    raise ValueError('There is no folder %s, and no shipped optimizer of that name: there are %s.'
+                     % (folder, ', '.join(shipped_names()) or 'none'))
+
+
+def shipped_names():
+    """The names of the optimizers in `pretrained/`."""
+    if not tf.gfile.IsDirectory(PRETRAINED):
+        return []
+    return [name for name in sorted(os.listdir(PRETRAINED))
+            if os.path.exists(os.path.join(PRETRAINED, name, RUN_FILE))]
+
+
 def describe(folder):
-    """The (name, keyword arguments) of the optimizer in a run's folder; raises as `load` does."""
-    if not tf.gfile.IsDirectory(folder):
-        raise ValueError('There is no folder %s.' % folder)
+    """The (name, keyword arguments) of the optimizer in a run's folder; raises as `load`."""
+    folder = find(folder)
     path = os.path.join(folder, RUN_FILE)
     if not tf.gfile.Exists(path):
         raise ValueError('%s has no %s: not the folder of a run.' % (folder, RUN_FILE))

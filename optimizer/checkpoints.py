@@ -5,8 +5,13 @@ index's last bytes say that the blocks are: some versions abort the process on s
 """
 
 import os
+import shutil
+import tempfile
 
 import tensorflow.compat.v1 as tf
+
+#: TensorFlow's readers take a checkpoint's path for a pattern in which these are special.
+_SPECIAL = '*?[\\'
 
 #: The checkpoint of a run's best meta-parameters.
 BEST_CHECKPOINT = 'model.ckpt-0'
@@ -30,12 +35,18 @@ def checkpoint_in(path):
 
 
 def latest_checkpoint(folder):
-    """The checkpoint that a folder's file `checkpoint` names, or None."""
+    """The checkpoint that a folder's file `checkpoint` names, or None.
+
+    `tf.train.latest_checkpoint` takes brackets and backslashes in names of folders for patterns.
+    """
     try:
-        return tf.train.latest_checkpoint(folder)
+        state = tf.train.get_checkpoint_state(folder)
     except Exception as error:  # whatever comes of a damaged file
         raise ValueError('%s is damaged: %s' % (
             os.path.join(folder, 'checkpoint'), error)) from error
+    if not state or not tf.gfile.Exists(state.model_checkpoint_path + '.index'):
+        return None
+    return state.model_checkpoint_path
 
 
 def read_checkpoint(path):
@@ -49,27 +60,31 @@ def read_checkpoint(path):
         name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()})
 
 
-def check_checkpoint(path, variables):
-    """Checks that a checkpoint holds these float32 variables whole.
+def read_variables(path, variables):
+    """The values of these float32 variables.
 
     Args:
-      path: of the checkpoint.
+      path: as for `checkpoint_in`.
       variables: dict from names to variables.
+
+    Returns:
+      dict from names to arrays.
 
     Raises:
       ValueError: there is no readable checkpoint, or variables are missing from it or have other
         shapes or types there (the message lists them).
     """
-    found = _reading(path, lambda reader: reader.get_variable_to_shape_map())
+    path = checkpoint_in(path)
+    shapes = _reading(path, lambda reader: reader.get_variable_to_shape_map())
     types = _reading(path, lambda reader: reader.get_variable_to_dtype_map())
-    wrong = ['%s %s (%s)' % (name, variable.shape.as_list(), _in_words(found, types, name))
+    wrong = ['%s %s (%s)' % (name, variable.shape.as_list(), _in_words(shapes, types, name))
              for name, variable in variables.items()
-             if found.get(name) != variable.shape.as_list()
+             if shapes.get(name) != variable.shape.as_list()
              or types[name] != variable.dtype.base_dtype]
     if wrong:
         raise ValueError('The checkpoint %s does not hold the meta-parameters. Expected (found): '
                          '%s.' % (path, ', '.join(wrong)))
-    _reading(path, lambda reader: [reader.get_tensor(name) for name in variables])
+    return _reading(path, lambda reader: {name: reader.get_tensor(name) for name in variables})
 
 
 def _in_words(shapes, types, name):
@@ -82,10 +97,27 @@ def _reading(path, read):
     """What `read(reader)` gives."""
     try:
         _check_index(path + '.index')
+        if any(character in path for character in _SPECIAL):
+            return _reading_a_copy(path, read)
         return read(tf.train.load_checkpoint(path))
     except Exception as error:  # the versions of TensorFlow raise many kinds
         reason = (str(error) or type(error).__name__).split('\n')[0]
         raise ValueError('No readable checkpoint at %s: %s' % (path, reason)) from error
+
+
+def _reading_a_copy(path, read):
+    """What `read(reader)` gives for a copy of the checkpoint under a plain name."""
+    folder, name = os.path.split(path)
+    scratch = tempfile.mkdtemp()
+    try:
+        for file in tf.gfile.ListDirectory(folder):
+            if file == name + '.index' or file.startswith(name + '.data-'):
+                with tf.gfile.GFile(os.path.join(folder, file), 'rb') as source:
+                    with open(os.path.join(scratch, 'copy' + file[len(name):]), 'wb') as target:
+                        target.write(source.read())
+        return read(tf.train.load_checkpoint(os.path.join(scratch, 'copy')))
+    finally:
+        shutil.rmtree(scratch)
 
 
 def _check_index(path):

@@ -106,7 +106,7 @@ class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
         mean_square = utils.mean_square(gradient, rows.decay, rows.mean_square)
         output, rnn = self._cell.step(weights.cells, utils.rms_scale(gradient, mean_square),
                                       rows.rnn)
-        rate, decay = rows.learning_rate, tf.fill(rows.decay.shape, tf.sigmoid(self._decay_logit))
+        rate, decay = rows.learning_rate, tf.ones_like(rows.decay) * tf.sigmoid(self._decay_logit)
         if weights.rate is not None:
             rate *= 2.0 * tf.sigmoid(rnn_cells.project(weights.rate, output))
         if weights.decay is not None:

@@ -73,7 +73,8 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
       level_sizes: units of the parameter, tensor and model level; one to three levels.
       init_lr_range: bounds from which initial learning rates are drawn, log-uniformly.
       learnable_decay: learn the decay rate of the mean squares (and of the accumulated gradients).
-      dynamic_output_scale: keep a learning rate for each parameter.
+      dynamic_output_scale: keep a learning rate for each parameter; else the step is minus the
+        direction itself.
       use_attention: choose the point at which the next gradient is taken.
       use_log_objective: see `TrainableOptimizer`.
       num_gradient_scales: on how many time scales gradients are accumulated.
@@ -90,7 +91,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
       use_multiple_scale_decays: longer scales average their mean squares for longer, too.
       use_numerator_epsilon: see `TrainableOptimizer`.
       learnable_inp_decay: learn the decay rate of the accumulated gradients.
-      learnable_rnn_init: learn the initial states; else they are random.
+      learnable_rnn_init: learn the initial states; else they are drawn from U(-1, 1).
       random_seed: of everything random in the optimizer.
       rnn_readout_scale, affine_scale, default_decay_var_init, scale_decay_bias_init,
       learning_rate_momentum_logit_init, biasgrucell_scale, biasgrucell_gate_bias_init: initial
@@ -150,12 +151,10 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         low, high = self.init_lr_range
         if not 0 < low <= high:
             raise ValueError('init_lr_range must be 0 < low <= high: %s.' % (self.init_lr_range,))
-        if self._uses_lr_features() and not self.dynamic_output_scale:
+        lr_features = self.use_relative_lr or self.use_extreme_indicator or self.use_lr_shortcut
+        if lr_features and not self.dynamic_output_scale:
             raise ValueError('use_relative_lr, use_extreme_indicator and use_lr_shortcut need '
                              'dynamic_output_scale.')
-
-    def _uses_lr_features(self):
-        return self.use_relative_lr or self.use_extreme_indicator or self.use_lr_shortcut
 
     def _num_features(self):
         scales = self.num_gradient_scales
@@ -202,14 +201,15 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         random = rnn_cells.normal_initializer(scale, readout[0])
         zeros = tf.zeros_initializer()
         create, scales = self.create_meta_parameter, self.num_gradient_scales
-        create('update_weights', readout, random)
-        create('learning_rate_weights', readout, zeros if zero_init_lr_weights else random)
-        create('learning_rate_bias', (1,), zeros)
+        update_weights = create('update_weights', readout, random)
+        if self.dynamic_output_scale:
+            create('learning_rate_weights', readout, zeros if zero_init_lr_weights else random)
+            create('learning_rate_bias', (1,), zeros)
         averaging = rnn_cells.normal_initializer(0.1, scales, mean=1.0 / scales)
         if use_gradient_shortcut:
             create('PerTensor/GradsToDelta/Matrix', (scales, 1), averaging)
         if self.use_attention:
-            create('attention_weights', readout, random)
+            create('attention_weights', readout, lambda shape, dtype: update_weights.initial_value)
             if use_gradient_shortcut:
                 create('PerTensor/GradsToAttnDelta/Matrix', (scales, 1), averaging)
         if self.dynamic_output_scale:
@@ -222,7 +222,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         random = rnn_cells.normal_initializer(scale, readout[0])
         for name, learn, bias_init in (
                 ('scl_decay', learn_both, scale_bias_init),
-                ('inp_decay', learn_both and learn_input and self._accumulates(),
+                ('inp_decay', learn_both and learn_input and self.num_gradient_scales > 1,
                  input_bias_init)):
             if learn:
                 self.create_meta_parameter(name + '_weights', readout, random)
@@ -232,36 +232,25 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
     # State.
 
     def initial_state(self, layout, read, key):
-        levels = self._initial_level_states(read, key)
-        log_lrs = layout.to_chunks([self._initial_log_lr(shape, key + [1 + index, 0])
-                                    for index, shape in enumerate(layout.shapes)])
-        chunks = [self._initial_chunk_state(chunk.size, levels[0], log_lr)
-                  for chunk, log_lr in zip(layout.chunks, log_lrs)]
+        if self._init_vectors is None:
+            levels = [tf.random.stateless_uniform([size, 1], key + [0, level], -1.0, 1.0)
+                      for level, size in enumerate(self.level_sizes)]
+        else:
+            levels = [tf.transpose(read(vector)) for vector in self._init_vectors]
+        log_lrs = [utils.initial_log_rates(shape, self.init_lr_range, key + [1 + index, 0])
+                   for index, shape in enumerate(layout.shapes)]
+        log_lrs = layout.to_chunks([tf.clip_by_value(log_lr, MIN_LOG_LR, self.max_log_lr)
+                                    for log_lr in log_lrs])
+        chunks, accumulates = [], self.num_gradient_scales > 1
+        for chunk, log_lr in zip(layout.chunks, log_lrs):
+            zeros = tf.zeros([1, chunk.size])
+            accumulators = tf.zeros([self.num_gradient_scales, chunk.size])
+            chunks.append(ChunkState(
+                tf.tile(levels[0], [1, chunk.size]), accumulators if accumulates else [],
+                accumulators, scale_decay=zeros, input_decay=zeros if accumulates else [],
+                log_lr=log_lr if self.dynamic_output_scale else []))
         tensors = [tf.tile(level, [1, layout.num_tensors]) for level in levels[1:2]]
         return State(chunks, tensors, levels[2:])
-
-    def _initial_chunk_state(self, size, parameter, log_lr):
-        zeros, accumulators = tf.zeros([1, size]), tf.zeros([self.num_gradient_scales, size])
-        return ChunkState(
-            parameter=tf.tile(parameter, [1, size]),
-            gradients=accumulators if self._accumulates() else [],
-            mean_squares=accumulators,
-            scale_decay=zeros,
-            input_decay=zeros if self._accumulates() else [],
-            log_lr=log_lr if self.dynamic_output_scale else [])
-
-    def _accumulates(self):
-        return self.num_gradient_scales > 1
-
-    def _initial_level_states(self, read, key):
-        if self._init_vectors is None:
-            return [tf.random.stateless_normal([size, 1], key + [0, level])
-                    for level, size in enumerate(self.level_sizes)]
-        return [tf.transpose(read(vector)) for vector in self._init_vectors]
-
-    def _initial_log_lr(self, shape, key):
-        log_lr = utils.initial_log_rates(shape, self.init_lr_range, key)
-        return tf.clip_by_value(log_lr, MIN_LOG_LR, self.max_log_lr)
 
     def log_rate_row(self, chunk_state):
         return chunk_state.log_lr if self.dynamic_output_scale else None
@@ -303,9 +292,8 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         Returns:
           the `Update`.
         """
-        scales, mean_scales = self.num_gradient_scales, 1
-        if self.use_multiple_scale_decays:
-            mean_scales = scales
+        scales = self.num_gradient_scales
+        mean_scales = scales if self.use_multiple_scale_decays else 1
         # Biases from the levels above (3.1).
         bias = tf.zeros([1, layout.num_tensors])
         if weights.tensor_to_parameter is not None:
@@ -338,8 +326,11 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             if self.use_attention:
                 attentions.append(out['attention'] + direct[1])
             # The step's length (3.2.4).
-            log_step, log_lr = self._move_rates(weights, old.log_lr, out['learning_rate'])
-            log_steps.append(log_step)
+            log_lr = []
+            if self.dynamic_output_scale:
+                log_step = _clip(old.log_lr + out['learning_rate'], MIN_LOG_LR, self.max_log_lr)
+                log_lr = weights.momentum * old.log_lr + (1.0 - weights.momentum) * log_step
+                log_steps.append(log_step)
             averages.append(self._sums(chunk, h, inputs))
             chunks.append(ChunkState(
                 h, g if scales > 1 else [], mean_squares, log_lr=log_lr,
@@ -356,8 +347,13 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         if model:
             inputs = _cell_inputs(tensors[0][:, -1:], model[0])
             model = [self._cells[2].step(weights.cells[2], inputs, model[0])]
-        steps = self._scale(layout, directions, log_steps, weights.offset)
-        attended = self._scale(layout, attentions, log_steps, 0.0) if self.use_attention else None
+        # Directions of RMS 1 times the step's length, or the directions themselves.
+        if self.dynamic_output_scale:
+            steps = _scale(layout, directions, log_steps, weights.offset)
+            attended = _scale(layout, attentions, log_steps, 0.0) if self.use_attention else None
+        else:
+            steps = [-direction for direction in directions]
+            attended = [-direction for direction in attentions] if self.use_attention else None
         return trainable_optimizer.Update(steps, attended, State(chunks, tensors, model))
 
     def _mean_log_lr(self, layout, chunks):
@@ -388,15 +384,6 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             features.append(log_lr - math.log(LR_SHORTCUT_RATE))
         return features
 
-    def _move_rates(self, weights, log_lr, change):
-        """The log of the step's size and the new log learning rate, both `[1, size]`."""
-        if not self.dynamic_output_scale:
-            return tf.log(2.0) + tf.log_sigmoid(change), []
-        moved = log_lr + change
-        # The value is clipped; the gradient flows as if it weren't.
-        moved += tf.stop_gradient(tf.clip_by_value(moved, MIN_LOG_LR, self.max_log_lr) - moved)
-        return moved, weights.momentum * log_lr + (1.0 - weights.momentum) * moved
-
     def _sums(self, chunk, parameter, inputs):
         """Sums over pieces of what the tensor level averages, `[features, pieces]`."""
         sums, features = [chunk.sums(parameter)], self._num_features()
@@ -405,16 +392,19 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             sums.append(chunk.sums(tf.split(inputs, [features, others])[0]))
         return tf.concat(sums, 0)
 
-    def _scale(self, layout, directions, log_steps, offset):
-        """Minus the directions, brought to RMS 1 over each tensor, times the step sizes (3.2.4)."""
-        if not self.dynamic_output_scale:
-            return [-tf.exp(log_step) * direction
-                    for log_step, direction in zip(log_steps, directions)]
-        squares = [chunk.sums(tf.square(row)) for chunk, row in zip(layout.chunks, directions)]
-        factors = layout.per_piece(-tf.exp(offset) * tf.rsqrt(
-            layout.tensor_means(squares) + utils.RMS_EPSILON))
-        return [tf.exp(log_step) * direction * chunk.spread(chunk.take(factors))
-                for chunk, direction, log_step in zip(layout.chunks, directions, log_steps)]
+
+def _scale(layout, directions, log_steps, offset):
+    """Minus the directions, brought to RMS 1 over each tensor, times the step sizes (3.2.4)."""
+    squares = [chunk.sums(tf.square(row)) for chunk, row in zip(layout.chunks, directions)]
+    factors = layout.per_piece(-tf.exp(offset) * tf.rsqrt(
+        layout.tensor_means(squares) + utils.RMS_EPSILON))
+    return [tf.exp(log_step) * direction * chunk.spread(chunk.take(factors))
+            for chunk, direction, log_step in zip(layout.chunks, directions, log_steps)]
+
+
+def _clip(value, low, high):
+    """The value is clipped; the gradient flows as if it weren't."""
+    return value + tf.stop_gradient(tf.clip_by_value(value, low, high) - value)
 
 
 def _root_powers(decay, scales):

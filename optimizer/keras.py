@@ -13,7 +13,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import optimizer
-from optimizer import checkpoints, trainable_optimizer
+from optimizer import application, checkpoints, state, utils
+
+if int(keras.__version__.split('.')[0]) < 3:
+    raise ImportError('optimizer.keras needs Keras 3, as of TensorFlow 2.16; this is Keras %s. '
+                      'In graphs use optimizer.load.' % keras.__version__)
 
 
 @keras.saving.register_keras_serializable(package='learned_optimizers')
@@ -25,7 +29,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     `TrainableOptimizer.apply_gradients`.
 
     Args:
-      folder: a run's folder or one of `pretrained/`, see `optimizer.load`.
+      folder: a run's folder, one of `pretrained/` or its name, see `optimizer.load`.
       learning_rate: factor of all steps. 1, the default, is what was meta-trained.
       learned: in place of `folder`, what `get_config` gives under this name.
       name: of the optimizer.
@@ -48,33 +52,51 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def build(self, variables):
         """Creates the state for these variables; called by Keras."""
-        if self.built:
+        if self.built or not variables:  # Keras passes none where it loads an .h5 file
             return
         super().build(variables)
         with tf.init_scope():
-            initial = [variable.value for variable in variables]
-            self._layout = self._learned.layout([tuple(variable.shape) for variable in variables])
-            state = self._learned.initial_state(self._layout, tf.convert_to_tensor,
+            layout = self._learned.layout(utils.static_shapes(variables))
+            start = self._learned.initial_state(layout, tf.convert_to_tensor,
                                                 self._learned.random_key())
-            attends = self._learned.use_attention
-            true_params = self._layout.to_chunks(initial) if attends else []
-            self._state = tf.nest.map_structure(self._variable, (state, true_params))
+            offsets = [tf.zeros([1, chunk.size]) for chunk in layout.chunks
+                       if self._learned.use_attention]
+            self._plan = state.StatePlan(layout, start, offsets)
+            self._kept = [self._keep(variables, place, value) for place, value
+                          in self._plan.take_apart(start, offsets).items()]
 
-    def _variable(self, value):
-        return self.add_variable(value.shape, lambda *_, **__: value, 'float32', name='state')
+    def _keep(self, variables, place, value):
+        """The variable for a tensor of the state."""
+        owner = variables[max(0, place.variable)]
+        path = getattr(owner, 'path', owner.name)
+        name = '%d_%s_%s' % (max(0, place.variable), path, place.name)  # paths are not unique
+        with self._distribution_strategy.extended.colocate_vars_with(_owned(owner)):
+            return self.add_variable(value.shape, lambda *_, **__: value, 'float32',
+                                     name=name.replace('/', '_').replace(':', '_'))
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        """One step of all variables together; Keras calls this in place of `update_step`s."""
-        gradients = {self._get_variable_index(variable): gradient
-                     for gradient, variable in zip(grads, trainable_variables)}
-        variables = self._trainable_variables
-        values = trainable_optimizer.Values([_value(variable) for variable in variables],
-                                            *tf.nest.map_structure(_value, self._state))
-        moved = self._learned.next_values(
-            self._layout, [gradients.get(index) for index in range(len(variables))], values,
-            scale=tf.cast(learning_rate, tf.float32))
-        owners = [variables] + list(self._state)
-        for owner, value in zip(tf.nest.flatten(owners), tf.nest.flatten(moved)):
+    def _distributed_tf_update_step(self, distribution, grads_and_vars, learning_rate):
+        """One step of all variables together, on each device; Keras calls this where replicas have
+        summed their gradients, in place of `update_step` for each variable."""
+        summed = {self._get_variable_index(variable): gradient
+                  for gradient, variable in grads_and_vars}
+        gradients = [summed.get(index) for index in range(len(self._trainable_variables))]
+        variables = [_owned(variable) for variable in self._trainable_variables]
+        kept = [_owned(variable) for variable in self._kept]
+        distribution.extended.update(
+            variables[0], lambda _, *here: self._assign_step(*here),
+            args=(gradients, variables, kept, learning_rate), group=False)
+
+    def _assign_step(self, gradients, variables, kept, learning_rate):
+        """The step on one device."""
+        values = application.Values(
+            [tf.convert_to_tensor(variable) for variable in variables],
+            *self._plan.put_together(dict(zip(self._plan.places,
+                                              map(tf.convert_to_tensor, kept)))))
+        moved = application.next_values(
+            self._learned, self._plan.layout, gradients, values,
+            application.Scaling(tf.cast(learning_rate, tf.float32)))
+        new = self._plan.take_apart(moved.state, moved.offsets)
+        for owner, value in zip(variables + kept, moved.variables + list(new.values())):
             owner.assign(value)
 
     def get_config(self):
@@ -90,6 +112,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
 def _read(folder):
     """The description and the meta-parameters in a run's folder."""
+    folder = optimizer.find(folder)
     name, arguments = optimizer.describe(folder)
     return {'name': name, 'kwargs': arguments}, checkpoints.read_checkpoint(folder)
 
@@ -101,5 +124,6 @@ def _decode(learned):
     return {'name': learned['name'], 'kwargs': learned['kwargs']}, constants
 
 
-def _value(variable):
-    return tf.convert_to_tensor(variable.value)
+def _owned(variable):
+    """The variable of TensorFlow in a variable of Keras, or as it is."""
+    return variable.value if isinstance(variable, keras.Variable) else variable

@@ -1,26 +1,15 @@
-"""The base of all learned optimizers: meta-parameters, state variables, `apply_gradients`."""
+"""The base of all learned optimizers: meta-parameters, the update rule, `apply_gradients`."""
 
 import collections
 import contextlib
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import checkpoints, unroll, utils
+from optimizer import application, checkpoints, published, slots, unroll, utils
+from optimizer.application import Update
 
 #: Every meta-parameter's published name starts with this.
 OPTIMIZER_SCOPE = 'LOL'
-
-#: What one step of an optimizer gives: for each chunk of the layout a row `[1, size]` to add to the
-#: true parameters, with attention a row from the old true parameters to the point at which the next
-#: gradient is taken (else None), and the new state.
-Update = collections.namedtuple('Update', 'steps attention state')
-
-#: The variables that `apply_gradients` keeps for one list of model variables.
-Slots = collections.namedtuple('Slots', 'layout state true_params')
-
-#: What a step computes from and what it computes: the values of the model's variables, the
-#: optimizer's state, and with attention the true parameters, a row for each chunk (else empty).
-Values = collections.namedtuple('Values', 'variables state true_params')
 
 
 class TrainableOptimizer(tf.train.Optimizer):
@@ -34,27 +23,42 @@ class TrainableOptimizer(tf.train.Optimizer):
       int32 [2], is the seed for stateless draws of what is random in it.
     * `update_rule(layout)`: reads the meta-parameters and returns the function
       `rule(gradients, state) -> Update`, where `gradients` has a row `[1, size]` for each chunk of
-      `layout`. The rule may be called inside of a loop.
+      `layout`; `rule(gradients, state, parameters)` where the class sets `sees_parameters`. The
+      rule may be called inside of a loop.
 
     Args:
       name: name of the optimizer's operations.
+      state_keys: of a class written for the published code, see `optimizer.published`.
       use_attention: take gradients at a point that the optimizer chooses, beside the parameters.
       use_log_objective: the meta-objective is the mean log of the relative objective; else the
         weighted sum of the objectives divided by the initial one.
       obj_train_max_multiplier: an unroll ends early where the objective exceeds the initial one by
-        this factor; -1: never.
+        this factor; at most 0: never.
       use_second_derivatives: let the meta-gradient flow through the gradients of the problem.
       use_numerator_epsilon: `log((objective + 1e-6) / (initial objective + 1e-6))` in place of
         `log(objective / initial objective + 1e-6)`.
       random_seed: of the initial meta-parameters and of random states.
 
-    Attributes:
+    Attributes, to be set before `apply_gradients`:
       xla: whether update rules made from now on are compiled with XLA (TensorFlow 2 only).
+      learning_rate: a factor of all steps: a float, tensor, variable, or a function of the number
+        of steps taken before, an int64 scalar.
+      weight_decay: decoupled weight decay, as AdamW's: each step also takes off learning_rate *
+        weight_decay * parameter.
     """
 
+    computes_rows_alone = False  # whether some rows of a variable may be computed without the rest
+    sees_parameters = False  # whether the update rule also takes the parameters' rows
     xla = False
+    learning_rate = 1.0
+    weight_decay = 0.0
 
-    def __init__(self, name, use_attention=False, use_log_objective=True,
+    def __new__(cls, *args, **kwargs):
+        optimizer = super().__new__(cls)
+        optimizer._make = lambda: cls(*args, **kwargs)
+        return optimizer
+
+    def __init__(self, name, state_keys=None, use_attention=False, use_log_objective=True,
                  obj_train_max_multiplier=-1, use_second_derivatives=True,
                  use_numerator_epsilon=False, random_seed=None):
         super().__init__(use_locking=False, name=name)
@@ -64,8 +68,14 @@ class TrainableOptimizer(tf.train.Optimizer):
         self.use_second_derivatives = use_second_derivatives
         self.use_numerator_epsilon = use_numerator_epsilon
         self.random_seed = random_seed
+        self.state_keys = state_keys
+        if state_keys is not None:
+            self.sees_parameters = True
         self._meta_parameters = collections.OrderedDict()
-        self._slots_by_variables = collections.OrderedDict()
+        self._loaded = {}
+        self._graph = _outermost_graph()
+        self._by_graph = {self._graph: self}
+        self._kept = collections.OrderedDict()
 
     # Meta-parameters.
 
@@ -80,18 +90,21 @@ class TrainableOptimizer(tf.train.Optimizer):
                 initializer.seed = self.random_seed + len(self._meta_parameters)
             variable = tf.Variable(initializer(shape, dtype=tf.float32), trainable=False,
                                    dtype=tf.float32, name=name)
-        self._meta_parameters['%s/%s' % (OPTIMIZER_SCOPE, name)] = variable
+        published = '%s/%s' % (OPTIMIZER_SCOPE, name)
+        self._meta_parameters[published] = variable
+        self._maybe_initialize_trackable()
+        self._non_slot_dict[published, self._graph] = variable
         return variable
 
     @property
     def named_meta_parameters(self):
         """OrderedDict from published names to variables: what a Saver of meta-parameters takes."""
-        return collections.OrderedDict(self._meta_parameters)
+        return collections.OrderedDict(self._rule_here(make=False)._meta_parameters)
 
     @property
     def meta_parameters(self):
         """The list of the variables that meta-training trains."""
-        return list(self._meta_parameters.values())
+        return list(self.named_meta_parameters.values())
 
     def read_meta_parameters(self):
         """Dict from names as in `create_meta_parameter` to values; call it outside of loops."""
@@ -101,6 +114,8 @@ class TrainableOptimizer(tf.train.Optimizer):
     def init_from_checkpoint(self, path):
         """Makes a checkpoint's values the *initial* values of the meta-parameters.
 
+        They are read now: what becomes of the checkpoint afterwards does not matter.
+
         Args:
           path: a checkpoint, or a directory that holds one: `model.ckpt-0`, else the latest.
 
@@ -108,108 +123,144 @@ class TrainableOptimizer(tf.train.Optimizer):
           ValueError: there is no readable checkpoint, meta-parameters are missing from it or have
             other shapes or types there (the message lists them), or state variables exist already.
         """
-        if self._slots_by_variables:
+        if self._kept:
             raise ValueError('init_from_checkpoint must come before the first apply_gradients.')
-        path = checkpoints.checkpoint_in(path)
-        checkpoints.check_checkpoint(path, self._meta_parameters)
-        with tf.init_scope():
-            tf.train.init_from_checkpoint(path, self._meta_parameters)
+        self._loaded = checkpoints.read_variables(path, self._meta_parameters)
+        for rule in self._by_graph.values():
+            rule._start_from(self._loaded)
+
+    def _start_from(self, values):
+        """Makes arrays the initial values of the meta-parameters, as
+        `tf.train.init_from_checkpoint` makes a checkpoint's."""
+        for name, value in values.items():
+            if self._graph is None:  # made in eager mode, to be used in a graph
+                self._meta_parameters[name].assign(value)
+                continue
+            for variable in getattr(self._meta_parameters[name], 'values', None) or [
+                    self._meta_parameters[name]]:  # a mirrored variable's copies
+                with variable.graph.as_default(), tf.init_scope(), tf.device(variable.device):
+                    initial = tf.constant(value, name='loaded')
+                    variable._initializer_op = variable.assign(initial).op
+                    variable._initial_value = initial
+
+    def _rule_here(self, make=True):
+        """This optimizer with its meta-parameters in the current graph.
+
+        One instance may serve several graphs, as estimators and Keras of TensorFlow 1 use them: in
+        each graph other than that of its constructor it has meta-parameters made there.
+
+        Args:
+          make: make them if need be, else fall back on those of the constructor's graph.
+        """
+        graph = _outermost_graph()
+        if graph not in self._by_graph and make:
+            with tf.init_scope(), tf.name_scope(None):
+                rule = self._make()
+                rule._start_from(self._loaded)
+            self._non_slot_dict.update(rule._non_slot_dict)
+            self._by_graph[graph] = rule
+        rule = self._by_graph.get(graph, self)
+        rule.xla = self.xla
+        return rule
 
     # Use as a tf.train.Optimizer.
 
-    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+    def apply_gradients(self, grads_and_vars, global_step=None, name=None,
+                        skip_gradients_aggregation=False):
         """Applies one step of the learned update rule.
 
         Everything is computed from the values that variables have before the step, in float32
-        (the new value of a float64 variable in float64), and cast to the variable's type.
+        (the new value of a float64 variable in float64), and cast to the variable's type. A
+        variable that is listed twice gets the sum of its gradients. A variable's `constraint` is
+        applied to its new value, with attention to the true parameters too. Replicas of a
+        distribution strategy sum their gradients, as with all optimizers of `tf.train`.
 
         IndexedSlices: rows without a gradient keep their values and their state exactly (with
         attention they go to their true parameters). What an optimizer keeps for all parameters
         together still moves: the count of steps, and the tensor and model levels of
         HierarchicalRNN, whose averages run over all rows, those without a gradient entering with
-        a gradient of zero.
+        a gradient of zero. A `CoordinatewiseOptimizer` computes the rows with a gradient only.
 
-        State belongs to the list of variables that have a gradient, together and in this order;
-        with another list begins another state. The parts of a partitioned variable count as
-        tensors of their own.
+        State is kept in slots of the variables, named `<variable>/<optimizer>/...`, and goes back
+        to the variable of that name, in whatever order variables are listed. What belongs to the
+        model as a whole is kept with the first variable by name. The parts of a partitioned
+        variable count as variables of their own.
 
         Args:
           grads_and_vars: pairs as from `compute_gradients`; those without a gradient are skipped.
           global_step: optional variable to increment by one.
           name: name of the returned operation.
+          skip_gradients_aggregation: the gradients are the same in all replicas already.
 
         Returns:
           one operation.
 
         Raises:
-          ValueError: no gradient at all, or a variable without a fully defined shape.
+          ValueError: no variable, no gradient at all, or a variable without a fully defined shape.
+          TypeError: a gradient that is no tensor.
+          NotImplementedError: a tensor in place of a variable.
           RuntimeError: eager execution is on.
         """
         if tf.executing_eagerly():
             raise RuntimeError('%s works in graphs. In eager TensorFlow 2 use '
                                'optimizer.keras.LearnedOptimizer.' % type(self).__name__)
-        pairs = [(grad, var) for grad, var in grads_and_vars if grad is not None]
-        if not pairs:
-            raise ValueError('No gradients provided for any variable.')
+        pairs = application.checked_pairs(grads_and_vars)
+        if tf.distribute.has_strategy() and not skip_gradients_aggregation:
+            if tf.distribute.in_cross_replica_context():
+                raise RuntimeError('apply_gradients belongs into the replicas: call it in the '
+                                   'function that the strategy runs.')
+            return tf.distribute.get_replica_context().merge_call(
+                self._distributed_apply, args=(pairs, global_step, name))
         gradients, variables = zip(*pairs)
-        slots = self._slots_for(variables)
+        kept = self._kept_for(gradients, variables)
         with tf.name_scope(name, self.get_name()) as scope:
-            owners = Values(list(variables), slots.state, slots.true_params)
-            values = self.next_values(slots.layout, gradients, read_values(owners))
-            assignments = zip(tf.nest.flatten(owners), tf.nest.flatten(values))
-            return _assign_all(list(assignments), global_step, scope)
+            done = application.assign_all(kept.changes(
+                self._rule_here(), gradients, variables, kept.slots))
+            if global_step is None:
+                return _train_op(tf.group(*done, name=scope))
+            with tf.control_dependencies(done):
+                return _train_op(tf.group(_increment(global_step), name=scope))
 
-    def next_values(self, layout, gradients, values, scale=None):
-        """One step as a pure function.
+    def _distributed_apply(self, distribution, grads_and_vars, global_step=None, name=None):
+        """`apply_gradients` where the replicas meet: the whole step, once on each device."""
+        gradients = distribution.extended.batch_reduce_to(
+            tf.distribute.ReduceOp.SUM, grads_and_vars)
+        variables = [variable for _, variable in grads_and_vars]
+        kept, rule = self._kept_for(gradients, variables), self._rule_here()
 
-        Args:
-          layout: of the variables.
-          gradients: a tensor or IndexedSlices for each variable; None: none of it moves.
-          values: `Values` before the step.
-          scale: None or a factor by which steps are multiplied.
+        def step(_, *here):
+            return tf.group(*application.assign_all(kept.changes(rule, *here)))
 
-        Returns:
-          `Values` after the step.
-        """
-        update = self.step_rule(layout)(gradients, values.state)
-        if scale is not None:
-            update = update._replace(**{
-                field: [scale * row for row in getattr(update, field) or ()]
-                for field in ('steps', 'attention')})
-        return self._move(layout, values, update)
+        with tf.name_scope(name, self.get_name()) as scope:
+            done = distribution.extended.update(
+                variables[0], step, args=(gradients, variables, kept.slots), group=False)
+            if global_step is None:
+                return _train_op(tf.group(*tf.nest.flatten(done), name=scope))
+            with tf.control_dependencies(tf.nest.flatten(done)):
+                done = distribution.extended.update(global_step, _increment, group=False)
+                return _train_op(tf.group(*tf.nest.flatten(done), name=scope))
 
-    def _move(self, layout, values, update):
-        if not self.use_attention:
-            steps = layout.to_tensors(update.steps)
-            return Values([_add(value, step) for value, step in zip(values.variables, steps)],
-                          update.state, [])
-        true_params = [row + step for row, step in zip(values.true_params, update.steps)]
-        attended = layout.to_tensors(
-            [row + step for row, step in zip(values.true_params, update.attention)])
-        return Values([tf.cast(new, old.dtype) for old, new in zip(values.variables, attended)],
-                      update.state, true_params)
-
-    def _slots_for(self, variables):
-        key = tuple(variable.name for variable in variables)
-        if key not in self._slots_by_variables:
-            with tf.init_scope(), tf.name_scope(None), tf.name_scope(self.get_name() + '_state'):
+    def _kept_for(self, gradients, variables):
+        """The `slots.Kept` for these variables, made where there is none yet."""
+        with tf.init_scope(), tf.name_scope(None), slots.root_scope():
+            key = _outermost_graph(), tuple(variable.name for variable in variables)
+            if key not in self._kept:
                 with _flow_of_initial_values():
-                    self._slots_by_variables[key] = self._create_slots(variables)
-        return self._slots_by_variables[key]
+                    self._kept[key] = slots.Kept(self, self._rule_here(), gradients, variables)
+        return self._kept[key]
 
-    def _create_slots(self, variables):
-        layout = self.layout(utils.static_shapes(variables))
-        state = self.initial_state(layout, initialized_value, self.random_key())
-        true_params = []
-        if self.use_attention:
-            true_params = layout.to_chunks([initialized_value(var) for var in variables])
-        return Slots(layout, variables_like(state, 'state'),
-                     variables_like(true_params, 'true_params'))
+    def slot(self, variable, name, initial_value):
+        """The variable that keeps `name` of a model's variable; made where there is none yet.
 
-    def variables(self):
-        """The state variables that `apply_gradients` has created."""
-        return [variable for slots in self._slots_by_variables.values()
-                for variable in tf.nest.flatten(slots[1:])]
+        Several optimizers of one name that share a variable get numbers at the end.
+        """
+        prefix = variable.op.name + '/'
+        free = variable.graph.unique_name('%s%s/%s' % (prefix, self.get_name(), name),
+                                          mark_as_used=False)
+        slot = self._get_or_make_slot(variable, initial_value, name, free[len(prefix):])
+        if getattr(slot, '_save_slice_info', None):
+            slot._set_save_slice_info(None)  # of a partitioned variable, which has another shape
+        return slot
 
     def true_params(self, var_list):
         """The parameters beside which attention takes its gradients, a tensor for each variable.
@@ -222,13 +273,12 @@ class TrainableOptimizer(tf.train.Optimizer):
         if not self.use_attention:
             return read_values(list(var_list))
         known = {}
-        for names, slots in self._slots_by_variables.items():
-            tensors = slots.layout.to_tensors(read_values(slots.true_params))
-            known.update(zip(names, tensors))
+        for kept in self._kept_here():
+            known.update(kept.true_params())
         unknown = [var.name for var in var_list if var.name not in known]
         if unknown:
             raise ValueError('apply_gradients has not seen: %s.' % ', '.join(unknown))
-        return [tf.cast(known[var.name], var.dtype.base_dtype) for var in var_list]
+        return [known[var.name] for var in var_list]
 
     def log_learning_rates(self, var_list):
         """Natural logarithms of the learning rates that the optimizer keeps.
@@ -238,18 +288,19 @@ class TrainableOptimizer(tf.train.Optimizer):
           all of these variables.
         """
         rates = {}
-        for names, slots in self._slots_by_variables.items():
-            rows = [self.log_rate_row(chunk) for chunk in read_values(slots.state).chunks]
-            if all(row is not None for row in rows):
-                rates.update(zip(names, slots.layout.to_tensors(rows)))
+        for kept in self._kept_here():
+            rates.update(kept.log_learning_rates(self))
         found = [rates.get(var.name) for var in var_list]
         return None if any(rate is None for rate in found) else found
+
+    def _kept_here(self):
+        return [kept for (graph, _), kept in self._kept.items() if graph is _outermost_graph()]
 
     # Meta-training.
 
     def train(self, problem, dataset=None, penalty=None, **options):
         """The graph of one differentiable unroll on `problem`; see `unroll.build_unroll`."""
-        return unroll.build_unroll(self, problem, dataset, penalty, **options)
+        return unroll.build_unroll(self._rule_here(), problem, dataset, penalty, **options)
 
     def random_key(self):
         """A seed for the stateless draws of `initial_state`."""
@@ -268,20 +319,22 @@ class TrainableOptimizer(tf.train.Optimizer):
         """The update rule for gradients of any kind.
 
         Returns:
-          the function (gradients, state) -> Update, where a gradient is a tensor of the variable's
-          shape, IndexedSlices, or None. What has no gradient gets a step of zero and keeps its
-          state.
+          the function (gradients, state, parameters) -> Update, where a gradient is a tensor of the
+          variable's shape, IndexedSlices, or None, and `parameters` are tensors of these shapes.
+          What has no gradient gets a step of zero and keeps its state.
         """
         rule = self.update_rule(layout)
         if self.xla:
             rule = tf.function(rule, jit_compile=True, autograph=False)
 
-        def step(gradients, state):
-            update = rule(layout.to_chunks([_dense(gradient, shape) for gradient, shape
-                                            in zip(gradients, layout.shapes)]), state)
+        def step(gradients, state, parameters=None):
+            rows = layout.to_chunks([application.dense(gradient, shape) for gradient, shape
+                                     in zip(gradients, layout.shapes)])
+            more = [layout.to_chunks(parameters)] if self.sees_parameters else []
+            update = rule(rows, state, *more)
             if all(isinstance(gradient, tf.Tensor) for gradient in gradients):
                 return update
-            return _keep_untouched(layout, gradients, update, state)
+            return application.keep_untouched(layout, gradients, update, state)
 
         return step
 
@@ -292,10 +345,10 @@ class TrainableOptimizer(tf.train.Optimizer):
         return None
 
     def initial_state(self, layout, read, key):
-        raise NotImplementedError
+        return published.initial_state(self, layout)
 
     def update_rule(self, layout):
-        raise NotImplementedError
+        return published.update_rule(self, layout)
 
 
 class CoordinatewiseOptimizer(TrainableOptimizer):
@@ -313,6 +366,7 @@ class CoordinatewiseOptimizer(TrainableOptimizer):
       place of `weights`, computed once, outside of the loop of steps.
     """
 
+    computes_rows_alone = True
     State = collections.namedtuple('State', 'chunks steps_done')
 
     def initial_state(self, layout, read, key):
@@ -339,12 +393,6 @@ class CoordinatewiseOptimizer(TrainableOptimizer):
         raise NotImplementedError
 
 
-def initialized_value(variable):
-    """A variable's value, or where it has none yet, the value it will be initialised with."""
-    return tf.cond(tf.is_variable_initialized(variable), variable.read_value,
-                   lambda: variable.initial_value)
-
-
 @contextlib.contextmanager
 def _flow_of_initial_values():
     """Version-1 control flow while reference variables are made from other variables' values.
@@ -367,6 +415,9 @@ def variables_like(structure, name, collections=(tf.GraphKeys.GLOBAL_VARIABLES,)
     if isinstance(structure, tuple):
         return type(structure)(*[variables_like(value, '%s/%s' % (name, field), collections)
                                  for field, value in structure._asdict().items()])
+    if isinstance(structure, dict):
+        return {key: variables_like(value, '%s/%s' % (name, key), collections)
+                for key, value in structure.items()}
     if isinstance(structure, list):
         return [variables_like(value, '%s/%d' % (name, index), collections)
                 for index, value in enumerate(structure)]
@@ -400,60 +451,16 @@ def with_constants(cls, values):
     return Constants
 
 
-def _add(value, step):
-    """`value + step` in the wider of float32 and the type of `value`, which the sum has."""
-    dtype = tf.float64 if value.dtype == tf.float64 else tf.float32
-    return tf.cast(tf.cast(value, dtype) + tf.cast(step, dtype), value.dtype)
+def _increment(global_step):
+    return global_step.assign_add(tf.ones([], global_step.dtype.base_dtype)).op
 
 
-# Gradients of some rows only.
+def _train_op(operation):
+    """Puts an operation where TensorFlow's own optimizers put theirs."""
+    tf.add_to_collection(tf.GraphKeys.TRAIN_OP, operation)
+    return operation
 
 
-def _dense(gradient, shape):
-    """A gradient as tensor: rows that IndexedSlices repeat are summed, None counts as zero."""
-    if gradient is None:
-        return tf.zeros(shape)
-    if isinstance(gradient, tf.IndexedSlices):
-        values = tf.cast(gradient.values, tf.float32)
-        return tf.reshape(tf.unsorted_segment_sum(values, gradient.indices, shape[0]), shape)
-    return gradient
-
-
-def _keep_untouched(layout, gradients, update, state):
-    """The update where there is a gradient, elsewhere no step and the old state."""
-    masks = [row > 0.0 for row in layout.to_chunks(
-        [_touched(gradient, shape) for gradient, shape in zip(gradients, layout.shapes)])]
-
-    def only_touched(rows):
-        return rows and [tf.where_v2(mask, row, tf.zeros_like(row))
-                         for mask, row in zip(masks, rows)]
-
-    def choose(mask, new, old):
-        return tf.nest.map_structure(lambda *both: tf.where_v2(mask, *both), new, old)
-
-    chunks = [choose(*each) for each in zip(masks, update.state.chunks, state.chunks)]
-    return Update(only_touched(update.steps), only_touched(update.attention),
-                  update.state._replace(chunks=chunks))
-
-
-def _touched(gradient, shape):
-    """1 where a variable of this shape has a gradient, else 0."""
-    if gradient is None:
-        return tf.zeros(shape)
-    if not isinstance(gradient, tf.IndexedSlices):
-        return tf.ones(shape)
-    counts = tf.unsorted_segment_sum(tf.ones_like(gradient.indices, tf.float32),
-                                     gradient.indices, shape[0])
-    return tf.ones(shape) * tf.reshape(
-        tf.cast(counts > 0.0, tf.float32), [shape[0]] + [1] * (len(shape) - 1))
-
-
-def _assign_all(assignments, global_step, name):
-    """One operation that assigns only when every new value has been computed."""
-    with tf.control_dependencies([value for _, value in assignments]):
-        done = [variable.assign(value).op for variable, value in assignments]
-        if global_step is None:
-            return tf.group(*done, name=name)
-    with tf.control_dependencies(done):
-        return tf.group(tf.assign_add(global_step, tf.ones([], global_step.dtype.base_dtype)),
-                        name=name)
+def _outermost_graph():
+    with tf.init_scope():
+        return None if tf.executing_eagerly() else tf.get_default_graph()

@@ -50,7 +50,7 @@ class Unroll(typing.NamedTuple):
     imitation_objective: tf.Tensor = None
     problem_objectives: tf.Tensor = None  # [steps taken + 1], the first being the initial one
     initial_objective: tf.Tensor = None
-    penalty: tf.Tensor = None  # the mean over the steps
+    penalty: tf.Tensor = None  # the sum over the steps
     steps_taken: tf.Tensor = None
     ended_early: tf.Tensor = None  # whether the objective has exceeded the bound: it exploded
     state: Carried = None  # variables
@@ -75,7 +75,7 @@ class Plan(typing.NamedTuple):
     problem: typing.Any
     penalty: typing.Any
     layout: typing.Any
-    rule: typing.Callable  # (gradients, optimizer state) -> Update
+    rule: typing.Callable  # (gradients, optimizer state, params) -> Update
     fed: Unroll
     bound: typing.Optional[tf.Tensor]  # an objective above it ends the unroll; None: none does
     objectives_after_loop: bool  # compute the objectives together, of the parameters recorded
@@ -103,7 +103,7 @@ class NoPenalty:
     """The penalty that is always zero, and what the unroll needs of any other.
 
     Attributes:
-      meta_weight: of the penalty in the meta-objective.
+      meta_weight: of the penalty, summed over the steps, in the meta-objective.
       inner_weight: of the penalty in the objective that is optimized.
       ever_counts: whether there is an unroll in which the penalty counts.
     """
@@ -166,14 +166,13 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_ever
         with tf.name_scope('objectives'):
             objectives = tf.concat([[start.initial_objective], objectives], 0)
             meta_objective = _meta_objective(optimizer, objectives, fed, end.step)
-            mean_penalty = penalties / tf.cast(tf.maximum(end.step, 1), tf.float32)
             if plan.penalty.meta_weight:
-                meta_objective += plan.penalty.meta_weight * mean_penalty
+                meta_objective += plan.penalty.meta_weight * penalties
         next_state = Carried(end.params, end.attended, end.optimizer, start.initial_objective)
         return fed._replace(
             meta_objective=meta_objective, imitation_objective=imitation,
             problem_objectives=objectives, initial_objective=start.initial_objective,
-            penalty=mean_penalty, steps_taken=end.step,
+            penalty=penalties, steps_taken=end.step,
             ended_early=tf.logical_not(_within(plan, end.objective)), state=state,
             next_state=next_state, carry=_assign(state, next_state, [meta_objective, imitation]))
 
@@ -201,7 +200,7 @@ def build_rollout(optimizer, problem, dataset=None):
             points = attended or params
             gradients = problem.gradients(problem.objective(points, *batch), points,
                                           noise_key(rollout.random_key, step))
-            update = rule(gradients, state)
+            update = rule(gradients, state, params)
             moved = [param + move for param, move in zip(params, layout.to_tensors(update.steps))]
             return step + 1, moved, _attended(layout, params, update), update.state
 
@@ -367,7 +366,11 @@ def _step(plan, here):
     """
     optimizer, problem, penalty, fed = plan.optimizer, plan.problem, plan.penalty, plan.fed
     first_operation = len(tf.get_default_graph().get_operations())
-    batch = _batch(fed, here.step)
+    points, batch = here.attended or here.params, _batch(fed, here.step)
+
+    def batch_objective(at):
+        return problem.objective(at, *batch)
+
     with tf.name_scope('objective'):
         objective = here.objective
         if not plan.objectives_after_loop:
@@ -377,26 +380,23 @@ def _step(plan, here):
         if penalty.meta_weight:
             curvature = tf.cond(
                 fed.regularize,
-                lambda: penalty(lambda at: problem.objective(at, fed.data, fed.labels),
-                                here.params, here.step, fed.random_key),
+                lambda: penalty(batch_objective, points, here.step, fed.random_key),
                 lambda: tf.zeros([]))
     with tf.name_scope('gradients'):
-        points = here.attended or here.params
-        gradients = problem.gradients(problem.objective(points, *batch), points,
+        gradients = problem.gradients(batch_objective(points), points,
                                       noise_key(fed.random_key, here.step))
         if penalty.inner_weight:
             # A branch cannot be differentiated twice, so the penalty's gradients are made inside.
             of_penalty = tf.cond(
                 fed.regularize,
-                lambda: penalty.gradients(lambda at: problem.objective(at, *batch), points,
-                                          here.step, fed.random_key),
+                lambda: penalty.gradients(batch_objective, points, here.step, fed.random_key),
                 lambda: [tf.zeros_like(point) for point in points], strict=True)
             gradients = [tf.convert_to_tensor(gradient) + penalty.inner_weight * more
                          for gradient, more in zip(gradients, of_penalty)]
         if not optimizer.use_second_derivatives:
             gradients = tf.nest.map_structure(tf.stop_gradient, gradients, expand_composites=True)
     with tf.name_scope('update'):
-        update = plan.rule(gradients, here.optimizer)
+        update = plan.rule(gradients, here.optimizer, here.params)
         own_steps = plan.layout.to_tensors(update.steps)
     with tf.name_scope('imitation'):
         teacher_steps = [-steps[tf.minimum(here.step, tf.shape(steps)[0] - 1)]
@@ -441,14 +441,24 @@ def _distance(steps, teacher_steps):
 
 
 def _meta_objective(optimizer, objectives, fed, steps_taken):
-    """Of `objectives [steps_taken + 1]`, the first being the initial one."""
+    """Of `objectives [steps_taken + 1]`, the first being the initial one.
+
+    The logarithm's is NaN, and its gradient with it, where an objective is negative or the initial
+    one zero: only the ratio of positive objectives says which is lower.
+    """
     initial = objectives[0]
     if not optimizer.use_log_objective:
         weights = fed.objective_weights[:steps_taken]
-        return tf.reduce_sum(weights * objectives[1:]) / initial
+        return tf.reduce_sum(weights * objectives[1:]) / tf.abs(initial)
     if optimizer.use_numerator_epsilon:
-        return tf.reduce_mean(tf.log((objectives + EPSILON) / (initial + EPSILON)))
-    return tf.reduce_mean(tf.log(objectives / initial + EPSILON))
+        initial += EPSILON
+        ratios = (objectives + EPSILON) / initial
+    else:
+        ratios = objectives / initial + EPSILON
+    positive = tf.logical_and(initial > 0.0, tf.reduce_all(ratios > 0.0))
+    # While it imitates, this is not the objective, and a NaN must not reach its gradient.
+    defined = tf.logical_or(positive, fed.imitate)
+    return tf.reduce_mean(tf.log(ratios)) * tf.where(defined, 1.0, np.nan)
 
 
 def _assign(state, values, after):

@@ -6,8 +6,8 @@ one batched kernel, and a large model is cut into chunks of columns so that what
 stays in the processor's cache.
 """
 
-import collections
 import copy
+import typing
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -19,8 +19,12 @@ MEAN_SQUARE_EPSILON = 1e-12  # added to a squared gradient before it is averaged
 #: TensorFlow slices and splits along the features without copying.
 ALIGNMENT = 16
 
-#: Columns [start, start + size) of tensor number `tensor`.
-Piece = collections.namedtuple('Piece', 'tensor start size')
+
+class Piece(typing.NamedTuple):
+    """Columns [start, start + size) of tensor number `tensor`."""
+    tensor: int
+    start: int
+    size: int
 
 
 class Chunk:
@@ -31,11 +35,13 @@ class Chunk:
       sizes: their columns.
       padding: columns behind them that belong to no piece and count nowhere.
       size: all columns.
+      alone: whether it is a part of a large tensor, in whatever company that comes.
     """
 
-    def __init__(self, pieces, first_piece):
+    def __init__(self, pieces, first_piece, alone=False):
         self.pieces = pieces
         self.first_piece = first_piece
+        self.alone = alone
         self.sizes = [piece.size for piece in pieces]
         self.padding = -sum(self.sizes) % ALIGNMENT
         self.size = sum(self.sizes) + self.padding
@@ -89,7 +95,7 @@ class Layout:
 
     def __init__(self, shapes, max_chunk=65536, max_pieces=8, large=4096):
         self.shapes = [tuple(shape) for shape in shapes]
-        self.sizes = [int(np.prod(shape, dtype=np.int64)) for shape in self.shapes]
+        self.sizes = [num_elements(shape) for shape in self.shapes]
         self.num_tensors = len(self.shapes)
         self.chunks = self._cut(max_chunk, max_pieces, large)
         self.pieces = [piece for chunk in self.chunks for piece in chunk.pieces]
@@ -103,9 +109,11 @@ class Layout:
                 groups.extend([piece] for piece in _pieces(tensor, 0, whole, max_chunk))
             if size > whole or not size:
                 shared.extend(_pieces(tensor, whole, size, max_chunk))
+        num_alone = len(groups)
         groups += _gather(shared, max_chunk, max_pieces)
         firsts = np.cumsum([0] + [len(group) for group in groups])
-        return [Chunk(group, int(first)) for group, first in zip(groups, firsts)]
+        return [Chunk(group, int(first), index < num_alone)
+                for index, (group, first) in enumerate(zip(groups, firsts))]
 
     def prepare(self):
         """A copy of this layout with prepared chunks, see there."""
@@ -174,6 +182,10 @@ def _slice(row, piece, size):
 
 def _join(parts):
     return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
+
+
+def num_elements(shape):
+    return int(np.prod(shape, dtype=np.int64))
 
 
 def static_shapes(tensors):

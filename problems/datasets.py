@@ -119,7 +119,7 @@ def random(n_features, n_samples, n_classes=2, sep=1.0, random_seed=None):
 
     return _synthetic(*make_classification(
         n_samples=n_samples, n_features=n_features, n_informative=n_features, n_redundant=0,
-        n_classes=n_classes, class_sep=sep, random_state=random_seed))
+        n_classes=n_classes, class_sep=sep, random_state=generator(random_seed)))
 
 
 def random_binary(n_features, n_samples, random_seed=None):

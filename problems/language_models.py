@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from problems import initial_values
-from problems.classifiers import cross_entropy, dense_layers
+from problems.classifiers import dense_layers
 from problems.problem import Problem
 
 _EPSILON = 1e-5  # added to the variances of layer normalization
@@ -61,9 +61,7 @@ class LanguageModel(Problem):
         return tf.reduce_mean(tf.cast(tf.equal(likeliest, targets), tf.float32))
 
     def _objective(self, parameters, data, labels):
-        logits, targets = self._predict(parameters, data)
-        return cross_entropy(tf.reshape(logits, [-1, self.vocabulary_size]), targets,
-                             self.vocabulary_size)
+        return tf.reduce_mean(self.losses(parameters, data))
 
     def _predict(self, parameters, data):
         """Logits, and the ids of the characters that they predict."""
@@ -72,10 +70,9 @@ class LanguageModel(Problem):
         return logits, ids[:, -logits.shape.as_list()[1]:]
 
     def _embed(self, embeddings, ids):
-        """The embeddings of all ids, [batch, length, features], with a dense gradient."""
+        """The embeddings of all ids, [batch * length, features], with a dense gradient."""
         one_hot = tf.one_hot(tf.reshape(ids, [-1]), self.vocabulary_size)
-        return tf.reshape(tf.matmul(one_hot, embeddings),
-                          [-1, self.length, embeddings.shape.as_list()[1]])
+        return tf.matmul(one_hot, embeddings)
 
 
 class NGramPerceptron(LanguageModel):
@@ -93,8 +90,7 @@ class NGramPerceptron(LanguageModel):
                          random_seed, noise_stdev)
 
     def inference(self, parameters, ids):
-        features = self._embed(parameters[0], ids)
-        features = tf.reshape(features, [-1, parameters[1].shape.as_list()[0]])
+        features = tf.reshape(self._embed(parameters[0], ids), [-1, self.param_shapes[1][0]])
         return dense_layers(features, parameters[1:], tf.tanh)[:, tf.newaxis]
 
 
@@ -138,12 +134,10 @@ class _RecurrentModel(LanguageModel):
 
     def inference(self, parameters, ids):
         embeddings, input_weights, recurrent_weights = parameters[:3]
-        n_outputs = input_weights.shape.as_list()[1]
         # All inputs at once, time first.
-        features = tf.reshape(self._embed(embeddings, tf.transpose(ids)),
-                              [-1, embeddings.shape.as_list()[1]])
+        features = self._embed(embeddings, tf.transpose(ids))
         inputs = tf.reshape(tf.matmul(features, input_weights) + parameters[3],
-                            [self.length, -1, n_outputs])
+                            [self.length, -1, self.param_shapes[1][1]])
         hidden = self._run(tf.unstack(inputs), recurrent_weights, parameters[4:-2])
         outputs = tf.matmul(tf.reshape(tf.stack(hidden, 1), [-1, self.units]), parameters[-2])
         return tf.reshape(outputs + parameters[-1], [-1, self.length, self.vocabulary_size])
@@ -245,8 +239,8 @@ class Transformer(LanguageModel):
         def apply_dense(features):
             return tf.matmul(features, next(rest)) + next(rest)
 
-        features = self._embed(next(rest), ids) + next(rest)
-        features = tf.reshape(features, [-1, self.width])
+        features = tf.reshape(self._embed(next(rest), ids), [-1, self.length, self.width])
+        features = tf.reshape(features + next(rest), [-1, self.width])
         for _ in range(self.n_blocks):
             features += apply_dense(self._attend(apply_dense(normalize(features))))
             features += apply_dense(tf.nn.relu(apply_dense(normalize(features))))

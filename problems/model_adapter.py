@@ -8,7 +8,7 @@ from typing import Any, Callable, List, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from problems.generators import generator
+from problems.generators import generator, global_generators_from
 from problems.problem import Problem
 
 # Collections that a model adds to: what has to be initialized or started, and TensorFlow's own
@@ -60,7 +60,8 @@ class ModelAdapter(Problem):
     in each graph, as local variables.
 
     Initial values are drawn in a graph and session of their own, by the function that
-    `make_init_fn` returns, and depend on the seed alone.
+    `make_init_fn` returns, and depend on the seed alone: so do those that the model draws from
+    numpy's or Python's global generator.
 
     Args:
         make_loss_and_init_fn: returns (make_loss, make_init_fn). `make_loss()` builds the loss, one
@@ -82,7 +83,8 @@ class ModelAdapter(Problem):
             kwargs['random_seed'] = random_seed
         self._make_loss_and_init_fn = lambda: make_loss_and_init_fn(**kwargs)
         self._constant_values = None
-        with tf.Graph().as_default():
+        self.random_seed = random_seed
+        with tf.Graph().as_default(), self._own_generators():
             asked, loss = _build_anew(self._make_loss_and_init_fn()[0])
             definition = loss.graph.as_graph_def()
             _check_repeatable(loss, definition)
@@ -116,13 +118,17 @@ class ModelAdapter(Problem):
     def _objective(self, parameters, data, labels):
         model = self._model()
         replacer = _Replacer(self._asked, parameters, model.constants)
-        with _as_in_an_empty_graph(), _asking(replacer):
+        with _as_in_an_empty_graph(), _asking(replacer), self._own_generators():
             loss = _one_number(model.make_loss())
         replacer.check_that_all_are_used()
         return tf.cast(loss, tf.float32)
 
+    def _own_generators(self):
+        """For models that draw from the global generators: the same at every build."""
+        return global_generators_from(self.random_seed or 0)
+
     def _draw(self, seed):
-        with tf.Graph().as_default(), tf.device(lambda operation: ''):
+        with tf.Graph().as_default(), tf.device(lambda operation: ''), global_generators_from(seed):
             tf.set_random_seed(seed)
             make_loss, make_init_fn = self._make_loss_and_init_fn()
             asked, _ = _build_anew(make_loss)
@@ -148,7 +154,7 @@ class ModelAdapter(Problem):
 
     def _model(self):
         """The model in the current graph; made at the first call, outside of any loop."""
-        with tf.init_scope():
+        with tf.init_scope(), self._own_generators():
             graph = tf.get_default_graph()
             # Kept by the graph, not here: an adapter may live longer than its graphs.
             models = graph._adapted_models = getattr(graph, '_adapted_models', {})
@@ -297,8 +303,8 @@ class _Replacer:
     def check_that_all_are_used(self):
         """Raises a ValueError where the model asked for less than at its first call."""
         for asked in self._remaining:
-            raise ValueError('the model creates the variable %s at its first call only'
-                             % asked.name)
+            raise ValueError('the model creates the variable %s at its first call only: layers '
+                             'must be made within make_loss()' % asked.name)
 
     def _next(self, name):
         for asked in self._remaining:

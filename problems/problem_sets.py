@@ -14,10 +14,10 @@ import math
 
 import tensorflow.compat.v1 as tf
 
-from problems import datasets, digits_benchmark, tasks
+from problems import datasets, digits, digits_benchmark, tasks
 from problems import problem_generator as pg
 from problems.model_adapter import ModelAdapter
-from problems.problem_spec import Row, Spec
+from problems.problem_spec import Row, SeededRow, Spec
 
 
 def _spec(problem, *args, **kwargs):
@@ -403,30 +403,33 @@ def test_vgg16_problems(source=None):
 
 
 def test_problems(source=None):
-    """A mixture of everything, fixed by seeds."""
+    """A mixture of everything, fixed by seeds: a list of `SeededRow`."""
     mnist = datasets.mnist(source=source)
-    return _fixed_problems() + _fixed_classifiers() + [
-        Row(spec, mnist, 64) for activation in (tf.nn.sigmoid, tf.nn.relu)
-        for spec in [_mnist_mlp((64,), activation)]] + [
-        Row(_spec(pg.ConvNet, _MNIST_SHAPE, 10, ((3, 3, 8), (5, 5, 8)), activation=activation),
-            mnist, 64) for activation in (tf.nn.sigmoid, tf.nn.relu)]
+    images = [
+        ('%s_%s' % (name, activation.__name__), spec(activation), mnist, 64)
+        for name, spec in (('mlp', functools.partial(_mnist_mlp, (64,))), ('conv', _small_conv))
+        for activation in (tf.nn.sigmoid, tf.nn.relu)]
+    return [SeededRow(spec, dataset, batch_size, name, seed=5678)
+            for name, spec, dataset, batch_size in _fixed_problems() + images]
+
+
+def _small_conv(activation):
+    return _spec(pg.ConvNet, _MNIST_SHAPE, 10, ((3, 3, 8), (5, 5, 8)), activation=activation)
 
 
 def _fixed_problems():
-    return _without_data(
-        _spec(pg.Quadratic, 20, random_seed=1234),
-        _spec(pg.Quadratic, 20, noise_stdev=1.0, random_seed=1234),
-        _spec(pg.Rosenbrock, random_seed=1234),
-        _spec(pg.Rosenbrock, random_seed=1234, noise_stdev=1.0))
-
-
-def _fixed_classifiers():
+    """Names, specifications, data and batch sizes."""
     two_classes = datasets.random(10, 10000, random_seed=1234)
     ten_classes = datasets.random(20, 10000, n_classes=10, random_seed=1234)
-    return [Row(_spec(pg.SoftmaxRegression, 10, 2), two_classes, 100),
-            Row(_spec(pg.SoftmaxRegression, 10, 2, noise_stdev=1.0), two_classes, 100),
-            Row(_spec(pg.FullyConnected, 10, 2), two_classes, 100),
-            Row(_spec(pg.FullyConnected, 20, 10), ten_classes, 100)]
+    return [
+        ('quadratic', _spec(pg.Quadratic, 20, random_seed=1234), None, None),
+        ('quadratic_noisy', _spec(pg.Quadratic, 20, noise_stdev=1.0, random_seed=1234), None, None),
+        ('rosenbrock', _spec(pg.Rosenbrock, random_seed=1234), None, None),
+        ('rosenbrock_noisy', _spec(pg.Rosenbrock, random_seed=1234, noise_stdev=1.0), None, None),
+        ('softmax', _spec(pg.SoftmaxRegression, 10, 2), two_classes, 100),
+        ('softmax_noisy', _spec(pg.SoftmaxRegression, 10, 2, noise_stdev=1.0), two_classes, 100),
+        ('mlp_2_class', _spec(pg.FullyConnected, 10, 2), two_classes, 100),
+        ('mlp_10_class', _spec(pg.FullyConnected, 20, 10), ten_classes, 100)]
 
 
 # The table.
@@ -530,6 +533,9 @@ PROBLEM_SETS = collections.OrderedDict([
     ('cifar10_conv_4layers',
      _image_set('cifar10_conv_4layers', test_cifar10_conv_4layers_problems)),
     ('vgg16', _image_set('vgg16', test_vgg16_problems)),
+    ('digits_small', _tested(digits.training_problems, digits.training_problems)),
+    ('digits_other_sizes',
+     _tested(digits.validation_problems, digits.validation_problems)),
     ('digits_benchmark', _benchmark(digits_benchmark.rows)),
     ('digits_benchmark_long', _benchmark(digits_benchmark.long_rows)),
 ] + [(name, _mixed(set_function)) for name, set_function in tasks.MIXED.items()]

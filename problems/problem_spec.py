@@ -55,6 +55,24 @@ class Row(NamedTuple):
         return self.name or str(self.spec)
 
 
+class SeededRow(NamedTuple):
+    """A published row of a test: five fields, so that it can be taken apart as one."""
+
+    spec: Spec
+    dataset: Any
+    batch_size: Optional[int]
+    name: str  # of the problem
+    seed: int  # of the initial values, for `metaopt.test_optimizer`
+
+
+def as_row(row):
+    """A `Row` of one, of a published row (spec, dataset, batch size), or of a `SeededRow`."""
+    if isinstance(row, Row):
+        return row
+    name = row[3] if len(row) == len(SeededRow._fields) else ''
+    return Row(*row[:3], name=name)
+
+
 def build(problem, seed=None):
     """The problem that a `Spec` describes, see `Spec.build`; a problem itself as it is."""
     return problem.build(seed) if isinstance(problem, Spec) else problem
@@ -67,7 +85,7 @@ def _in_words(value):
         return '(%s)' % ', '.join(map(_in_words, value))
     if hasattr(value, '__name__'):
         return value.__name__
-    return type(value).__name__ if type(value).__str__ is object.__str__ else str(value)
+    return type(value).__name__ if type(value).__repr__ is object.__repr__ else str(value)
 
 
 def _lacks_seed(spec):

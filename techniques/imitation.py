@@ -8,24 +8,36 @@ A teacher is pure: `initial_state(params)` and `steps(grads, state)` -> (steps, 
 tensors and hold none. Steps are what is *added* to the parameters. With the same constants each
 equals its namesake in `tf.train` step by step.
 """
-import collections
+import typing
 
 import tensorflow.compat.v1 as tf
 
 from optimizer import unroll
 
-AdamState = collections.namedtuple('AdamState', ['beta1_power', 'beta2_power', 'm', 'v'])
-RMSPropState = collections.namedtuple('RMSPropState', ['mean_square'])
-MomentumState = collections.namedtuple('MomentumState', ['accumulator'])
 
-TeacherUnroll = collections.namedtuple('TeacherUnroll', ['steps', 'params', 'state'])
-TeacherUnroll.__doc__ = """A teacher's trajectory.
+class AdamState(typing.NamedTuple):
+    """The state of `Adam`."""
+    beta1_power: tf.Tensor  # beta1^t, t from 1
+    beta2_power: tf.Tensor
+    m: list
+    v: list
 
-steps: the labels, for each parameter [n] + its shape.
-params, state: parameters and teacher state after the last step.
-"""
 
-_Loop = collections.namedtuple('_Loop', ['index', 'params', 'state', 'steps'])
+class RMSPropState(typing.NamedTuple):
+    """The state of `RMSProp`."""
+    mean_square: list
+
+
+class MomentumState(typing.NamedTuple):
+    """The state of `NesterovMomentum`."""
+    accumulator: list
+
+
+class TeacherUnroll(typing.NamedTuple):
+    """A teacher's trajectory."""
+    steps: list  # the labels, for each parameter [n] + shape
+    params: list  # after the last step
+    state: typing.Any
 
 
 class Adam:
@@ -155,26 +167,24 @@ def unroll_teacher(teacher, problem, params, state, batches, data=None, labels=N
     batches = tf.convert_to_tensor(batches)
     num_steps = tf.shape(batches)[0]
 
-    def body(*loop):
-        loop = _Loop(*loop)
-        rows = batches[loop.index]
-        objective = problem.objective(loop.params, _take(data, rows), _take(labels, rows))
-        noise = () if key is None else (unroll.noise_key(key, loop.index),)
+    def body(index, params, state, written):
+        rows = batches[index]
+        objective = problem.objective(params, _take(data, rows), _take(labels, rows))
+        noise = () if key is None else (unroll.noise_key(key, index),)
         grads = [tf.convert_to_tensor(grad)
-                 for grad in problem.gradients(objective, loop.params, *noise)]
-        steps, new_state = teacher.steps(grads, loop.state)
-        moved = [_like(param + step, param) for param, step in zip(loop.params, steps)]
-        written = [array.write(loop.index, step) for array, step in zip(loop.steps, steps)]
-        return _Loop(loop.index + 1, moved, new_state, written)
+                 for grad in problem.gradients(objective, params, *noise)]
+        steps, state = teacher.steps(grads, state)
+        moved = [_like(param + step, param) for param, step in zip(params, steps)]
+        written = [array.write(index, step) for array, step in zip(written, steps)]
+        return index + 1, moved, state, written
 
     arrays = [tf.TensorArray(param.dtype, size=num_steps, element_shape=param.shape)
               for param in params]
-    start = _Loop(tf.constant(0), [tf.identity(param) for param in params], state, arrays)
-    end = _Loop(*tf.while_loop(lambda index, *_: index < num_steps, body, start,
-                               back_prop=False))
-    labels_of = [_sum_groups(array.stack(), steps_per_label) for array in end.steps]
-    return tf.nest.map_structure(tf.stop_gradient,
-                                 TeacherUnroll(labels_of, end.params, end.state))
+    start = (tf.constant(0), [tf.identity(param) for param in params], state, arrays)
+    _, end, state, written = tf.while_loop(lambda index, *_: index < num_steps, body, start,
+                                           back_prop=False)
+    steps = [_sum_groups(array.stack(), steps_per_label) for array in written]
+    return tf.nest.map_structure(tf.stop_gradient, TeacherUnroll(steps, end, state))
 
 
 def imitate_now(rng, ratio):

@@ -6,34 +6,36 @@ estimated by the means of PyHessian (arXiv 1912.07145): Hutchinson, power method
 
 The curvature measures are estimated from Hessian-vector products in loops that no gradient crosses:
 each loop also gathers the measure's gradient with respect to the parameters, which is then
-attached to the value. So penalties differentiate once, exactly, on either version of control
-flow and in flat memory, also inside the unroll's own loop; their *second* derivatives are taken
-as zero (except those of `jacob`), which only `use_second_derivatives` with a penalty on the
-optimizee could see.
+attached to the value. So penalties differentiate once, on either version of control flow and in
+flat memory, also inside the unroll's own loop. The vectors that an estimate chose count as
+constants there, see each measure; *second* derivatives are taken as zero (except those of `jacob`),
+which only `use_second_derivatives` with a penalty on the optimizee could see.
 """
-import collections
+import typing
 
 import tensorflow.compat.v1 as tf
 
 TIMES = ('prior', 'posterior', 'none', 'always')
 
-Spectrum = collections.namedtuple('Spectrum', ['eigenvalues', 'weights'])
-Spectrum.__doc__ = """A spectral density: eigenvalues [m], and weights [m] that sum to 1."""
 
-Tridiagonal = collections.namedtuple('Tridiagonal', ['alphas', 'betas', 'basis'])
-Tridiagonal.__doc__ = """H in the Krylov basis, a symmetric tridiagonal matrix.
+class Spectrum(typing.NamedTuple):
+    """A spectral density."""
+    eigenvalues: tf.Tensor  # [m]
+    weights: tf.Tensor  # [m], their sum is 1
 
-alphas: [m], its diagonal. betas: [m - 1], beside the diagonal. basis: [m, P], orthonormal rows.
-"""
 
-_Lanczos = collections.namedtuple('_Lanczos', ['index', 'vector', 'alphas', 'betas', 'basis'])
-_Sum = collections.namedtuple('_Sum', ['index', 'value', 'gradient'])
+class Tridiagonal(typing.NamedTuple):
+    """H in the Krylov basis, a symmetric tridiagonal matrix."""
+    alphas: tf.Tensor  # [m], its diagonal
+    betas: tf.Tensor  # [m - 1], beside the diagonal
+    basis: tf.Tensor  # [m, P], orthonormal rows
 
 
 class Penalty:
     """A curvature measure with its weights and its place in an episode.
 
-    `penalty(objective_fn, params)` -> scalar tensor, differentiable with respect to `params`.
+    `penalty(objective_fn, params)` -> scalar tensor, differentiable with respect to `params`. It
+    enters the meta-objective as the sum over an unroll's steps, each on the step's mini-batch.
     """
 
     def __init__(self, option='hessian', iterations=10, seed=None, alpha=5e-4, beta=1e-4,
@@ -42,13 +44,14 @@ class Penalty:
         Args:
           option: the measure, a key of MEASURES.
           iterations: random draws (`hessian`), matrix products (`hessian-ev`) or Lanczos steps
-            (`hessian-esd`); `jacob` needs none.
+            (`hessian-esd`, `hessian-esd-mean-abs`); `jacob` and `jacob-norm` need none.
           seed: of the random vectors; None: the graph's.
           alpha: weight in the meta-objective, where on_optimizer is True.
           beta: weight in the optimizee's own objective, where on_optimizee is True.
-          time: when the penalty counts in an episode: `prior`: in the first share `scale` of
-            its unrolls; `posterior`: in the rest; `none`: never; `always`.
-          scale: that share, 0 to 1.
+          time: when the penalty counts in an episode of n unrolls: `posterior`: in unrolls
+            (counted from 0) above int(n scale + 1); `prior`: in the others; `none`: never;
+            `always`.
+          scale: 0 to 1.
 
         Raises:
           ValueError: an argument is not among those above; the message says which are.
@@ -70,13 +73,13 @@ class Penalty:
     @property
     def ever_counts(self):
         """Whether there is an unroll in which the penalty counts."""
-        shares = {'prior': self._scale > 0, 'posterior': self._scale < 1, 'always': True}
+        some = {'prior': True, 'posterior': self._scale < 1, 'none': False, 'always': True}
         weighted = self.meta_weight != 0 or self.inner_weight != 0
-        return weighted and shares.get(self._time, False)
+        return weighted and some[self._time]
 
     def counts(self, unroll_index, num_unrolls):
         """Whether the penalty counts in unroll `unroll_index` (from 0) of `num_unrolls`."""
-        early = unroll_index < self._scale * num_unrolls
+        early = unroll_index <= int(num_unrolls * self._scale + 1)
         return self.ever_counts and {'prior': early, 'posterior': not early,
                                      'always': True}[self._time]
 
@@ -117,19 +120,12 @@ def trace(objective, point, iterations, key):
 
     The mean of z^T H z over `iterations` random sign vectors z, whose derivative is exact.
     """
-    size = tf.shape(point)
+    def signs(index):
+        uniform = tf.random.stateless_uniform(tf.shape(point), key + tf.stack([index, 0]))
+        return _like(2. * tf.round(uniform) - 1., point)
 
-    def body(*total):
-        total = _Sum(*total)
-        z = _like(2. * tf.round(tf.random.stateless_uniform(size, _subkey(key, total.index))) - 1.,
-                  point)
-        value, grad = _bilinear_form(objective, point, z, z)
-        return _Sum(total.index + 1, total.value + value, total.gradient + grad)
-
-    start = _Sum(tf.constant(0), tf.constant(0.), tf.zeros_like(point))
-    total = _Sum(*tf.while_loop(lambda index, *_: index < iterations, body, start,
-                                back_prop=False))
-    return _attach(total.value / iterations, total.gradient / iterations, point)
+    value, grad = _sum_of_forms(objective, point, signs, iterations)
+    return _attach(value / iterations, grad / iterations, point)
 
 
 def top_eigenvalue(objective, point, iterations, key):
@@ -144,6 +140,19 @@ def top_eigenvalue(objective, point, iterations, key):
         lambda index, vector: (index + 1, _normalize(hvp(vector))),
         (tf.constant(0), _random_direction(point, key)), back_prop=False)
     return _attach(*_bilinear_form(objective, point, vector, vector), point=point)
+
+
+def sum_of_eigenvalues(objective, point, iterations, key):
+    """The sum of the eigenvalues of the tridiagonal matrix of `iterations` Lanczos steps.
+
+    It is that of the Hessian in the Krylov space, sum_i q_i^T H q_i over the basis. The derivative
+    takes the space for a constant: exact once the space holds all eigenvectors that the random
+    start touches, and then the trace's.
+    """
+    tridiagonal = lanczos(_hessian_vector_product(objective, point),
+                          _random_direction(point, key), iterations)
+    return _attach(*_sum_of_forms(objective, point, lambda index: tridiagonal.basis[index],
+                                  iterations), point=point)
 
 
 def mean_absolute_eigenvalue(objective, point, iterations, key):
@@ -164,17 +173,26 @@ def mean_absolute_eigenvalue(objective, point, iterations, key):
     return _attach(*_bilinear_form(objective, point, sign_of_h_z, start), point=point)
 
 
+def mean_squared_gradient(objective, point, iterations, key):
+    """The mean of the squared entries of the gradient, the (only) row of the Jacobian."""
+    del iterations, key
+    return tf.reduce_mean(tf.square(_gradient(objective(point), point)))
+
+
 def squared_gradient_norm(objective, point, iterations, key):
-    """|g|^2, the squared norm of the (only) row of the objective's Jacobian."""
+    """|g|^2, the squared norm of the gradient."""
     del iterations, key
     return tf.reduce_sum(tf.square(_gradient(objective(point), point)))
 
 
+#: Option -> measure; the two with a suffix are this project's own.
 MEASURES = {
     'hessian': trace,
     'hessian-ev': top_eigenvalue,
-    'hessian-esd': mean_absolute_eigenvalue,
-    'jacob': squared_gradient_norm,
+    'hessian-esd': sum_of_eigenvalues,
+    'hessian-esd-mean-abs': mean_absolute_eigenvalue,
+    'jacob': mean_squared_gradient,
+    'jacob-norm': squared_gradient_norm,
 }
 
 
@@ -217,24 +235,23 @@ def lanczos(hvp, start, iterations, tolerance=1e-5):
     Returns:
       A Tridiagonal.
     """
-    def body(*loop):
-        loop = _Lanczos(*loop)
-        row = tf.one_hot(loop.index, iterations)
-        basis = loop.basis + row[:, tf.newaxis] * loop.vector
-        product = hvp(loop.vector)
-        alphas = loop.alphas + row * _dot(loop.vector, product)
+    def body(index, vector, alphas, betas, basis):
+        row = tf.one_hot(index, iterations)
+        basis += row[:, tf.newaxis] * vector
+        product = hvp(vector)
+        alphas += row * _dot(vector, product)
         rest = _orthogonalize(_orthogonalize(product, basis), basis)
         beta = tf.norm(rest)
-        largest = tf.reduce_max(tf.abs(tf.concat([alphas, loop.betas], axis=0)))
+        largest = tf.reduce_max(tf.abs(tf.concat([alphas, betas], axis=0)))
         goes_on = tf.cast(beta > tolerance * largest, tf.float32)
         following = _like(goes_on * _normalize(rest), start)
-        return _Lanczos(loop.index + 1, following, alphas, loop.betas + row * goes_on * beta, basis)
+        return index + 1, following, alphas, betas + row * goes_on * beta, basis
 
     zeros = tf.zeros([iterations])
-    first = _Lanczos(tf.constant(0), start, zeros, zeros, zeros[:, tf.newaxis] * start)
-    last = _Lanczos(*tf.while_loop(lambda index, *_: index < iterations, body, first,
-                                   back_prop=False))
-    return Tridiagonal(last.alphas, last.betas[:-1], last.basis)
+    first = tf.constant(0), start, zeros, zeros, zeros[:, tf.newaxis] * start
+    _, _, alphas, betas, basis = tf.while_loop(lambda index, *_: index < iterations, body, first,
+                                               back_prop=False)
+    return Tridiagonal(alphas, betas[:-1], basis)
 
 
 def flatten(tensors):
@@ -269,6 +286,18 @@ def _bilinear_form(objective, point, left, right):
     left, right = tf.stop_gradient(left), tf.stop_gradient(right)
     value = _dot(left, _hessian_vector_product(objective, here)(right))
     return value, _gradient(value, here)
+
+
+def _sum_of_forms(objective, point, vector, count):
+    """(The sum of v^T H v over v = vector(0 .. count - 1), its gradient), for constant v."""
+    def body(index, value, grad):
+        v = vector(index)
+        more, more_grad = _bilinear_form(objective, point, v, v)
+        return index + 1, value + more, grad + more_grad
+
+    return tf.while_loop(lambda index, *_: index < count, body,
+                         (tf.constant(0), tf.constant(0.), tf.zeros_like(point)),
+                         back_prop=False)[1:]
 
 
 def _attach(value, grad, point):
@@ -309,10 +338,6 @@ def _draw_key(seed):
     """
     with tf.init_scope():
         return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32, seed=seed)
-
-
-def _subkey(key, index):
-    return key + tf.stack([index, 0])
 
 
 def _dot(left, right):

@@ -149,8 +149,11 @@ def test_scopes_change_nothing(run_folder):
         train = learned.minimize(here.loss)
     assert all(name == variable.op.name
                for name, variable in learned.named_meta_parameters.items())
-    assert all(variable.op.name.startswith('HierarchicalRNN_state/')
-               for variable in learned.variables())
+    slots = set(variable.op.name for variable in learned.variables()) - set(
+        learned.named_meta_parameters)
+    assert slots == {'%s/HierarchicalRNN/%s' % (variable.op.name, name)
+                     for variable in here.variables for name in ('state', 'tensors/0')} | {
+                         here.variables[0].op.name + '/HierarchicalRNN/model/0'}
     assert_all_equal(run_steps(train, here.variables), alone(run_folder))
 
 
@@ -345,22 +348,19 @@ def test_rows_without_gradient_keep_values_and_state(name):
     pairs = learned.compute_gradients(loss)
     assert isinstance(pairs[0][0], tf.IndexedSlices)
     train = learned.apply_gradients(pairs)
-    slots, = learned._slots_by_variables.values()
-    columns = [[row.read_value() for row in tf.nest.flatten(chunk)] for chunk in slots.state.chunks]
-    untouched, touched = [0, 1, 6, 7, 8, 9], [2, 3, 4, 5, 10, 11]  # columns of rows 0 3 4, 1 2 5
+    state = [learned.get_slot(variables[0], slot) for slot in ('state', 'state/rows')]
+    state, = [slot for slot in state if slot is not None]
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run(train, {ids: [0, 1, 2, 3, 4, 5]})
-        before = session.run([variables[0], columns])
+        before = session.run([variables[0], state])
         session.run(train, {ids: [2, 1, 5, 1]})
-        after = session.run([variables[0], columns])
-    np.testing.assert_array_equal(after[0][[0, 3, 4]], before[0][[0, 3, 4]])
-    assert (after[0][[1, 2, 5]] != before[0][[1, 2, 5]]).all()
-    moved = False
-    for old, new in zip(before[1][0], after[1][0]):
-        np.testing.assert_array_equal(old[:, untouched], new[:, untouched])
-        moved |= bool((old[:, touched] != new[:, touched]).any())
-    assert moved
+        after = session.run([variables[0], state])
+    columns = [[rows if rows.shape[0] == 6 else rows.reshape([-1, 6, 2]).swapaxes(0, 1)
+                for rows in (before[1], after[1])]]
+    for old, new in [(before[0], after[0])] + columns:
+        np.testing.assert_array_equal(old[[0, 3, 4]], new[[0, 3, 4]])
+        assert all((old[row] != new[row]).any() for row in (1, 2, 5))
 
 
 @pytest.mark.parametrize('name', sorted(SPARSE))
@@ -409,10 +409,11 @@ def test_state_starts_from_loaded_values(make_run_folder):
     folder = make_run_folder('HierarchicalRNN', {'level_sizes': [4, 3], 'random_seed': 7})
     learned, here = load(folder), model()
     learned.minimize(here.loss)
-    slots, = learned._slots_by_variables.values()
     vector = learned.named_meta_parameters['LOL/Level1_RNN/init_vector']
     for _ in range(5):
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
-            state, expected = session.run([slots.state.tensors[0], vector])
-            np.testing.assert_array_equal(state, np.tile(expected.T, [1, 2]))
+            columns, expected = session.run([[learned.get_slot(variable, 'tensors/0')
+                                              for variable in here.variables], vector])
+            for column in columns:
+                np.testing.assert_array_equal(column, expected[0])

@@ -12,11 +12,13 @@ import time
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from absl import flags as absl_flags
 
+from commandline import builders, flags
 from commandline.comparison_progress import ComparisonProgress
 from evaluation import cards, comparison, report, result_files, rules, running
 from evaluation.rules import label
-from problems import datasets
+from problems import datasets, problem_sets
 from problems import problem_generator as pg
 from problems.problem_spec import Row, Spec
 
@@ -106,6 +108,39 @@ def test_any_name_can_be_drawn():
     curves = [CURVES[0]._replace(problem=name, optimizer='$x$')]
     content = comparison.picture(comparison.make_figure(curves, comparison.summarize(curves)))
     assert content.startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize('stem', ['quadratic', 'noisy_norm', 'sum'])
+def test_at_one_seed_every_candidate_gets_the_same_problem(stem):
+    row = problem_sets.PROBLEM_SETS[stem].testing()[0]
+
+    def first_loss(candidate, seed):
+        return running.run(running.Trial(candidate, row, seed, 2)).losses[0]
+
+    sgd, adam = rules.hand_tuned(['SGD', 'Adam'], [1e-4])
+    assert first_loss(sgd, 6) == first_loss(adam, 6) == first_loss(sgd, 6)
+    assert first_loss(sgd, 7) != first_loss(sgd, 6)
+
+
+def rows_of(script, seed):
+    values = absl_flags.FlagValues()
+    flags.define(script, values)
+    values([script] + ['--include_%s_problems' % stem for stem in (
+        'norm', 'fully_connected_random_2_class', 'sum_of_quadratics')])
+    return builders.problems_and_data(values, script, seed)
+
+
+@pytest.mark.parametrize('script', [flags.METARUN, flags.METATEST])
+def test_the_same_command_gets_the_same_data_and_in_tests_the_same_problems(script):
+    for row, same, other in zip(*(rows_of(script, seed) for seed in (6, 6, 60))):
+        if row.dataset is not None:
+            np.testing.assert_array_equal(row.dataset.data, same.dataset.data)
+            assert not np.array_equal(row.dataset.data, other.dataset.data)
+        elif script == flags.METATEST:
+            np.testing.assert_array_equal(row.spec.build().w, same.spec.build(1).w)
+            assert not np.array_equal(row.spec.build().w, other.spec.build().w)
+        else:
+            assert not np.array_equal(row.spec.build(1).w, row.spec.build(2).w)
 
 
 def test_candidates_are_a_grid_for_each_rule_and_schedule():

@@ -1,6 +1,9 @@
 """Data sets: shapes, batches, sources, damaged and malicious files."""
 
+import gzip
+import os
 import pickle
+import struct
 import time
 
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from problems import datasets, image_files
+from problems import datasets, image_files, text_files
 from problems.datasets import DataError, Dataset, DataSource
 
 
@@ -112,6 +115,150 @@ def test_mnist_file(offline, tmp_path):
 def test_mnist_in_the_keras_folder(offline):
     save_mnist(offline / 'mnist.npz')
     assert datasets.mnist(source=DataSource('mnist')).size == 3
+
+
+def idx(array):
+    """A compressed idx file of bytes: magic number, dimensions, values."""
+    header = [2048 + array.ndim] + list(array.shape)
+    return gzip.compress(struct.pack('>%di' % len(header), *header) + array.astype('u1').tobytes())
+
+
+def save_fashion(folder, part, size):
+    folder.mkdir(exist_ok=True, parents=True)
+    pixels = np.random.RandomState(size).randint(0, 256, [size, 28, 28])
+    (folder / f'{part}-images-idx3-ubyte.gz').write_bytes(idx(pixels))
+    (folder / f'{part}-labels-idx1-ubyte.gz').write_bytes(idx(np.arange(size) % 10))
+    return pixels
+
+
+def test_fashion_files(offline, monkeypatch, tmp_path):
+    """In the folder given, in Keras's, in that of Debian's package: in this order."""
+    debian = tmp_path / 'debian'
+    monkeypatch.setattr(image_files, '_DEBIAN_FOLDER', str(debian))
+    source = DataSource('fashion', str(tmp_path / 'own'))
+    save_fashion(debian / 'fashion-mnist', 't10k', 12)
+    assert datasets.mnist(False, source).size == 12
+    save_fashion(offline / 'fashion-mnist', 't10k', 5)
+    assert datasets.mnist(False, source).size == 5
+    pixels = save_fashion(tmp_path / 'own', 't10k', 3)
+    clothes = datasets.mnist(False, source)
+    np.testing.assert_allclose(clothes.data[..., 0], pixels / 255, rtol=1e-6)
+    assert clothes.data.dtype == np.float32 and clothes.labels.tolist() == [0, 1, 2]
+    line = error_line(datasets.mnist, True, source)
+    assert 'train-images-idx3-ubyte.gz' in line and 'dataset-fashion-mnist' in line
+
+
+@pytest.mark.parametrize('part', ['images', 'labels'])
+@pytest.mark.parametrize('damage', [
+    lambda content: b'', lambda content: b'no archive', lambda content: content[:-9],
+    lambda content: gzip.compress(gzip.decompress(content)[:-1]),
+    lambda content: gzip.compress(gzip.decompress(content) + b'1'),
+    lambda content: gzip.compress(b'\0\0\7\0' + gzip.decompress(content)[4:]),
+    lambda content: idx(np.full([2], 3)), lambda content: idx(np.zeros([3, 9, 28]))])
+def test_damaged_fashion_files(damage, part, tmp_path):
+    save_fashion(tmp_path, 'train', 3)
+    path, = tmp_path.glob(f'train-{part}-*')
+    path.write_bytes(damage(path.read_bytes()))
+    line = error_line(datasets.mnist, True, DataSource('fashion', str(tmp_path)))
+    assert str(tmp_path) in line and 'is damaged' in line
+
+
+def test_labels_of_clothes_are_not_missed_unseen(tmp_path):
+    save_fashion(tmp_path, 'train', 3)
+    path, = tmp_path.glob('train-labels-*')
+    path.unlink()
+    assert error_line(datasets.mnist, True, DataSource('fashion', str(tmp_path))) == (
+        f'{path} is missing')
+
+
+@pytest.mark.skipif(
+    not os.path.isdir(os.path.join(image_files._DEBIAN_FOLDER, 'fashion-mnist')),
+    reason='Fashion-MNIST itself is not tested: install dataset-fashion-mnist')
+def test_fashion_mnist_itself(offline):
+    """Its first picture is an ankle boot; all classes are equally frequent."""
+    clothes, held_out = (datasets.mnist(train, DataSource('fashion')) for train in (True, False))
+    assert clothes.data.shape == (60000, 28, 28, 1) and held_out.size == 10000
+    assert clothes.labels[0] == 9 and set(np.bincount(clothes.labels)) == {6000}
+    np.testing.assert_allclose(clothes.data.mean(), 0.2860, atol=1e-4)
+
+
+# Averaged images, text, tables.
+
+
+def test_images_of_8_pixels_are_the_digits_as_they_were_made():
+    from sklearn.datasets import load_digits
+
+    images = datasets.images(True, DataSource('digits'), 8)
+    np.testing.assert_allclose(images.data[..., 0], load_digits().images[:1500] / 16, rtol=1e-6)
+    assert images.labels.tolist() == load_digits().target[:1500].tolist()
+
+
+def test_images_are_averaged_over_squares(offline, tmp_path):
+    pixels = save_fashion(tmp_path, 'train', 2) / 255
+    source = DataSource('fashion', str(tmp_path))
+    half, eighth, whole = (datasets.images(True, source, side).data for side in (14, 8, 28))
+    np.testing.assert_allclose(half[1, 3, 5, 0], pixels[1, 6:8, 10:12].mean(), rtol=1e-5)
+    np.testing.assert_allclose(eighth[1, 3, 5, 0], pixels[1, 11:14, 17:20].mean(), rtol=1e-5)
+    assert (half.shape, eighth.shape, whole.shape) == (
+        (2, 14, 14, 1), (2, 8, 8, 1), (2, 28, 28, 1))
+    with pytest.raises(ValueError, match=r'side must be one of \[8, 14, 28\], not 9'):
+        datasets.images(True, source, 9)
+
+
+def test_text_becomes_ids_by_frequency_and_windows(tmp_path):
+    path = tmp_path / 'text'
+    path.write_text('aaab' * 9 + 'cccc', encoding='utf-8')
+    source = DataSource(text_file=str(path))
+    learned = datasets.text(True, source, length=4, vocabulary_size=2)
+    assert learned.data.dtype == np.float32 and learned.source == str(path)
+    np.testing.assert_array_equal(learned.data, [[1, 1, 1, 0, 1]] * 8)
+    # Each character but the first is predicted once: windows overlap by one.
+    whole = text_files.load(source, 3)
+    assert whole.characters == text_files.RARE + 'ab'
+    np.testing.assert_array_equal(whole.training, [1, 1, 1, 2] * 9)
+    np.testing.assert_array_equal(whole.held_out, [0] * 4)
+    np.testing.assert_array_equal(text_files.windows(np.arange(8), 3), [[0, 1, 2, 3], [3, 4, 5, 6]])
+
+
+def test_the_embedded_text_is_python_s_reference():
+    whole = text_files.load(DataSource(), 64)
+    characters = ''.join(whole.characters[index] for index in whole.training[:2000])
+    assert ' the ' in characters and 'statement' in characters
+    assert len(whole.training) + len(whole.held_out) > 300000
+    assert np.mean(whole.training == 0) < 0.01 and whole.training.max() == 63
+    held_out = datasets.text(False, DataSource(), 16, 64)
+    np.testing.assert_array_equal(held_out.data[0], whole.held_out[:17])
+
+
+def test_text_that_cannot_be_used(tmp_path):
+    path = tmp_path / 'text'
+    source = DataSource(text_file=str(path))
+    assert f'text_file {path} cannot be read' in error_line(datasets.text, True, source)
+    path.write_bytes(b'\xff\xfe\0')
+    assert f'text_file {path} cannot be read' in error_line(datasets.text, True, source)
+    path.write_bytes(b'')
+    assert f'text_file {path} is empty' == error_line(datasets.text, True, source)
+    path.write_text('short')
+    assert 'the text is too short' in error_line(datasets.text, True, source)
+    with pytest.raises(ValueError, match='vocabulary_size must be at least 2'):
+        datasets.text(True, DataSource(), 4, 1)
+
+
+@pytest.mark.parametrize('table, size', [
+    (lambda: datasets.friedman(200, 1), 200), (lambda: datasets.diabetes(True), 332)])
+def test_columns_of_regressions_are_standard(table, size):
+    data = table().data
+    assert data.shape == (size, 11)
+    np.testing.assert_allclose(data.mean(0), 0, atol=0.1)
+    np.testing.assert_allclose(data.std(0), 1, atol=0.1)
+    np.testing.assert_array_equal(data, table().data)
+
+
+def test_targets_of_regressions_can_be_learned():
+    """The best linear function explains part of their variance."""
+    for data in (datasets.friedman(500, 1).data, datasets.diabetes().data):
+        weights = np.linalg.lstsq(data[:, :-1], data[:, -1], rcond=None)[0]
+        assert np.var(data[:, -1] - data[:, :-1].dot(weights)) < 0.6
 
 
 def cifar_batch(size, seed):
@@ -251,3 +398,54 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
 def test_addresses_that_cannot_be_asked():
     assert not image_files._answers('http://127.0.0.1:9/')
     assert not image_files._answers('nonsense')
+
+
+FEATURES = np.random.RandomState(0).randn(6, 3)
+
+
+@pytest.mark.parametrize('data', [
+    FEATURES, FEATURES.astype('float32'), FEATURES.astype('float16'),
+    (9 * FEATURES).astype('int64'), (9 * FEATURES).astype('uint8'), FEATURES > 0,
+    FEATURES.tolist()],
+    ids=['float64', 'float32', 'float16', 'int64', 'uint8', 'bool', 'lists'])
+@pytest.mark.parametrize('kind', [np.int64, np.uint8, np.float32, np.bool_, list])
+def test_data_of_any_type_are_converted(data, kind):
+    labels = np.arange(6) % 2
+    dataset = Dataset(data, labels.tolist() if kind is list else labels.astype(kind))
+    assert dataset.data.dtype == np.float32 and dataset.labels.dtype == np.int32
+    np.testing.assert_array_equal(dataset.data, np.asarray(data).astype('float32'))
+    np.testing.assert_array_equal(dataset.labels, labels)
+
+
+def test_labels_may_be_a_column_or_missing_or_no_whole_numbers():
+    assert Dataset(FEATURES, np.ones([6, 1])).labels.shape == (6,)
+    assert Dataset(FEATURES, None).labels.shape == (6, 0)
+    targets = Dataset(FEATURES, FEATURES[:, 0]).labels
+    assert targets.dtype == np.float32
+    np.testing.assert_array_equal(targets, FEATURES[:, 0].astype('float32'))
+
+
+@pytest.mark.parametrize('data, labels, words', [
+    (FEATURES, np.zeros(5), ['labels', 'there are 5 for 6 examples']),
+    (FEATURES, list('abcdef'), ['labels', 'numbers']),
+    (FEATURES, np.full(6, 2 ** 31), ['labels', '2147483648', 'int32']),
+    ([[1, 2], [3]], [0, 1], ['data', 'numbers']),
+    (FEATURES.astype(complex), None, ['data', 'complex128 [6, 3]']),
+    (None, None, ['data', 'NoneType']),
+    (np.full([6, 2], 2 ** 24 + 1), None, ['data', '16777217', 'float32'])])
+def test_data_that_cannot_be_used_are_named(data, labels, words):
+    with pytest.raises(ValueError) as caught:
+        Dataset(data, labels, 'measurements.npz')
+    field, *others = words
+    assert str(caught.value).startswith('%s of the data set from measurements.npz' % field)
+    assert all(word in str(caught.value) for word in others)
+    assert '\n' not in str(caught.value)
+
+
+def test_no_data_are_drawn_from_the_global_generator():
+    before = np.random.get_state()[1].copy()
+    drawn = [datasets.random(4, 20), datasets.random(4, 20)]
+    numbered(10).batch_indices(3, 2)
+    datasets.random_mlp(4, 20)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    assert not np.array_equal(drawn[0].data, drawn[1].data)

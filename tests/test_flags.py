@@ -18,6 +18,7 @@ from commandline import builders, cluster_config, flags, usage
 from optimizer import OPTIMIZERS, build
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from problems import problem_sets
+from problems.datasets import DataSource
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCRIPTS = (flags.METARUN, flags.METATEST)
@@ -370,3 +371,19 @@ def test_one_line_and_exit_status_2(script, arguments, named, tmp_path):
     line = done.stderr.splitlines()[-1]
     assert line.startswith(script + ': ') and named in line
     assert not os.listdir(str(tmp_path))
+
+
+def test_sources_of_data_reach_the_problem_sets():
+    values = parse(flags.METARUN, '--image_source=fashion', '--data_dir=d', '--text_file=t')
+    assert builders.data_source(values) == DataSource('fashion', 'd', 't')
+    assert builders.data_source(parse(flags.METATEST)) == DataSource()
+
+
+def test_the_former_name_of_the_image_source_still_counts():
+    assert builders.data_source(parse(flags.METARUN, '--mnist_source=digits')) == (
+        DataSource('digits'))
+    same = parse(flags.METARUN, '--mnist_source=digits', '--image_source=digits')
+    assert builders.data_source(same) == DataSource('digits')
+    other = parse(flags.METARUN, '--mnist_source=digits', '--image_source=fashion')
+    with pytest.raises(flags.FlagError, match='--image_source=fashion and --mnist_source=digits'):
+        builders.data_source(other)

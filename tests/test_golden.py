@@ -49,6 +49,8 @@ MLP_SIGMOID = pg.FullyConnected(64, 10, hidden_sizes=(6,), activation=tf.nn.sigm
 
 TRAJECTORIES = [
     Case('hrnn_default', hierarchical(), QUADRATIC_AND_ROSENBROCK, None),
+    Case('hrnn_no_dynamic', hierarchical(dynamic_output_scale=False, use_relative_lr=False),
+         QUADRATIC_AND_ROSENBROCK, None),
     Case('hrnn_level2', hierarchical([10, 20]), QUADRATIC_AND_ROSENBROCK, None),
     Case('hrnn_no_decay', hierarchical(learnable_decay=False), QUADRATIC_AND_ROSENBROCK, None),
     Case('hrnn_one_scale', hierarchical(num_gradient_scales=1, use_grad_products=False),
@@ -132,7 +134,10 @@ class Trajectory:
             session.run(tf.global_variables_initializer())
             return
         load_meta_parameters(session, self.optimizer, self.arrays)
-        session.run(tf.variables_initializer(self.optimizer.variables() + self.variables))
+        meta_parameters = {variable.name for variable in self.optimizer.meta_parameters}
+        session.run(tf.variables_initializer(self.variables + [
+            variable for variable in self.optimizer.variables()
+            if variable.name not in meta_parameters]))
 
 
 def relative(found, expected):
@@ -160,6 +165,15 @@ def test_trajectory(case):
     assert error.max() < 1e-3
     for index, value in enumerate(final):
         np.testing.assert_allclose(value, arrays['final%d' % index], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize('case', [case for case in TRAJECTORIES if case.file.startswith('hrnn')
+                                  and not case.checkpoint], ids=lambda case: case.file)
+def test_the_meta_parameters_are_the_published_ones(case):
+    found = {name: tuple(variable.shape.as_list())
+             for name, variable in case.optimizer().named_meta_parameters.items()}
+    assert found == {key[len('meta/'):]: value.shape for key, value in figures(case.file).items()
+                     if key.startswith('meta/')}
 
 
 def test_trajectory_in_every_mode(tensorflow_mode):

@@ -42,9 +42,52 @@ def test_learning_rates_that_an_optimizer_keeps_are_shown(name, arguments):
     np.testing.assert_allclose(seen.rate_spreads, 0.0, atol=1e-3)
 
 
+class _DeadCoordinates(pg.Problem):
+    """x_0^2 + 9 x_1^2; x_2 and the second tensor have no gradient."""
+
+    def __init__(self):
+        super().__init__([(3,), (2,)])
+
+    def _objective(self, parameters, data, labels):
+        x, unused = parameters
+        return x[0] ** 2 + 9 * x[1] ** 2 + 0 * tf.reduce_sum(unused)
+
+
+def test_coordinates_without_a_gradient_count_nowhere():
+    seen = inspection.inspect(lambda: tf.train.GradientDescentOptimizer(1e-2),
+                              (Spec(_DeadCoordinates, (), {}), None, None), 4, 3)
+    np.testing.assert_allclose(seen.rate_means[:, 0], -2.0, atol=1e-4)
+    np.testing.assert_allclose(seen.rate_spreads[:, 0], 0.0, atol=1e-4)
+    np.testing.assert_allclose(seen.cosines[:, 0], 1.0, atol=1e-4)
+    assert np.isnan(seen.rate_means[:, 1]).all() and np.isnan(seen.cosines[:, 1]).all()
+    assert not seen.update_norms[:, 1].any()
+
+
+class _Restless(tf.train.GradientDescentOptimizer):
+    """Moves every coordinate by 0.5, whatever its gradient."""
+
+    def _resource_apply_dense(self, grad, handle):
+        return handle.assign_sub(0.5 * tf.ones_like(grad))
+
+
+def test_updates_of_coordinates_without_a_gradient_do_not_count():
+    seen = inspection.inspect(lambda: _Restless(1.0),
+                              (Spec(_DeadCoordinates, (), {}), None, None), 4, 1)
+    np.testing.assert_allclose(seen.update_norms, [[0.5 * np.sqrt(2), 0.0]], rtol=1e-5)
+    assert abs(seen.rate_means[0, 0]) < 3  # 1e30 times the gradient before
+
+
+def test_the_same_seed_looks_at_the_same_problem():
+    row = (Spec(pg.Quadratic, (3,), {}), None, None)
+    first, again = (inspection.inspect(make, row, 4, 2) for make in (
+        lambda: tf.train.GradientDescentOptimizer(1e-5), lambda: tf.train.AdamOptimizer(1e-5)))
+    assert first.losses[0] == again.losses[0]
+
+
 def test_the_picture_has_a_line_for_each_tensor(descent):
     pytest.importorskip('matplotlib')
     figure = inspection.make_figure('sum', descent)
+    assert figure._suptitle.get_text() == 'sum'
     labels = [[text.get_text() for text in axes.get_legend().get_texts()]
               for axes in figure.axes[1:]]
     assert labels[0] == labels[2] == descent.names

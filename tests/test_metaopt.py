@@ -9,6 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import metaopt
+from evaluation import test_run
 from metatraining import config, reporting
 from optimizer import OPTIMIZERS
 from optimizer.trainable_adam import TrainableAdam
@@ -162,13 +163,82 @@ def test_test_optimizer_takes_initial_values_and_records():
     problem, start = pg.Quadratic(2, random_seed=1), np.ones([2, 1], 'float32')
     values, parameters, records = metaopt.test_optimizer(
         tf.train.GradientDescentOptimizer(0.01), problem, 5, seed=[start], record_every=2)
-    assert records['step'] == [0, 2, 4]
+    assert records['iter'] == records['step'] == [0, 2, 4]
     assert records['objective'] == [values[0], values[2], values[4]]
-    np.testing.assert_array_equal(records['parameters'][0][0], start)
+    np.testing.assert_array_equal(records['param'][0][0], start)
+    gradient = problem.w.T.dot(problem.w.dot(start) - problem.y)
+    np.testing.assert_allclose(records['grad'][0][0], gradient, rtol=1e-5)
+    np.testing.assert_allclose(records['grad_norm'][0], [np.linalg.norm(gradient)], rtol=1e-5)
+    np.testing.assert_allclose(records['param_norm'][0], [np.sqrt(2)], rtol=1e-6)
+    assert records['parameters'] is not records['gradients']
+    assert len(records['parameters']) == len(records['gradients']) == 3
     at = start
     for _ in range(5):
         at = at - 0.01 * problem.w.T.dot(problem.w.dot(at) - problem.y)
     np.testing.assert_allclose(parameters[0], at, rtol=1e-5)
+
+
+def test_records_have_the_slots_and_the_objective_on_all_data():
+    data = datasets.random(4, 50, random_seed=1)
+    problem = pg.SoftmaxRegression(4, 2)
+    values, _, records = metaopt.test_optimizer(
+        tf.train.MomentumOptimizer(0.1, 0.9), problem, 3, data, 10, seed=2, record_every=1)
+    momenta = records['parameter_0:0_momentum']
+    np.testing.assert_array_equal(momenta[0], np.zeros([4, 2]))
+    np.testing.assert_allclose(momenta[1], records['grad'][0][0], rtol=1e-6)
+    with tf.Graph().as_default(), tf.Session() as session:
+        wanted = session.run([problem.objective(list(map(tf.constant, parameters)), data.data,
+                                                data.labels) for parameters in records['param']])
+    np.testing.assert_allclose(records['objective'], wanted, rtol=1e-6)
+    assert not np.allclose(records['objective'], values)
+
+
+class _Counting(tf.train.GradientDescentOptimizer):
+    """Makes a variable, with a value of its own, where it is applied."""
+
+    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+        with tf.control_dependencies([tf.assign_add(tf.Variable(5.0, name='count'), 1.0)]):
+            return super().apply_gradients(grads_and_vars, global_step, name)
+
+
+def test_variables_that_an_optimizer_makes_late_are_initialized():
+    problem = pg.Quadratic(3, random_seed=1)
+    values, _, _ = metaopt.test_optimizer(_Counting(0.01), problem, 3, seed=1)
+    assert values[2] < values[0]
+
+
+def test_a_checkpoint_is_chosen_by_name(tmp_path):
+    train(tmp_path, num_meta_iterations=2, num_problems=1)
+
+    def losses(**options):
+        with tf.Graph().as_default():
+            return metaopt.test_optimizer(OPTIMIZER.build(), pg.Quadratic(5, random_seed=1), 5,
+                                          dataset=None, seed=3, **options)[0]
+
+    chosen = losses(logdir=str(tmp_path), restore_model_name='model.ckpt-0')
+    assert chosen == losses(logdir=str(tmp_path / 'model.ckpt-0')) != losses()
+    with pytest.raises(ValueError, match='GradientDescentOptimizer has no meta-parameters'):
+        metaopt.test_optimizer(tf.train.GradientDescentOptimizer(0.1), pg.Quadratic(5), 5,
+                               logdir=str(tmp_path))
+
+
+def test_a_problem_without_the_data_it_needs_is_refused():
+    problem, unlabelled = pg.SoftmaxRegression(4, 2), datasets.Dataset(np.ones([6, 4]), None)
+    for dataset, message in ((None, 'SoftmaxRegression needs data'),
+                             (unlabelled, 'the data set has no labels')):
+        with pytest.raises(ValueError, match=message):
+            metaopt.test_optimizer(tf.train.GradientDescentOptimizer(0.1), problem, 3, dataset)
+
+
+def test_at_one_seed_every_optimizer_sees_the_same_noise():
+    """With a learning rate of 0 the gradients differ by their noise alone."""
+    problem = pg.Quadratic(3, random_seed=1, noise_stdev=1.0)
+    records = []
+    for make in (tf.train.GradientDescentOptimizer, tf.train.AdamOptimizer):
+        with tf.Graph().as_default():
+            records.append(metaopt.test_optimizer(make(0.0), problem, 3, seed=2, record_every=1)[2])
+    np.testing.assert_array_equal(records[0]['grad'], records[1]['grad'])
+    assert not np.array_equal(records[0]['grad'][0], records[0]['grad'][1])
 
 
 def test_the_same_seed_gives_the_same_batches_to_every_optimizer():
@@ -199,8 +269,13 @@ def test_a_learned_optimizer_in_a_model_equals_test_optimizer(tmp_path):
         np.testing.assert_allclose(session.run(variables[0]), parameters[0], rtol=1e-4)
 
 
-def test_wall_clock_test_times_every_step():
-    times = metaopt.run_wall_clock_test(tf.train.AdamOptimizer(0.1), pg.Quadratic(5), 7)
+def test_wall_clock_test_gives_the_median():
+    median = metaopt.run_wall_clock_test(tf.train.AdamOptimizer(0.1), pg.Quadratic(5), 7)
+    assert isinstance(median, float) and 0 < median < 1
+
+
+def test_every_step_is_timed():
+    times = test_run.measure_steps(tf.train.AdamOptimizer(0.1), pg.Quadratic(5), 7)
     assert len(times.step_times) == 7
     assert times.total_time == pytest.approx(sum(times.step_times))
     assert 0 < times.median_step <= max(times.step_times)

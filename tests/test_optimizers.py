@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from optimizer import OPTIMIZERS, unroll, utils
+from optimizer import OPTIMIZERS, trainable_optimizer, unroll, utils
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from optimizer.trainable_adam import TrainableAdam
+from problems import datasets
 from problems import problem_generator as pg
 from problems.problem import Problem
+from techniques import regularization
 
 HIERARCHICAL = {'level_sizes': [6, 5, 4], 'init_lr_range': (1e-2, 1e-2), 'random_seed': 1,
                 'use_gradient_shortcut': True, 'use_grad_products': True,
@@ -294,6 +296,59 @@ def test_unroll_stops_early_where_the_objective_explodes():
     np.testing.assert_allclose(cost, np.mean(np.log(objectives / objectives[0] + 1e-6)), rtol=1e-5)
 
 
+@pytest.mark.parametrize('multiplier, steps, expected', [
+    (20, 10, True), (20, 1, False), (1e30, 10, False), (0, 10, False), (-2.5, 10, False)])
+def test_unroll_says_whether_the_objective_exploded(multiplier, steps, expected):
+    """Also where it did at the last step; without a positive multiplier nothing ends an unroll."""
+    unrolled = Unrolled(make('GlobalLearningRate', initial_rate=1.5,
+                             obj_train_max_multiplier=multiplier))
+    with tf.Session() as session:
+        initialize(session)
+        graph = unrolled.graph
+        ended, taken = session.run([graph.ended_early, graph.steps_taken], unrolled.feed(steps))
+        assert (ended, taken < steps) == (expected, expected)
+        if expected:
+            assert session.run(graph.ended_early, unrolled.feed(taken))
+
+
+class Shifted(Problem):
+    """(x - 2)^2 + shift."""
+
+    def __init__(self, shift):
+        super().__init__([(1,)])
+        self.shift = shift
+
+    def _objective(self, parameters, data, labels):
+        return tf.reduce_sum(tf.square(parameters[0] - 2.0)) + self.shift
+
+
+def slopes_below(shift, **more):
+    """What a larger learning rate, which is better, adds to meta- and imitation objective."""
+    optimizer = make('GlobalLearningRate', use_log_objective=more.pop('log'),
+                     use_numerator_epsilon=more.pop('epsilon', False))
+    unrolled = Unrolled(optimizer, Shifted(shift), [[5.0]])
+    graph = unrolled.graph
+    gradients = [tf.gradients(tf.where(graph.imitate, graph.imitation_objective,
+                                       graph.meta_objective), optimizer.meta_parameters)[0],
+                 graph.meta_objective]
+    with tf.Session() as session:
+        initialize(session)
+        return session.run(gradients, unrolled.feed(5, **more))
+
+
+@pytest.mark.parametrize('shift', [0.0, 100.0, -100.0, -9.5, -8.5])
+def test_a_negative_objective_does_not_turn_the_search_round(shift):
+    """From 9 + shift: divided by its modulus; the logarithm, of positive numbers only, is NaN."""
+    assert slopes_below(shift, log=False)[0] < 0
+    for epsilon in (False, True):
+        slope, cost = slopes_below(shift, log=True, epsilon=epsilon)
+        assert np.isnan([slope, cost]).all() if shift < 0 else slope < 0 and np.isfinite(cost)
+
+
+def test_imitation_does_not_see_the_logarithm_of_a_negative_objective():
+    assert np.isfinite(slopes_below(-100.0, log=True, imitate=True)[0])
+
+
 def test_meta_objective_without_logarithm():
     """The sum of the weighted objectives, over the initial one."""
     unrolled = Unrolled(make('GlobalLearningRate', use_log_objective=False))
@@ -335,7 +390,30 @@ def test_penalty_counts_only_where_it_is_asked_for():
         initialize(session)
         costs = [session.run(unrolled.graph.meta_objective, unrolled.feed(4, regularize=on))
                  for on in (False, True)]
-    np.testing.assert_allclose(costs[1] - costs[0], 1.5, rtol=1e-5)
+    np.testing.assert_allclose(costs[1] - costs[0], 0.5 * 4 * 3.0, rtol=1e-5)
+
+
+def test_the_penalty_is_that_of_each_step_s_mini_batch():
+    """The mean square of the gradient of (w x)^2 / 2, on the one example that the step sees."""
+    class Line(Problem):
+        needs_data = True
+
+        def _objective(self, parameters, data, labels):
+            return 0.5 * tf.reduce_mean(tf.square(parameters[0] * data))
+
+    data = datasets.Dataset(np.array([[1.0], [2.0], [3.0]], 'float32'), np.zeros(3, 'int32'))
+    penalty = regularization.Penalty('jacob', alpha=0.25, on_optimizer=True, time='always')
+    unrolled = Unrolled(make('GlobalLearningRate', initial_rate=0.0), Line([(1,)]), [[2.0]],
+                        dataset=data, penalty=penalty)
+    graph = unrolled.graph
+    feed = unrolled.feed(2, batches=[[2], [0]], regularize=True)
+    with tf.Session() as session:
+        initialize(session)
+        total, cost = session.run([graph.penalty, graph.meta_objective], feed)
+        feed[graph.regularize] = False
+        plain = session.run(graph.meta_objective, feed)
+    np.testing.assert_allclose(total, 18.0 ** 2 + 2.0 ** 2, rtol=1e-5)
+    np.testing.assert_allclose(cost - plain, 0.25 * total, rtol=1e-5)
 
 
 class Lookup(Problem):
@@ -457,6 +535,28 @@ def test_true_params_names_unknown_variables():
         optimizer.true_params([other])
 
 
+def test_random_initial_states_are_uniform_between_minus_one_and_one():
+    optimizer = make('HierarchicalRNN', level_sizes=[500, 500, 500], learnable_rnn_init=False)
+    state = optimizer.initial_state(optimizer.layout([(3,)]), tf.convert_to_tensor,
+                                    tf.constant([1, 2]))
+    levels = [state.chunks[0].parameter[:, 0], state.tensors[0][:, 0], state.model[0][:, 0]]
+    with tf.Session() as session:
+        for level in session.run(levels):
+            assert -1.0 <= level.min() < -0.95 and 0.95 < level.max() <= 1.0
+            assert abs(level.std() - 3 ** -0.5) < 0.05
+
+
+def test_attention_starts_as_the_direction_of_the_step():
+    optimizer = make('HierarchicalRNN', use_attention=True)
+    parameters = optimizer.named_meta_parameters
+    with tf.Session() as session:
+        initialize(session)
+        update, attention = session.run([parameters['LOL/update_weights'],
+                                         parameters['LOL/attention_weights']])
+    np.testing.assert_array_equal(attention, update)
+    assert np.any(update)
+
+
 FEATURES = ('use_log_means_squared', 'use_relative_lr', 'use_extreme_indicator', 'use_lr_shortcut',
             'use_grad_products')
 DECAYS = ('learnable_decay', 'learnable_inp_decay', 'use_multiple_scale_decays',
@@ -529,3 +629,46 @@ def test_build_rollout_reaches_what_the_unroll_reaches():
         assert_all_close(final, reached, rtol=2e-5, atol=1e-6)
         np.testing.assert_allclose(objective, session.run(problem.objective(
             [tf.constant(value) for value in reached])), rtol=1e-4)
+
+
+# Classes written for the published code.
+
+
+class PublishedMomentum(trainable_optimizer.TrainableOptimizer):
+    """Momentum as a user of the published code would have written it."""
+
+    def __init__(self, use_attention=False):
+        super().__init__('PublishedMomentum', ['momentum'], use_attention=use_attention)
+        with tf.variable_scope('LOL'):
+            self.rate = tf.get_variable('rate', [], initializer=tf.constant_initializer(0.1))
+
+    def _initialize_state(self, var):
+        return {'momentum': tf.zeros(var.get_shape())}
+
+    def _compute_update(self, param, grad, state):
+        momentum = 0.9 * state['momentum'] + grad
+        new = param - self.rate * momentum
+        state = {'momentum': momentum}
+        return (new, new - self.rate * momentum, state) if self.use_attention else (new, state)
+
+
+@pytest.mark.parametrize('attention', [False, True])
+def test_a_rule_of_the_published_code_trains_in_a_model_and_in_the_unroll(attention):
+    optimizer = PublishedMomentum(attention)
+    model, unrolled = Model(optimizer), Unrolled(optimizer)
+    with tf.Session() as session:
+        initialize(session)
+        before = session.run(model.loss)
+        model.trajectory(session, 6)
+        assert session.run(model.loss) < before
+        found = session.run(optimizer.true_params(model.variables))
+        assert_all_close(unrolled.run(session, 6).params, found, rtol=1e-5, atol=1e-6)
+    assert sorted(optimizer.get_slot_names()) == ['by_tensor/momentum'] + ['state'] * attention
+
+
+def test_published_momentum_equals_tensorflows():
+    models = [Model(PublishedMomentum()), Model(tf.train.MomentumOptimizer(0.1, 0.9))]
+    with tf.Session() as session:
+        initialize(session)
+        found, expected = (model.trajectory(session, 10) for model in models)
+    assert_all_close(found, expected, rtol=1e-5)

@@ -1,21 +1,19 @@
-"""The shipped optimizers open and do what their cards say; the script that makes them runs."""
+"""The shipped optimizers open and do what their cards say; the flag files that make them run."""
 
-import csv
 import json
 import os
+import subprocess
+import sys
 
-import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
 
-import pretrain
 from commandline import candidates, flags
 from evaluation import comparison, rules, running
-from optimizer import load
+from optimizer import describe, load
 from problems import datasets, digits_benchmark
 
-ROOT = os.path.dirname(os.path.abspath(pretrain.__file__))
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = sorted(
     os.path.join(ROOT, 'pretrained', name) for name in os.listdir(os.path.join(ROOT, 'pretrained'))
     if os.path.isdir(os.path.join(ROOT, 'pretrained', name)))
@@ -43,21 +41,17 @@ def test_a_shipped_optimizer_is_small(folder):
 
 
 @pytest.mark.slow
-def test_pretraining_trains_validates_and_keeps_the_best(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrain, 'VALIDATION_STEPS', 20)
-    monkeypatch.setattr(pretrain, 'VALIDATIONS', 2)
-    recipe = pretrain.RECIPES['l2o_dm']._replace(arguments={'units': 4}, unrolls=10)
-    pretrain.Pretraining(recipe, str(tmp_path)).run()
-    with open(str(tmp_path / 'validation.csv')) as handle:
-        rows = list(csv.DictReader(handle))
-    assert len(rows) >= 2 and int(rows[-1]['unrolls']) >= 10
-    assert all(np.isfinite(float(row['score'])) for row in rows)
-    assert tf.train.load_checkpoint(str(tmp_path / 'model.ckpt-0'))
-
-
-def test_recipes_name_optimizers_and_their_arguments():
-    for recipe in pretrain.RECIPES.values():
-        assert pretrain.OPTIMIZERS[recipe.optimizer](**recipe.arguments).meta_parameters
+@pytest.mark.parametrize('folder', FOLDERS, ids=os.path.basename)
+def test_the_flag_file_makes_such_an_optimizer(folder, tmp_path, monkeypatch):
+    """A shortened run of it: the same class with the same arguments, validated and kept."""
+    monkeypatch.chdir(ROOT)
+    subprocess.check_call([
+        sys.executable, 'metarun.py', '--flagfile=%s' % os.path.join(folder, 'flags.txt'),
+        '--train_dir=%s' % tmp_path, '--num_meta_iterations=2', '--evaluation_period=1',
+        '--problems_at_once=2', '--fix_num_steps_eval=20', '--episode_steps=40', '--quiet'])
+    made, = os.listdir(str(tmp_path))
+    assert describe(str(tmp_path / made)) == describe(folder)
+    assert load(str(tmp_path / made)).meta_parameters
 
 
 def test_the_benchmark_is_a_flag_file(monkeypatch):

@@ -392,19 +392,59 @@ def test_variables():
 
 def test_convolutional_shapes():
     train = pg.ConvNet((1, 28, 28), 10, ((3, 3, 8), (5, 5, 8)))
-    assert train.param_shapes == [(3, 3, 1, 8), (5, 5, 8, 8), (28 * 28 * 8, 10), (10,)]
+    assert train.param_shapes == [
+        (3, 3, 1, 8), (8,), (5, 5, 8, 8), (8,), (28 * 28 * 8, 10), (10,)]
+    original = pg.ConvNetOrig((1, 28, 28), 10, ((3, 3, 8), (5, 5, 8)))
+    assert original.param_shapes == [(3, 3, 1, 8), (5, 5, 8, 8), (28 * 28 * 8, 10), (10,)]
     test = pg.ConvNet((3, 32, 32), 10, ((3, 3, 16, 2), (5, 5, 32, 2)), affine_size=32)
     assert test.param_shapes == [
         (3, 3, 3, 16), (16,), (5, 5, 16, 32), (32,), (32, 10), (10,)]
     assert pg.ConvNet((1, 28, 28), 10, ((3, 3, 16, 1), (5, 5, 32, 1))).affine_size == 512
 
 
-def test_logits_of_the_test_form_pass_through_the_activation():
-    problem = pg.ConvNet((1, 14, 14), 5, ((3, 3, 4, 1),))
+@pytest.mark.parametrize('conv_filter', [(3, 3, 4), (3, 3, 4, 1)])
+def test_logits_pass_through_the_activation(conv_filter):
+    problem = pg.ConvNet((1, 14, 14), 5, (conv_filter,))
     with tf.Graph().as_default(), tf.Session() as session:
         values = [tf.constant(value) for value in random_values(problem, 1.0)]
         logits = session.run(problem.inference(values, IMAGES))
     assert logits.min() == 0.0
+
+
+def test_the_training_form_adds_a_bias_to_each_convolution():
+    problem = pg.ConvNet((1, 14, 14), 5, ((3, 3, 2),))
+    values = [np.zeros(shape, 'float32') for shape in problem.param_shapes]
+    values[1][:] = [3.0, -1.0]  # after relu 3 in the first channel, 0 in the second
+    values[2][:, 4] = 0.5
+    values[3][:] = [-1.0, 0.0, 1.0, 2.0, 3.0]
+    with tf.Graph().as_default(), tf.Session() as session:
+        logits = session.run(problem.inference(list(map(tf.constant, values)), IMAGES[:1]))
+    np.testing.assert_allclose(logits, [[0.0, 0.0, 1.0, 2.0, 3.0 + 0.5 * 3 * 14 * 14]])
+
+
+def test_labels_that_are_no_class_ids_are_refused():
+    problem, data = pg.SoftmaxRegression(2, 3), tf.zeros([4, 2])
+    parameters = [tf.zeros([2, 3]), tf.zeros([3])]
+    for labels, message in ((tf.zeros([4, 0], tf.int32), 'the data set has no labels'),
+                            (tf.zeros([4, 3], tf.int32), 'have 3 numbers'),
+                            (tf.zeros([4]), 'not whole numbers')):
+        with pytest.raises(ValueError, match=message):
+            problem.objective(parameters, data, labels)
+    assert problem.objective(parameters, data, tf.zeros([4, 1], tf.int32)).shape == []
+
+
+@pytest.mark.parametrize('name', ['Quadratic', 'FullyConnected', 'SumTask', 'MatMulAlgorithm'])
+def test_initial_values_depend_on_the_seed_alone(name):
+    problem = PROBLEMS[name][0].build(1)
+    with tf.Graph().as_default():
+        tf.set_random_seed(5)
+        tf.random_normal([3])
+        first = problem.initial_values(2)
+    again, other, free = (problem.initial_values(seed) for seed in (2, 3, None))
+    assert [value.shape for value in first] == [tuple(shape) for shape in problem.param_shapes]
+    for one, same, different, drawn in zip(first, again, other, free):
+        np.testing.assert_array_equal(one, same)
+        assert not np.array_equal(one, different) and not np.array_equal(one, drawn)
 
 
 @pytest.mark.parametrize('make, message', [

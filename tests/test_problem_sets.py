@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from problems import datasets, problem_sets, tasks
 from problems import problem_generator as pg
 from problems.datasets import DataSource
-from problems.problem_spec import Row, Spec
+from problems.problem_spec import Row, Spec, as_row
 
 REFERENCE = os.path.join(os.path.dirname(__file__), '..', '..', 'shared', 'reference')
 DIGITS = DataSource('digits')
@@ -120,6 +120,7 @@ def test_rows_of_the_table(stem, recorded):
     row = problem_sets.PROBLEM_SETS[stem]
     training, testing = ([plain_row(row) for row in rows(DIGITS)]
                          for rows in (row.training, row.testing))
+    assert training == [plain_row(row) for row in row.training()]
     assert row.help.endswith('.')
     if hasattr(problem_sets, f'test_{stem}_problems'):
         assert testing == list(map(plain_row, getattr(problem_sets, f'test_{stem}_problems')()))
@@ -199,6 +200,83 @@ def test_rosenbrock_adapter_runs():
 def test_a_row_is_made_of_a_published_row_or_of_another_row():
     spec = Spec(pg.Quadratic, (2,), {})
     assert Row(*(spec, None, None)) == Row(spec) == Row(*Row(spec))
+    assert as_row((spec, None, 3)) == as_row(Row(spec, None, 3)) == Row(spec, None, 3)
+    assert as_row((spec, None, 3, 'two', 5)) == Row(spec, None, 3, name='two')
     held_out = datasets.random_mlp(2, 3, 0)
     row = Row(spec, None, 5, held_out, 'small', 100)
     assert row[:3] == (spec, None, 5) and row.held_out is held_out
+
+
+@needs_reference
+def test_sparse_gradients_are_the_six_published_problems():
+    rows = problem_sets.PROBLEM_SETS['sparse_gradient'].testing()
+    assert list(map(plain_row, rows)) == published_sets()['sparse_gradient_problems']
+    assert len(rows) == 6
+
+
+DRAWN = ['dependency_chain', 'fully_connected_random_2_class', 'outward_snake',
+         'projection_quadratic', 'sum_of_quadratics']
+
+
+@pytest.mark.parametrize('stem', DRAWN)
+def test_data_that_are_drawn_follow_from_the_seed_alone(stem):
+    before = np.random.get_state()[1].copy()
+    first, again, other = (problem_sets.PROBLEM_SETS[stem].testing(None, seed)
+                           for seed in (3, 3, 4))
+    for row, same, different in zip(first, again, other):
+        np.testing.assert_array_equal(row.dataset.data, same.dataset.data)
+        np.testing.assert_array_equal(row.dataset.labels, same.dataset.labels)
+        assert not np.array_equal(row.dataset.data, different.dataset.data)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+def constants(problem):
+    """All arrays that define a problem, those of the problems inside it too."""
+    inside = getattr(problem, 'problems', None) or [getattr(problem, 'problem', None)]
+    return [value for value in vars(problem).values() if isinstance(value, np.ndarray)] + [
+        array for each in inside if each is not None for array in constants(each)]
+
+
+@pytest.mark.parametrize('stem', ['quadratic', 'noisy_quadratic', 'norm', 'noisy_norm', 'rescale',
+                                  'log_objective', 'sparse_gradient', 'sum', 'noisy_sum'])
+def test_problems_that_are_drawn_follow_from_the_seed_alone(stem):
+    for row in problem_sets.PROBLEM_SETS[stem].testing():
+        first, again, other = (constants(row.spec.build(seed)) for seed in (3, 3, 30))
+        assert len(first) == len(again) == len(other)
+        for one, same, different in zip(first, again, other):
+            np.testing.assert_array_equal(one, same)
+            is_bowl = one.shape == (2, 2)
+            assert is_bowl or not np.array_equal(one, different)
+        assert [array.tobytes() for array in constants(row.spec.seeded(3).build())] == [
+            array.tobytes() for array in first]
+
+
+def test_the_terms_of_a_sum_are_different_problems():
+    spec = Spec(pg.SumTask, ([Spec(pg.Quadratic, (3,), {}), Spec(pg.Quadratic, (3,), {})],), {})
+    left, right = spec.build(5).problems
+    assert not np.array_equal(left.w, right.w)
+
+
+def test_a_seed_changes_only_problems_that_lack_one():
+    seeded = Spec(pg.Quadratic, (3,), {'random_seed': 1})
+    assert seeded.seeded(2) is seeded
+    assert Spec(pg.Quadratic, (3, 1), {}).seeded(2).args == (3, 1)
+    assert Spec(pg.Quadratic, (3, 1), {}).seeded(2).kwargs == {}
+    without = Spec(pg.SoftmaxRegression, (3, 2), {})
+    assert without.seeded(2) is without and without.build(2).param_shapes == [(3, 2), (2,)]
+    assert Spec(pg.Quadratic, (3,), {}).seeded(None).kwargs == {}
+
+
+def test_a_problem_is_written_in_words():
+    spec = Spec(pg.Rescale, (Spec(pg.FullyConnected, (4, 2), {
+        'hidden_sizes': (3,), 'activation': tf.nn.relu}),), {'scale': 2.0})
+    words = 'Rescale(FullyConnected(4, 2, hidden_sizes=(3), activation=relu), scale=2.0)'
+    assert str(spec) == Row(spec).title == words
+    assert Row(spec, name='narrow').title == 'narrow'
+    assert str(Spec(pg.SumTask, ([pg.Rosenbrock()],), {})) == 'SumTask((Rosenbrock))'
+
+
+def test_rows_with_name_and_seed_are_taken_apart_as_published(recorded):
+    rows = problem_sets.test_problems(DIGITS)
+    names = [name for _, _, _, name, seed in rows if seed == 5678]
+    assert len(set(names)) == len(rows) == 12

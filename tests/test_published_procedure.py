@@ -10,7 +10,7 @@ from absl import flags as absl_flags
 
 import metaopt
 from commandline import flags, training_config
-from metatraining import config, meta_step, problem_graph, reporting
+from metatraining import config, keywords, meta_step, problem_graph, reporting
 from metatraining.episode import run_episode
 from metatraining.progress import Progress
 from optimizer import OPTIMIZERS, checkpoints
@@ -263,6 +263,31 @@ def test_drawn_numbers_are_at_most_three_times_their_minimum():
 def test_with_a_curriculum_the_length_of_unrolls_is_fixed():
     training = parsed('--if_cl', '--fix_unroll_length=7')
     assert training.num_unrolls is None and training.unroll_length == 7
+
+
+def test_published_keywords_describe_the_training(tmp_path):
+    """As the published scripts call it: functions of draws, and keywords of the techniques."""
+    spec = Spec(OPTIMIZERS['GlobalLearningRate'], (1e-2,), {})
+    result = metaopt.train_optimizer(
+        str(tmp_path), spec, [QUADRATIC], 1, 2, lambda: 7, lambda: 9, out=None, fix_unroll=True,
+        fix_unroll_length=5, fix_num_steps=20, if_mt=True, mt_ratio=0.5, evaluation_epochs=1)
+    assert result.unrolls == 8
+    drawn = metaopt.train_optimizer(
+        str(tmp_path / 'drawn'), spec, [QUADRATIC], 1, 2, lambda: 7, lambda: 9, out=None,
+        if_mt=True, evaluation_epochs=1)
+    assert drawn.unrolls == 14
+    with pytest.raises(TypeError, match='if_mt: give either'):
+        metaopt.train_optimizer(str(tmp_path), spec, [QUADRATIC], 1, 1, out=None, if_mt=True,
+                                training=metaopt.MetaTraining())
+
+
+def test_keywords_have_the_defaults_of_the_flags():
+    values = absl_flags.FlagValues()
+    flags.define(flags.METARUN, values)
+    values(['metarun'])
+    for name, default in keywords.Keywords._field_defaults.items():
+        value = values[name].value
+        assert (tuple(value) if isinstance(value, list) else value) == default, name
 
 
 # Examples.

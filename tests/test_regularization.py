@@ -153,20 +153,31 @@ def test_top_eigenvalue_of_a_non_quadratic():
     np.testing.assert_allclose(penalty_value('hessian-ev', convex, 40), truth[-1], rtol=1e-3)
 
 
-def test_mean_absolute_eigenvalue_agrees_with_the_density(control_flow):
+@pytest.mark.parametrize('iterations', [3, 7])
+def test_the_eigenvalue_measures_agree_with_the_density(iterations, control_flow):
+    """The sum, and the weighted mean modulus."""
     with tf.Graph().as_default(), tf.Session() as sess:
         params = [tf.constant(p) for p in POINT]
-        spectrum = regularization.spectral_density(quartic, params, iterations=7, seed=3)
-        value = Penalty('hessian-esd', iterations=7, seed=3)(quartic, params)
-        spectrum, value = sess.run([spectrum, value])
-    expected = np.sum(spectrum.weights * np.abs(spectrum.eigenvalues))
-    np.testing.assert_allclose(value, expected, rtol=1e-4)
+        spectrum = regularization.spectral_density(quartic, params, iterations, seed=3)
+        values = [Penalty(option, iterations, seed=3)(quartic, params)
+                  for option in ('hessian-esd', 'hessian-esd-mean-abs')]
+        spectrum, values = sess.run([spectrum, values])
+    expected = [np.sum(spectrum.eigenvalues),
+                np.sum(spectrum.weights * np.abs(spectrum.eigenvalues))]
+    np.testing.assert_allclose(values, expected, rtol=1e-4)
 
 
-def test_jacob():
+def test_the_sum_of_all_eigenvalues_is_the_trace():
+    np.testing.assert_allclose(penalty_value('hessian-esd', quadratic(symmetric(EIGENVALUES)), 9),
+                               EIGENVALUES.sum(), rtol=1e-4)
+
+
+def test_jacob_is_the_mean_of_the_squared_gradient_and_jacob_norm_the_sum():
     matrix = symmetric(EIGENVALUES)
-    np.testing.assert_allclose(penalty_value('jacob', quadratic(matrix), 1),
-                               np.sum((matrix @ flat(POINT)) ** 2), rtol=1e-4)
+    squares = (matrix @ flat(POINT)) ** 2
+    for option, expected in (('jacob', np.mean(squares)), ('jacob-norm', np.sum(squares))):
+        np.testing.assert_allclose(penalty_value(option, quadratic(matrix), 1), expected,
+                                   rtol=1e-4)
 
 
 @pytest.mark.parametrize('option', OPTIONS)
@@ -175,7 +186,7 @@ def test_no_curvature_gives_zero(option):
     assert penalty_value(option, lambda params: tf.constant(3.), 5) == 0.
 
 
-@pytest.mark.parametrize('option', ['hessian', 'hessian-ev', 'hessian-esd'])
+@pytest.mark.parametrize('option', [option for option in OPTIONS if 'hessian' in option])
 def test_random_vectors_change_with_run_and_step_but_repeat_with_the_seed(option):
     def values():
         with tf.Graph().as_default(), tf.Session() as sess:
@@ -191,7 +202,8 @@ def test_random_vectors_change_with_run_and_step_but_repeat_with_the_seed(option
 # Derivatives.
 
 EXACT = [('hessian', quartic, 3), ('hessian-ev', convex, 40), ('hessian-ev', quartic, 40),
-         ('hessian-esd', convex, 7), ('jacob', quartic, 1)]
+         ('hessian-esd', quartic, 7), ('hessian-esd-mean-abs', convex, 7), ('jacob', quartic, 1),
+         ('jacob-norm', quartic, 1)]
 
 
 def central_difference(function, value, width):
@@ -308,16 +320,22 @@ def test_mean_absolute_eigenvalue_differentiates_in_the_mean():
 
 
 @pytest.mark.parametrize('time, scale, expected', [
-    ('prior', 0.5, [1, 1, 0, 0]), ('posterior', 0.5, [0, 0, 1, 1]),
-    ('prior', 0.3, [1, 1, 0, 0]), ('posterior', 0.3, [0, 0, 1, 1]),
-    ('prior', 0., [0, 0, 0, 0]), ('posterior', 0., [1, 1, 1, 1]),
-    ('prior', 1., [1, 1, 1, 1]), ('posterior', 1., [0, 0, 0, 0]),
-    ('none', 0.5, [0, 0, 0, 0]), ('always', 0.5, [1, 1, 1, 1]),
+    ('prior', 0.5, [1, 1, 1, 1, 1, 0]), ('posterior', 0.5, [0, 0, 0, 0, 0, 1]),
+    ('prior', 0.3, [1, 1, 1, 0, 0, 0]), ('posterior', 0.3, [0, 0, 0, 1, 1, 1]),
+    ('prior', 0., [1, 1, 0, 0, 0, 0]), ('posterior', 0., [0, 0, 1, 1, 1, 1]),
+    ('prior', 1., [1, 1, 1, 1, 1, 1]), ('posterior', 1., [0, 0, 0, 0, 0, 0]),
+    ('none', 0.5, [0, 0, 0, 0, 0, 0]), ('always', 0.5, [1, 1, 1, 1, 1, 1]),
 ])
 def test_when_a_penalty_counts(time, scale, expected):
+    """`posterior` from number int(n scale + 1) on, that one not included, as published."""
     penalty = Penalty(on_optimizer=True, time=time, scale=scale)
-    assert [penalty.counts(index, 4) for index in range(4)] == [bool(e) for e in expected]
+    assert [penalty.counts(index, 6) for index in range(6)] == [bool(e) for e in expected]
     assert penalty.ever_counts == any(expected)
+
+
+def test_at_twenty_unrolls_and_half_the_last_eight_are_posterior():
+    penalty = Penalty(on_optimizee=True, time='posterior', scale=0.5)
+    assert [index for index in range(20) if penalty.counts(index, 20)] == list(range(12, 20))
 
 
 def test_weights():
@@ -331,7 +349,7 @@ def test_weights():
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (dict(option='hesian'), 'hessian, hessian-esd, hessian-ev, jacob'),
+    (dict(option='hesian'), 'hessian, hessian-esd, hessian-esd-mean-abs, hessian-ev, jacob'),
     (dict(time='later'), 'prior, posterior, none, always'),
     (dict(iterations=0), 'at least 1 iteration'),
     (dict(scale=1.5), '0 to 1'),

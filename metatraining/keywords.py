@@ -1,0 +1,160 @@
+"""Meta-training described by the published names, which are those of the flags."""
+
+from typing import NamedTuple, Tuple
+
+from metatraining.config import (
+    Drawn,
+    EpisodeSchedule,
+    Imitation,
+    MetaOptimizer,
+    MetaTraining,
+    Validation,
+)
+from optimizer.unroll import NoPenalty
+from techniques.curriculum import PUBLISHED_STAGES, Curriculum
+from techniques.regularization import Penalty
+
+
+class Keywords(NamedTuple):
+    """What the flags of these names say; `metarun.py --helpfull` explains each."""
+
+    fix_unroll: bool = False
+    fix_unroll_length: int = 20
+    fix_num_steps: int = 100
+    fix_num_steps_eval: int = 100
+    min_num_unrolls: int = 10
+    num_unroll_scale: float = 40
+    min_num_itr_partial_unroll: int = 10
+    num_partial_unroll_itr_scale: float = 20
+    episode_steps: Tuple[int, ...] = (0,)
+    short_episodes: float = 0.0
+    episode_limit: float = 0.0
+    initial_params: str = 'own'
+    reset_rnn_params: bool = True
+    mini_batch_size: int = 10000
+    data_freeze: bool = False
+    random_scaling: bool = False
+    scaling_ranges: Tuple[float, ...] = (3.0,)
+    problems_at_once: int = 1
+    if_cl: bool = False
+    cl_steps: Tuple[int, ...] = PUBLISHED_STAGES
+    cl_patience: int = 3
+    if_mt: bool = False
+    mt_ratio: float = 0.1
+    mt_k: int = 1
+    mt_teacher: str = 'adam'
+    mt_learning_rate: float = 0.01
+    reg_optimizer: bool = False
+    reg_optimizee: bool = False
+    reg_option: str = 'hessian'
+    alpha: float = 5e-4
+    beta: float = 1e-4
+    regularize_time: str = 'posterior'
+    reg_scale: float = 0.5
+    hessian_itrs: int = 10
+    meta_optimizer: str = 'rmsprop'
+    meta_learning_rate_decay: float = 1.0
+    meta_learning_rate_decay_steps: int = 1000
+    meta_learning_rate_factors: Tuple[float, ...] = (1.0,)
+    meta_learning_rate_shares: Tuple[float, ...] = (0.0,)
+    average_decay: float = 0.0
+    gradient_clip_by: str = 'entry'
+    rms_decay: float = 0.9
+    rms_epsilon: float = 1e-20
+    l2_reg: float = 0.0
+    evaluation_period: int = 1
+    evaluation_epochs: int = 20
+    validation_score: str = 'mean'
+    validation_floor: float = 1e-9
+    checkpoint_every: int = 0
+    swap_memory: bool = False
+    xla: bool = False
+
+
+def meta_training(words, seed=None, validation_rows=()):
+    """The `MetaTraining` that `Keywords` describe.
+
+    Args:
+      words: the `Keywords`.
+      seed: of the penalty's random vectors.
+      validation_rows: see `Validation`.
+
+    Raises:
+      ValueError: words that do not go together; the message begins with one of them.
+    """
+    if words.checkpoint_every and words.swap_memory:
+        raise ValueError('checkpoint_every and swap_memory do not go together')
+    num_unrolls, unroll_length = _unrolls(words)
+    return MetaTraining(
+        curriculum=_curriculum(words), num_unrolls=num_unrolls, unroll_length=unroll_length,
+        episodes=_episodes(words), episode_limit=words.episode_limit or None,
+        initial_params=words.initial_params, reset_state=words.reset_rnn_params,
+        mini_batch_size=words.mini_batch_size, data_freeze=words.data_freeze,
+        scaling_ranges=tuple(words.scaling_ranges) if words.random_scaling else (),
+        problems_at_once=words.problems_at_once, imitation=_imitation(words),
+        penalty=_penalty(words, seed), meta_optimizer=_meta_optimizer(words),
+        validation=Validation(words.evaluation_period, words.evaluation_epochs,
+                              tuple(validation_rows), words.validation_score,
+                              words.validation_floor),
+        checkpoint_every=words.checkpoint_every, swap_memory=words.swap_memory, xla=words.xla)
+
+
+def _curriculum(words):
+    """The `Curriculum`; without `if_cl` one stage of fixed length."""
+    if not words.if_cl:
+        return Curriculum.fixed(words.fix_num_steps, words.fix_num_steps_eval)
+    curriculum = Curriculum(tuple(words.cl_steps), words.cl_patience)
+    try:
+        curriculum.check()
+    except ValueError as error:
+        raise ValueError('cl_steps: %s' % error) from error
+    return curriculum
+
+
+def _unrolls(words):
+    """The number of unrolls of an episode (None: as many as it needs) and their lengths."""
+    if words.fix_unroll or words.if_cl or any(words.episode_steps):
+        return None, words.fix_unroll_length
+    return (Drawn(words.num_unroll_scale, words.min_num_unrolls),
+            Drawn(words.num_partial_unroll_itr_scale, words.min_num_itr_partial_unroll))
+
+
+def _episodes(words):
+    """The `EpisodeSchedule`, or None."""
+    if not any(words.episode_steps):
+        return None
+    if words.if_cl:
+        raise ValueError('episode_steps and if_cl do not go together')
+    if not all(words.episode_steps):
+        raise ValueError('episode_steps: an episode takes at least 1 step')
+    return EpisodeSchedule(tuple(words.episode_steps), words.short_episodes)
+
+
+def _imitation(words):
+    if not words.if_mt:
+        return None
+    return Imitation(words.mt_teacher, words.mt_ratio, words.mt_k, words.mt_learning_rate)
+
+
+def _penalty(words, seed):
+    """The `Penalty`; `NoPenalty` where neither the optimizer nor the optimizee has one."""
+    if not (words.reg_optimizer or words.reg_optimizee):
+        return NoPenalty()
+    return Penalty(
+        words.reg_option, words.hessian_itrs, seed, alpha=words.alpha, beta=words.beta,
+        on_optimizer=words.reg_optimizer, on_optimizee=words.reg_optimizee,
+        time=words.regularize_time, scale=words.reg_scale)
+
+
+def _meta_optimizer(words):
+    shares, factors = words.meta_learning_rate_shares, words.meta_learning_rate_factors
+    if len(shares) != len(factors) or shares[0] != 0.0 or sorted(set(shares)) != list(shares):
+        raise ValueError('meta_learning_rate_shares=%s must begin with 0 and increase, one for '
+                         'each of meta_learning_rate_factors=%s'
+                         % (','.join(map(str, shares)), ','.join(map(str, factors))))
+    return MetaOptimizer(
+        name=words.meta_optimizer, rms_decay=words.rms_decay, rms_epsilon=words.rms_epsilon,
+        l2_reg=words.l2_reg, clip_by=words.gradient_clip_by,
+        decay_rate=words.meta_learning_rate_decay,
+        decay_steps=words.meta_learning_rate_decay_steps,
+        rate_factors=tuple(zip(shares, factors)), average_decay=words.average_decay)
