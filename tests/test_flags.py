@@ -219,7 +219,8 @@ def test_every_optimizer_is_made_from_its_flags(name):
 def test_the_flags_make_the_preset_of_hierarchical_rnn():
     _, arguments = builders.optimizer_config(parse(flags.METARUN))
     defaults = {name: parameter.default
-                for name, parameter in inspect.signature(HierarchicalRNN).parameters.items()}
+                for name, parameter in inspect.signature(
+                    HierarchicalRNN.__init__).parameters.items()}
     expected = dict(defaults, **PRESET)
     assert arguments.pop('level_sizes') == list(expected.pop('level_sizes'))
     assert arguments == {name: expected[name] for name in arguments}
