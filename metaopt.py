@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evaluation.test_run import run_wall_clock_test, test_optimizer
-from metatraining import keywords, meta_step, reporting, training_graph
+from metatraining import config, keywords, meta_step, reporting, training_graph
 from metatraining.config import (
     Called,
+    Evaluation,
     Imitation,
     MetaOptimizer,
     MetaTraining,
@@ -32,7 +33,7 @@ from metatraining.validation import Validator
 from problems.problem_spec import as_row
 from runs import machines
 
-__all__ = ['Imitation', 'MetaOptimizer', 'MetaTraining', 'NothingFiniteError', 'Run',
+__all__ = ['Evaluation', 'Imitation', 'MetaOptimizer', 'MetaTraining', 'NothingFiniteError', 'Run',
            'TrainingResult', 'Validation', 'run_wall_clock_test', 'sample_numiter',
            'test_optimizer', 'train_optimizer']
 
@@ -50,8 +51,8 @@ def sample_numiter(scale, min_steps, rng=np.random):
 def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num_meta_iterations,
                     num_unroll_func=None, num_partial_unroll_itrs_func=None, learning_rate=1e-4,
                     gradient_clip=5.0, is_chief=True, select_random_problems=True, callbacks=None,
-                    obj_train_max_multiplier=-1, out=sys.stdout, training=None, run=Run(),
-                    **published):
+                    obj_train_max_multiplier=-1, out=sys.stdout, training=MetaTraining(),
+                    run=Run(), **options):
     """Meta-trains the optimizer that a `Spec` describes.
 
     Args:
@@ -75,11 +76,11 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
       obj_train_max_multiplier: an unroll ends early where the objective exceeds the initial one by
         this factor; -1: never.
       out: file for the lines of progress, where `run` has no reporter.
-      training: a `MetaTraining`: what is learned, and from what; None: `MetaTraining()`.
+      training: a `MetaTraining`: what is learned, and from what.
       run: a `Run`: how that is carried out.
-      **published: in place of `training`, what it is made of by the names that the published code
-        has for it, those of the flags: `fix_unroll`, `if_cl`, `if_mt`, `evaluation_epochs` and all
-        others of `metatraining.keywords.Keywords`.
+      **options: single fields of either, in place of those there; or by the names that the
+        published code has, those of the flags, what a `MetaTraining` is made of: `fix_unroll`,
+        `if_cl`, `if_mt`, `evaluation_epochs` and all others of `metatraining.keywords.Keywords`.
 
     Returns:
       a `TrainingResult`.
@@ -87,19 +88,20 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
     Raises:
       ValueError: no problems to draw from, keywords that do not go together, or a saved state that
         doesn't fit.
-      TypeError: an unknown keyword, or keywords beside a `training`.
+      TypeError: an unknown option.
       OSError: the folder cannot be written.
       NothingFiniteError: no unroll was finite, in the run or in so many meta-iterations in a row.
       runs.cluster.ClusterError: the chief did not begin in time.
     """
     if not problems_and_data:
         raise ValueError('There are no problems to train on.')
-    training = _described(training, published, num_unroll_func, num_partial_unroll_itrs_func)
+    training, run = keywords.described(training, run, options)
+    training = _with_functions(training, options, num_unroll_func, num_partial_unroll_itrs_func)
     seed = np.random.RandomState().randint(2 ** 31 - 1) if run.seed is None else run.seed
     machine, reporter = run.machine or machines.OneMachine(), run.reporter
     reporter = reporter or reporting.Reporter(out)
-    progress = Progress(seed, machine.task)
-    store = Store(logdir, training, run.keep_checkpoints, is_chief and machine.is_chief)
+    progress = Progress(seed, machine.task, config.as_data(training))
+    store = Store(logdir, run.keep_checkpoints, is_chief and machine.is_chief)
     first_checkpoint = None
     if machine.is_chief:
         store.begin(run.resume)
@@ -278,15 +280,10 @@ def _load(graph, session, values):
         graph.variables[name].load(value, session)
 
 
-def _described(training, published, num_unrolls, unroll_length):
-    """The `MetaTraining`, in which functions of the caller draw numbers of unrolls, if given."""
-    if published:
-        if training is not None:
-            raise TypeError('%s: give either a MetaTraining or keywords' % ', '.join(published))
-        training = keywords.meta_training(keywords.Keywords(**published))
-        if published.get('fix_unroll') or published.get('if_cl'):
-            return training
-    training = MetaTraining() if training is None else training
+def _with_functions(training, options, num_unrolls, unroll_length):
+    """A `MetaTraining` in which functions of the caller, where given, draw numbers of unrolls."""
+    if options.get('fix_unroll') or options.get('if_cl'):
+        return training
     if num_unrolls is not None:
         training = training._replace(num_unrolls=Called(num_unrolls))
     if unroll_length is not None:

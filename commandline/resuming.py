@@ -52,7 +52,8 @@ def check_state(values, folder, training, seed):
     try:
         expected = meta_step.saved_types(builders.optimizer_spec(values).build,
                                          training.meta_optimizer)
-        Store(folder, training, 0, writes=False).restore(Progress(seed), expected)
+        Store(folder, 0, writes=False).restore(
+            Progress(seed, training=as_data(training)), expected)
     except ValueError as error:
         raise FlagError('%s; --overwrite begins anew' % error) from error
 

@@ -36,7 +36,7 @@ class Called(NamedTuple):
 class Imitation(NamedTuple):
     """A share of the unrolls learns from a teacher's steps (arXiv 2010.09089, section 3.2)."""
 
-    teacher: str = 'adam'  # a key of `techniques.imitation.TEACHERS`
+    teacher: Any = 'adam'  # a key of `techniques.imitation.TEACHERS`, or such an object
     ratio: float = 0.1  # that share, 0 to 1
     steps_per_label: int = 1  # how many of the teacher's steps make one of the student's
     learning_rate: float = 0.01  # the teacher's
@@ -50,6 +50,10 @@ class Validation(NamedTuple):
     rows: Tuple[Row, ...] = ()  # problems to validate on; none: on those that are trained on
     score: str = 'mean'  # of the final losses: a key of `metatraining.validation.SCORES`
     floor: float = 1e-9  # losses below count as this in the score `mean_log`
+
+
+#: Former name, of its first two fields.
+Evaluation = Validation
 
 
 class EpisodeSchedule(NamedTuple):
@@ -119,6 +123,7 @@ class UnrollReport(NamedTuple):
     penalty: float
     steps: int  # taken
     imitated: bool
+    ended_early: bool = False  # the objective exploded, see `obj_train_max_multiplier`
 
 
 class TrainingResult(NamedTuple):
@@ -154,14 +159,3 @@ def as_data(value):
         return '%s%s' % (value.dtype, list(value.shape))
     return dict({name: as_data(field) for name, field in sorted(vars(value).items())},
                 kind=type(value).__name__)
-
-
-def gathered(**options):
-    """Keyword arguments of `metaopt.train_optimizer`, the fields of its two records among them.
-
-    Returns:
-      dict: `training` and `run` made of the options that are fields of theirs, and all others.
-    """
-    training = {name: options.pop(name) for name in MetaTraining._fields if name in options}
-    run = {name: options.pop(name) for name in Run._fields if name in options}
-    return dict(options, training=MetaTraining(**training), run=Run(**run))

@@ -47,7 +47,7 @@ def run_episode(graph, session, training, progress, share, reporter, machine, rn
         feed.update(rate_feed)
         report = _run_unroll(graph, session, feed, imitates, progress, reporter)
         finite, done = finite + is_finite(report), done + length
-        if _has_exploded(report, length, training.episode_limit):
+        if report.ended_early or _is_too_high(report, training.episode_limit):
             break
     progress.nonfinite_streak = 0 if finite else progress.nonfinite_streak + 1
 
@@ -57,10 +57,9 @@ def is_finite(report):
     return report.nonfinite_share == 0 and bool(np.isfinite(report.meta_objective))
 
 
-def _has_exploded(report, length, limit):
-    """Whether an unroll has ended early (`obj_train_max_multiplier`), or above the limit."""
-    too_high = limit is not None and not report.imitated and not report.meta_objective <= limit
-    return report.steps < length or too_high
+def _is_too_high(report, limit):
+    """Whether an episode is given up."""
+    return limit is not None and not report.imitated and not report.meta_objective <= limit
 
 
 def _is_usable(state):

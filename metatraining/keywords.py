@@ -8,6 +8,7 @@ from metatraining.config import (
     Imitation,
     MetaOptimizer,
     MetaTraining,
+    Run,
     Validation,
 )
 from optimizer.unroll import NoPenalty
@@ -69,6 +70,43 @@ class Keywords(NamedTuple):
     checkpoint_every: int = 0
     swap_memory: bool = False
     xla: bool = False
+
+
+#: Options of `metaopt.train_optimizer` that were fields by another name -> the field.
+FORMER_NAMES = {'evaluation': 'validation', 'imitate': 'imitation'}
+
+
+def described(training, run, options):
+    """The records of a run of which single fields are given by name.
+
+    Args:
+      training, run: a `MetaTraining`, a `Run`.
+      options: dict of fields of either, of `FORMER_NAMES`, and of `Keywords`; those describe a
+        `MetaTraining` of their own, in place of `training`.
+
+    Returns:
+      `MetaTraining`, `Run`.
+
+    Raises:
+      TypeError: an option is none of these.
+      ValueError: see `meta_training`.
+    """
+    fields, words, carried_out = {}, {}, {}
+    for name, value in options.items():
+        name = FORMER_NAMES.get(name, name)
+        if name in Run._fields:
+            carried_out[name] = value
+        elif name in Keywords._fields and not isinstance(value, MetaOptimizer):
+            words[name] = value
+        elif name in MetaTraining._fields:
+            fields[name] = value
+        else:
+            raise TypeError('train_optimizer has no option %r' % name)
+    run = run._replace(**carried_out)
+    if set(words) <= set(MetaTraining._fields) - {'meta_optimizer'}:  # the same by both names
+        return training._replace(**dict(fields, **words)), run
+    training = meta_training(Keywords()._replace(**words), run.seed)
+    return training._replace(**fields), run
 
 
 def meta_training(words, seed=None, validation_rows=()):

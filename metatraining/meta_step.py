@@ -82,7 +82,7 @@ class MetaSteps:
         return MetaStep(train, {
             'meta_objective': loss, 'objective': graph.problem_objectives[-1],
             'gradient_norm': norm, 'nonfinite_share': nonfinite, 'penalty': graph.penalty,
-            'steps': graph.steps_taken})
+            'steps': graph.steps_taken, 'ended_early': graph.ended_early})
 
     def _meta_gradients(self, loss):
         gradients = tf.gradients(loss, self._optimizer.meta_parameters)

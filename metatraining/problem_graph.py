@@ -185,7 +185,9 @@ class Teacher:
     """
 
     def __init__(self, config, problem, data):
-        teacher = imitation.make_teacher(config.teacher, config.learning_rate)
+        teacher = config.teacher
+        if isinstance(teacher, str):
+            teacher = imitation.make_teacher(teacher, config.learning_rate)
         self._params = [tf.placeholder(tf.float32, shape) for shape in problem.param_shapes]
         self._batches = tf.placeholder(tf.int32, [None, None])
         self._key = tf.placeholder(tf.int32, [2])

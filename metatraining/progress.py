@@ -23,6 +23,7 @@ class Progress:
     Args:
       seed: of the run.
       task: index of the worker; each draws random numbers of its own.
+      training: what `config.as_data` makes of the run's `MetaTraining`.
 
     Attributes:
       curriculum: the `CurriculumState`.
@@ -41,8 +42,8 @@ class Progress:
       complete: whether the run has come to its end.
     """
 
-    def __init__(self, seed, task=0):
-        self.seed, self._task = seed, task
+    def __init__(self, seed, task=0, training=None):
+        self.seed, self._task, self._training = seed, task, training
         self.curriculum = CurriculumState()
         self.problem = self.iteration = self.meta_iterations = self.unrolls = 0
         self.nonfinite_unrolls = self.nonfinite_streak = 0
@@ -64,18 +65,14 @@ class Progress:
         """Goes on to the next draw of a problem."""
         self.problem, self.iteration = self.problem + 1, 0
 
-    def save(self, folder, training):
+    def save(self, folder):
         """Writes the state; at any moment the file holds either the old or the new one, whole.
-
-        Args:
-          folder: of the run.
-          training: what `config.as_data` makes of its `MetaTraining`.
 
         Raises:
           OSError: it cannot be written; the old one stays.
         """
         facts = {name: getattr(self, name) for name in _COUNTERS + ('complete', 'seed')}
-        facts.update(best_cost=_finite_or_none(self.best_cost), training=training,
+        facts.update(best_cost=_finite_or_none(self.best_cost), training=self._training,
                      baseline_cost=_finite_or_none(self.baseline_cost),
                      curriculum=dict(self.curriculum._asdict(), best_cost=_finite_or_none(
                          self.curriculum.best_cost)))
@@ -88,11 +85,11 @@ class Progress:
         np.savez(content, facts=np.array(json.dumps(facts)), **arrays)
         run_files.write(os.path.join(folder, run_files.STATE), content.getvalue())
 
-    def restore(self, folder, training):
+    def restore(self, folder):
         """Goes on from a saved state, if there is one; tells whether.
 
         Raises:
-          ValueError: the file is damaged, or of a run with another seed or `training`.
+          ValueError: the file is damaged, or of a run with another seed or training.
         """
         path = os.path.join(folder, run_files.STATE)
         if not os.path.exists(path):
@@ -100,7 +97,7 @@ class Progress:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 facts = json.loads(str(arrays['facts']))
-                self._take(facts, training, {name: arrays[name] for name in arrays.files})
+                self._take(facts, {name: arrays[name] for name in arrays.files})
         except Exception as error:  # whatever zip and json make of a damaged file
             raise ValueError('%s cannot be used to go on: %s: %s' % (
                 path, type(error).__name__, error)) from error
@@ -120,10 +117,10 @@ class Progress:
                 raise ValueError('%s is of another optimizer: it differs in %s'
                                  % (run_files.STATE, ', '.join(wrong[:5])))
 
-    def _take(self, facts, training, arrays):
+    def _take(self, facts, arrays):
         if facts['seed'] != self.seed:
             raise ValueError('it is of seed %s, not %s' % (facts['seed'], self.seed))
-        changed = differences(facts['training'], training)
+        changed = differences(facts['training'], self._training)
         if changed:
             raise ValueError('it is of another training: %s' % '; '.join(changed))
         if not all(_is_count(facts[name]) for name in _COUNTERS):

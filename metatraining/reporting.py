@@ -246,6 +246,7 @@ class Summaries:
     def unroll(self, progress, report, details):
         """Writes the numbers of an unroll and histograms of the optimizer's state."""
         values = report._asdict()
+        values.pop('ended_early')
         kind = 'imitation_objective' if values.pop('imitated') else 'meta_objective'
         values[kind] = values.pop('meta_objective')
         problem = 'problem_%d' % progress.problem

@@ -2,7 +2,6 @@
 
 import os
 
-from metatraining.config import as_data
 from optimizer import checkpoints
 from runs import run_files
 
@@ -18,14 +17,12 @@ class Store:
 
     Args:
       folder: created with the first writing.
-      training: the `MetaTraining`; a saved state of another one is refused.
       keep_checkpoints: how many of the latest validated meta-parameters are kept; -1: all.
       writes: whether this process saves.
     """
 
-    def __init__(self, folder, training, keep_checkpoints, writes):
+    def __init__(self, folder, keep_checkpoints, writes):
         self._folder, self._keep, self._writes = folder, keep_checkpoints, writes
-        self._training = as_data(training)
 
     @property
     def best_checkpoint(self):
@@ -53,7 +50,7 @@ class Store:
         Raises:
           ValueError: the state or the checkpoint is damaged or of another optimizer.
         """
-        if progress.restore(self._folder, self._training):
+        if progress.restore(self._folder):
             progress.check(expected.types)
             return None
         newest = run_files.newest_checkpoint(self._folder)
@@ -83,7 +80,7 @@ class Store:
     def save(self, progress):
         """Writes what the run needs to go on."""
         if self._writes:
-            progress.save(self._folder, self._training)
+            progress.save(self._folder)
 
     def _write(self, number, values):
         if self._writes:

@@ -187,11 +187,6 @@ def unroll_teacher(teacher, problem, params, state, batches, data=None, labels=N
     return tf.nest.map_structure(tf.stop_gradient, TeacherUnroll(steps, end, state))
 
 
-def imitate_now(rng, ratio):
-    """Draws whether the next unroll imitates: with probability `ratio` (`rng`: a RandomState)."""
-    return bool(rng.uniform() < ratio)
-
-
 def _zeros_like(tensors):
     return [tf.zeros_like(tensor) for tensor in tensors]
 

@@ -20,7 +20,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import metaopt
-from metatraining import config, reporting
+from metatraining import reporting
 from optimizer import OPTIMIZERS
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
@@ -63,7 +63,7 @@ def train(folder, machine=None, seed=7, **options):
                      validation=metaopt.Validation(1, 2), machine=machine)
     spec = Spec(OPTIMIZERS['CoordinatewiseRNN'], ([4], 'GRUCell'), {})
     return metaopt.train_optimizer(str(folder), spec, ROWS,
-                                   **config.gathered(**dict(arguments, **options)))
+                                   **dict(arguments, **options))
 
 
 def saved_state(folder):

@@ -15,7 +15,6 @@ import tensorflow.compat.v1 as tf
 
 import metaopt
 import metarun
-from metatraining import config
 from metatraining.progress import Progress
 from optimizer import checkpoints
 from optimizer.trainable_adam import TrainableAdam
@@ -206,7 +205,7 @@ def train(folder, problem, **kwargs):
         curriculum=curricula.Curriculum.fixed(6), learning_rate=1e-2,
         validation=metaopt.Validation(1, 1))
     return metaopt.train_optimizer(str(folder), OPTIMIZER, [(problem, None, None)],
-                                   **config.gathered(**dict(options, **kwargs)))
+                                   **dict(options, **kwargs))
 
 
 @pytest.mark.usefixtures('mode_of_the_scripts')

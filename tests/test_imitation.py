@@ -115,13 +115,6 @@ def test_no_gradient_flows_through_a_teacher():
         assert tf.gradients(unroll.steps + unroll.params, params) == [None, None]
 
 
-def test_imitate_now_follows_the_ratio():
-    rng = np.random.RandomState(0)
-    assert 60 < sum(imitation.imitate_now(rng, 0.1) for _ in range(800)) < 100
-    assert not any(imitation.imitate_now(rng, 0.) for _ in range(100))
-    assert all(imitation.imitate_now(rng, 1.) for _ in range(100))
-
-
 def test_bad_arguments():
     with pytest.raises(ValueError, match="unknown teacher 'lion'.*adam, rmsprop, nag, sgd"):
         imitation.make_teacher('lion')

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import metaopt
 from evaluation import test_run
-from metatraining import config, reporting
+from metatraining import reporting
 from optimizer import OPTIMIZERS
 from optimizer.trainable_adam import TrainableAdam
 from problems import datasets
@@ -30,7 +30,7 @@ def train(folder, num_meta_iterations=4, **kwargs):
         imitation=metaopt.Imitation('adam', 0.3),
         validation=metaopt.Validation(1, 2), meta_optimizer=metaopt.MetaOptimizer('adam'))
     return metaopt.train_optimizer(str(folder), OPTIMIZER, ROWS,
-                                   **config.gathered(**dict(options, **kwargs)))
+                                   **dict(options, **kwargs))
 
 
 def saved_state(folder):

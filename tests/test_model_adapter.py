@@ -266,7 +266,8 @@ def test_a_custom_initializer_decides_where_training_starts(tmp_path):
     row = (Spec(ModelAdapter, (around_3,), {}), None, None)
     result = metaopt.train_optimizer(
         str(tmp_path), Spec(GlobalLearningRate, (1e-12,), {}), [row], 1, 1, lambda: 1, lambda: 1,
-        **config.gathered(seed=7, out=None, validation=config.Validation(1, 1)))
+        seed=7, out=None,
+        validation=config.Validation(1, 1))
     assert result.best_cost == 18818.0
 
 

@@ -48,7 +48,7 @@ def train(folder, row=QUADRATIC, name='GlobalLearningRate', num_meta_iterations=
     spec = Spec(OPTIMIZERS[name], (rate,), {})
     return metaopt.train_optimizer(
         str(folder), spec, [row], 1, num_meta_iterations, learning_rate=learning_rate, out=None,
-        obj_train_max_multiplier=multiplier, **config.gathered(**options))
+        obj_train_max_multiplier=multiplier, **options)
 
 
 # Imitation.
@@ -90,8 +90,9 @@ class Session:
     def run(self, fetches, feed=None):
         if fetches == 'params':
             return 'reached'
-        return ({'meta_objective': 0.0, 'objective': 0.0, 'gradient_norm': 0.0,
-                 'nonfinite_share': 0.0, 'penalty': 0.0, 'steps': 2}, {}, None, None)
+        report = config.UnrollReport(0.0, 0.0, 0.0, 0.0, 0.0, 2, False)._asdict()
+        report.pop('imitated')
+        return report, {}, None, None
 
 
 def test_an_episode_imitates_one_trajectory_of_the_teacher():
@@ -213,7 +214,8 @@ def meta_step_of(gradient, value=2.0, clip=1e4, **options):
     loss = tf.reduce_sum(variable * np.float32(gradient))
     step = steps.on(types.SimpleNamespace(
         imitate=tf.constant(False), imitation_objective=tf.zeros([]), meta_objective=loss,
-        problem_objectives=[loss], penalty=loss, steps_taken=loss))
+        problem_objectives=[loss], penalty=loss, steps_taken=loss,
+        ended_early=tf.constant(False)))
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run(step.train)
@@ -276,9 +278,8 @@ def test_published_keywords_describe_the_training(tmp_path):
         str(tmp_path / 'drawn'), spec, [QUADRATIC], 1, 2, lambda: 7, lambda: 9, out=None,
         if_mt=True, evaluation_epochs=1)
     assert drawn.unrolls == 14
-    with pytest.raises(TypeError, match='if_mt: give either'):
-        metaopt.train_optimizer(str(tmp_path), spec, [QUADRATIC], 1, 1, out=None, if_mt=True,
-                                training=metaopt.MetaTraining())
+    with pytest.raises(TypeError, match="no option 'mt'"):
+        metaopt.train_optimizer(str(tmp_path), spec, [QUADRATIC], 1, 1, out=None, mt=True)
 
 
 def test_keywords_have_the_defaults_of_the_flags():

@@ -11,7 +11,7 @@ from absl import flags as absl_flags
 import metaopt
 import metarun
 from commandline import flags
-from metatraining import config, reporting
+from metatraining import reporting
 from optimizer import OPTIMIZERS
 from problems import datasets, problem_sets, tasks
 from problems import problem_generator as pg
@@ -52,7 +52,7 @@ def train(folder, row, name='HierarchicalRNN', seed=1, **kwargs):
         validation=metaopt.Validation(1, 1), mini_batch_size=50,
         meta_optimizer=metaopt.MetaOptimizer('adam'))
     return metaopt.train_optimizer(str(folder), optimizer_spec(name, seed), [row],
-                                   **config.gathered(**dict(options, **kwargs)))
+                                   **dict(options, **kwargs))
 
 
 def initial_values(name, seed=1):
