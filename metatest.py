@@ -30,14 +30,15 @@ def main(values):
     kept = result_files.KeptRuns(os.path.join(values.save_dir, result_files.KEPT),
                                  values.overwrite)
     remake = functools.partial(candidates.remake, builders.as_dict(values, flags.METATEST))
+    runner = running.Runner(kept, values.jobs, remake, observer)
     try:
-        found = running.compare(chosen, rows, values.seeds, None,
-                                running.Runner(kept, values.jobs, remake, observer),
+        found = running.compare(chosen, rows, values.seeds, None, runner,
                                 candidates.grids(values))
     except running.WorkerDied as error:
         raise flags.FlagError('--jobs: %s: perhaps there is not enough memory for so many'
                               % error) from error
     finally:
+        runner.close()
         observer.end()
     _write_results(values, learned, rows, found)
 

@@ -5,6 +5,7 @@ import json
 import os
 from typing import Any, Callable, NamedTuple, Tuple
 
+import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
 
 import optimizer
@@ -43,11 +44,19 @@ def learned_optimizers(values):
         folders = [word.strip() for word in values.learned.split(',') if word.strip()]
     if len(set(folders)) < len(folders):
         raise FlagError('--learned names something twice: %s' % values.learned)
+    folders = [_find(folder) for folder in folders]
     names = [os.path.basename(os.path.normpath(folder)) for folder in folders]
     if len(set(names)) < len(names) or set(names) & set(rules.HAND_TUNED):
         names = folders
     return [_learned(values, name, folder, _describe(folder))
             for name, folder in zip(names, folders)]
+
+
+def _find(folder):
+    try:
+        return optimizer.find(folder)
+    except ValueError as error:
+        raise FlagError('--learned: %s' % error) from error
 
 
 def _describe(folder):
@@ -112,6 +121,7 @@ def remake(record):
     define(METATEST, values)
     values([METATEST] + ['--%s=%s' % (name, ','.join(map(str, value)) if isinstance(value, list)
                                       else value) for name, value in record.items()])
+    tf.logging.set_verbosity(tf.logging.ERROR)
     script.set_up_tensorflow(METATEST, values)
     return candidates(values, learned_optimizers(values)), rows_to_test(values)
 

@@ -6,6 +6,7 @@ still imports it. Nothing is lost: `run_files` writes every file aside and renam
 
 import os
 import signal
+import socket
 import sys
 import threading
 
@@ -17,19 +18,19 @@ def install(script):
     if sys.stderr is None:
         return
     stderr = os.dup(2)  # while TensorFlow is imported, 2 is held back
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer)
+    reader, writer = socket.socketpair()  # not a pipe: Windows has no pipes that don't block
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno())
     for number in WORDS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
-    threading.Thread(target=_wait, args=(script, reader, stderr), daemon=True).start()
+    threading.Thread(target=_wait, args=(script, reader, writer, stderr), daemon=True).start()
 
 
-def _wait(script, reader, stderr):
+def _wait(script, reader, writer, stderr):  # the writer must stay open
     number = None
     while number not in WORDS:
-        number, = os.read(reader, 1)
+        number, = reader.recv(1)
     line = '%s: %s\n' % (script, WORDS[number])
     try:
         # On a terminal the bar of progress, or ^C, stands in the line.

@@ -310,9 +310,9 @@ GROUPS = collections.OrderedDict([
                   'comma-separated list: %s, the learned optimizer, and %s.' % (
                       rules.LEARNED, ', '.join(rules.HAND_TUNED)),
                   (rules.LEARNED,) + tuple(rules.HAND_TUNED)),
-        _metatest('learned', '', 'Folders of learned optimizers that metatest compares, a '
-                  'comma-separated list: runs, or folders of pretrained/; empty: the run in '
-                  '--train_dir.', TEXT),
+        _metatest('learned', '', 'Learned optimizers that metatest compares, a comma-separated '
+                  'list: folders of runs, or names of shipped ones; empty: the run in --train_dir.',
+                  TEXT),
         _metatest('learning_rates', list(rules.LEARNING_RATES), 'Learning rates with which '
                   'each hand-tuned optimizer is tried.', POSITIVE),
         _metatest('schedules', [rules.CONSTANT], 'Schedules of the learning rates of hand-tuned '

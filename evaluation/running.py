@@ -153,7 +153,7 @@ class Runner:
         if jobs > 1 and remake is None:
             raise ValueError('More than one job needs remake.')
         self._kept, self._observer = kept, observer or Silent()
-        self._jobs, self._remake = jobs, remake
+        self._jobs, self._remake, self._pool = jobs, remake, None
 
     def run(self, trials):
         """The curves of these trials, in their order.
@@ -175,27 +175,32 @@ class Runner:
             self._observer.done(trials[index], curve, False)
         return curves
 
+    def close(self):
+        """Ends the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
     def _results(self, trials):
         """Pairs (index of the trial, curve), as they are done."""
         if min(self._jobs, len(trials)) < 2:
             return ((index, run(trial)) for index, trial in enumerate(trials))
-        return _run_in_processes(trials, self._jobs, self._remake)
+        return self._results_of_processes(trials)
 
-
-def _run_in_processes(trials, jobs, remake):
-    # Processes begin anew: a copy of one in which TensorFlow has run would hang.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(jobs, len(trials)), multiprocessing.get_context('spawn'), _begin_worker,
-        (remake, os.getpid()))
-    try:
-        futures = {pool.submit(_run_named, label(trial.candidate), trial.row.name, trial.seed,
-                               trial.num_steps): index for index, trial in enumerate(trials)}
-        for future in concurrent.futures.as_completed(futures):
-            yield futures[future], future.result()
-    except concurrent.futures.process.BrokenProcessPool as error:
-        raise WorkerDied('a process was ended from outside') from error
-    finally:
-        pool.shutdown(wait=False)
+    def _results_of_processes(self, trials):
+        if self._pool is None:
+            # They begin anew: a copy of a process in which TensorFlow has run would hang.
+            self._pool = concurrent.futures.ProcessPoolExecutor(
+                self._jobs, multiprocessing.get_context('spawn'), _begin_worker,
+                (self._remake, os.getpid()))
+        try:
+            futures = {
+                self._pool.submit(_run_named, label(trial.candidate), trial.row.name, trial.seed,
+                                  trial.num_steps): index for index, trial in enumerate(trials)}
+            for future in concurrent.futures.as_completed(futures):
+                yield futures[future], future.result()
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise WorkerDied('a process was ended from outside') from error
 
 
 _made = {}  # what `remake` has made in this process: 'candidates' and 'rows', by their names
