@@ -65,7 +65,7 @@ class MetaSteps:
         config, variables = self._config, self._optimizer.meta_parameters
         with tf.name_scope(self._scope):
             loss = tf.where(graph.imitate, graph.imitation_objective, graph.meta_objective)
-            gradients = self._meta_gradients(loss)
+            gradients = graph.meta_gradients or self._meta_gradients(loss)
             finite = [tf.is_finite(gradient) for gradient in gradients]
             norm = tf.global_norm(gradients)
             gradients = [tf.where(ok, gradient, tf.zeros_like(gradient))
