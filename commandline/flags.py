@@ -281,6 +281,9 @@ GROUPS = collections.OrderedDict([
                  'computed at each step: examples, --mini_batch_size of them; batches, the '
                  'step\'s own mini-batch, before the step, which costs nothing.',
                  ('examples', 'batches')),
+        _metarun('late_emphasis', 0.0, 'How much more late unrolls of an episode count: e, where '
+                 'an unroll that ends at the share x of the steps counts 1 - e + 3 e x^2 times; '
+                 'its meta-gradient is clipped before.', SHARE),
         _metarun('unplanned_episodes', 0.0, 'Share of the episodes in which NormalizedMLP is not '
                  'told their number of steps, so that it learns to do without.', SHARE),
     ]),

@@ -42,6 +42,7 @@ class Keywords(NamedTuple):
     pes_pairs: int = 2
     pes_sigma: float = 0.03
     meta_objective_of: str = 'examples'
+    late_emphasis: float = 0.0
     unplanned_episodes: float = 0.0
     if_cl: bool = False
     cl_steps: Tuple[int, ...] = PUBLISHED_STAGES
@@ -99,7 +100,7 @@ def meta_training(words, seed=None, validation_rows=()):
         mini_batch_size=words.mini_batch_size, data_freeze=words.data_freeze,
         scaling_ranges=tuple(words.scaling_ranges) if words.random_scaling else (),
         scaling_of=words.scaling_of, objectives_of_batches=words.meta_objective_of == 'batches',
-        unplanned_share=words.unplanned_episodes, evolution=_evolution(words),
+        late_emphasis=words.late_emphasis, unplanned_share=words.unplanned_episodes, evolution=_evolution(words),
         problems_at_once=words.problems_at_once, imitation=_imitation(words),
         penalty=_penalty(words, seed), meta_optimizer=_meta_optimizer(words),
         validation=Validation(words.evaluation_period, words.evaluation_epochs,

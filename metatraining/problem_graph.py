@@ -123,7 +123,7 @@ class ProblemGraph:
         penalty = training.penalty if training.penalty.ever_counts else unroll.NoPenalty()
         self._scaled = (random_scaling.RandomScaling(problem) if training.scaling_ranges
                         else problem)
-        self._planned_steps = optimizer.planned_steps
+        self._planned_steps, self._importance = optimizer.planned_steps, meta_steps.importance
         if training.evolution is not None:
             self.unroll = evolution_strategies.build_unroll(
                 optimizer, self._scaled, examples.variables, training.evolution,
@@ -151,7 +151,7 @@ class ProblemGraph:
                             dict(zip(self._scaled.scales, scales)))
 
     def feed(self, start, batches, key, first_unroll, reset_state, regularize, planned=0,
-             teacher_steps=None):
+             importance=1.0, teacher_steps=None):
         """What to feed for one unroll.
 
         Args:
@@ -162,6 +162,7 @@ class ProblemGraph:
           reset_state: whether the optimizer begins with fresh state.
           regularize: whether the penalty counts.
           planned: the number of steps of the episode that the optimizer is told; 0: it is not.
+          importance: of the meta-gradient.
           teacher_steps: None or what to imitate, `[steps] + shape` for each tensor.
         """
         graph, steps = self.unroll, len(batches)
@@ -169,7 +170,8 @@ class ProblemGraph:
         feed = {graph.objective_weights: np.full(steps, 1.0 / steps), graph.batches: batches,
                 graph.random_key: key, graph.first_unroll: first_unroll,
                 graph.reset_state: reset_state, graph.regularize: regularize,
-                graph.imitate: teacher_steps is not None}
+                graph.imitate: teacher_steps is not None,
+                self._importance: importance}
         if self._planned_steps is not None:
             feed[self._planned_steps] = planned
         feed.update(zip(graph.initial_params, start.params))
