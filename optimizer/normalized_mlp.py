@@ -39,7 +39,7 @@ class State(typing.NamedTuple):
     """What one step hands to the next."""
     chunks: list  # the `Moments` of each chunk
     steps_done: tf.Tensor  # float32 []
-    num_steps: tf.Tensor  # float32 [], how many are planned; 0: not known
+    num_steps: tf.Tensor  # float32 [], how many meta-training plans; 0: not known
 
 
 class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
@@ -66,8 +66,9 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
       **kwargs: see `TrainableOptimizer`.
 
     Attributes:
-      planned_steps: `num_steps` as a float32 placeholder, 0 for None, read when a state begins:
-        meta-training feeds the length of the episode. None in eager code.
+      planned_steps: a float32 placeholder, read when a state begins, where `num_steps` is None:
+        meta-training feeds the length of the episode; 0, the default: not known. None in eager
+        code.
 
     Raises:
       ValueError: `num_steps` or `units` below 1.
@@ -80,12 +81,11 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
         if units < 1 or (num_steps is not None and num_steps < 1):
             raise ValueError('NormalizedMLP needs num_steps and units of 1 or more, not %s and %s.'
                              % (num_steps, units))
-        self._num_steps = np.float32(num_steps or 0)
+        self._num_steps = num_steps
         self.planned_steps = None
         if not tf.executing_eagerly():
             with tf.init_scope():
-                self.planned_steps = tf.placeholder_with_default(self._num_steps, [],
-                                                                 name='planned_steps')
+                self.planned_steps = tf.placeholder_with_default(0.0, [], name='planned_steps')
         shapes = {'linear/w': [len(INPUTS), len(OUTPUTS)], 'linear/b': [len(OUTPUTS)],
                   'hidden/w': [len(INPUTS), units], 'hidden/b': [units],
                   'output/w': [units, len(OUTPUTS)]}
@@ -101,18 +101,17 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
         return utils.Layout(shapes, max_chunk=2 ** 62)
 
     def initial_state(self, layout, read, key):
-        planned = self._num_steps if self.planned_steps is None else self.planned_steps
+        planned = tf.zeros([]) if self.planned_steps is None else tf.identity(self.planned_steps)
         return State([Moments(*[tf.zeros([1, chunk.size])] * 3) for chunk in layout.chunks],
-                     tf.zeros([]), tf.identity(planned))
+                     tf.zeros([]), planned)
 
     def update_rule(self, layout):
         layout, weights = layout.prepare(), self.read_meta_parameters()
-        return lambda gradients, state, parameters: _step(layout, weights, gradients, state,
-                                                          parameters)
+        return lambda *known: _step(layout, weights, self._num_steps, *known)
 
 
-def _step(layout, weights, gradients, state, parameters):
-    """One step of all tensors; all arguments but `weights` and `state` have a part per chunk."""
+def _step(layout, weights, num_steps, gradients, state, parameters):
+    """One step of all tensors; `gradients` and `parameters` have a row for each chunk."""
     t = state.steps_done + 1.0
     # Decayed sums become means, with Adam's correction for the zeros that they began with.
     to_mean = {decay: (1.0 - decay) / (1.0 - tf.pow(decay, t)) for decay in (FAST, SLOW, SQUARE)}
@@ -128,7 +127,9 @@ def _step(layout, weights, gradients, state, parameters):
     relative = tf.stack([tf.square(to_mean[FAST]) * fast, tf.square(to_mean[SLOW]) * slow,
                          gradient]) / (square + TINY)
     inputs = tf.concat([_half_log(relative), _half_log(parameter)[tf.newaxis],
-                        _constants(layout.shapes), _progress(state, layout.num_tensors)], 0)
+                        _constants(layout.shapes), _progress(
+                            state.steps_done, state.num_steps if num_steps is None else num_steps,
+                            layout.num_tensors)], 0)
     outputs = dict(zip(OUTPUTS, tf.unstack(_network(weights, tf.stop_gradient(inputs)))))
 
     coefficients = layout.per_piece(tf.stack([
@@ -181,11 +182,12 @@ def _constants(shapes):
                                  0.25 * np.log(np.maximum(sizes, 1.0)) - 1.5]), tf.float32)
 
 
-def _progress(state, num_tensors):
+def _progress(steps_done, num_steps, num_tensors):
     """What the network sees of the time, `[5, tensors]`."""
-    planned = tf.cast(state.num_steps > 0.0, tf.float32)
-    x = planned * tf.clip_by_value(state.steps_done / tf.maximum(state.num_steps, 1.0), 0.0, 1.0)
-    time = tf.stack([tf.log(state.steps_done + 1.0) / 3.0 - 1.0, planned, x, tf.square(x),
+    num_steps = tf.cast(num_steps, tf.float32)
+    planned = tf.cast(num_steps > 0.0, tf.float32)
+    x = planned * tf.clip_by_value(steps_done / tf.maximum(num_steps, 1.0), 0.0, 1.0)
+    time = tf.stack([tf.log(steps_done + 1.0) / 3.0 - 1.0, planned, x, tf.square(x),
                      tf.log(1.0 - x + TAIL)])
     return tf.tile(time[:, tf.newaxis], [1, num_tensors])
 

@@ -135,8 +135,7 @@ class Bowl(Problem):
 
 
 def test_an_unroll_takes_the_planned_number_of_steps_from_its_feed():
-    """It counts where the optimizer's state begins; what is planned for the constructor does not
-    matter then."""
+    """It counts where the optimizer's state begins."""
     fed, planned = NormalizedMLP(random_seed=0), NormalizedMLP(7, random_seed=0)
     unrolls = [optimizer.train(Bowl()) for optimizer in (fed, planned)]
     with tf.Session() as session:
