@@ -5,9 +5,13 @@ import collections
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from optimizer import OPTIMIZERS as LEARNED
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from problems import datasets
 from problems import problem_generator as pg
+from problems.convnets import VGG
+from problems.language_models import Transformer
+from problems.problem import Problem
 
 BATCH_SIZE = 128
 
@@ -26,6 +30,15 @@ OPTIMIZERS = collections.OrderedDict([
 ])
 
 
+#: The classes that are shipped in `pretrained/`, in the order of their speed.
+SHIPPED = ('NormalizedMLP', 'HierarchicalRNN', 'RNNProp', 'L2ODM')
+
+
+def shipped(name):
+    """A learned optimizer of a class that is shipped, with new meta-parameters."""
+    return hierarchical_rnn() if name == 'HierarchicalRNN' else LEARNED[name](random_seed=0)
+
+
 def hierarchical_rnn(xla=False):
     """A HierarchicalRNN as the scripts make it, with new meta-parameters."""
     learned = HierarchicalRNN(random_seed=0, **PRESET)
@@ -35,6 +48,33 @@ def hierarchical_rnn(xla=False):
 
 def perceptron(hidden_sizes, features=784, activation=tf.nn.sigmoid):
     return pg.FullyConnected(features, 10, hidden_sizes=hidden_sizes, activation=activation)
+
+
+class Sum(Problem):
+    """The sum of `size` parameters in two matrices: a gradient that costs next to nothing."""
+
+    def __init__(self, size):
+        super().__init__([(size // 2000, 1000)] * 2)
+
+    def _objective(self, parameters, data, labels):
+        return tf.add_n([tf.reduce_sum(parameter) for parameter in parameters])
+
+
+def convnet():
+    """A convnet of about 10^5 parameters for images of 28 x 28."""
+    return VGG((1, 28, 28), 10, ((16,), (32,)), dense_sizes=(60,))
+
+
+def transformer():
+    """A transformer of about 10^5 parameters for windows of 32 characters."""
+    return Transformer(64, length=32, width=64, n_heads=4, n_blocks=2)
+
+
+def characters(size):
+    """Windows of random characters."""
+    rng = np.random.RandomState(0)
+    return datasets.Dataset(rng.randint(64, size=(size, 33)).astype('float32'),
+                            np.zeros(size, 'int32'), 'noise')
 
 
 def examples(size, features=784):

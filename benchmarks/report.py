@@ -3,7 +3,7 @@
 import json
 import os
 
-from benchmarks import measuring
+from benchmarks import measuring, models
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 README = os.path.join(os.path.dirname(FOLDER), 'README.md')
@@ -59,6 +59,14 @@ def _step(work, model, published, built=False):
     return row
 
 
+def _shipped(title, case):
+    def row(figures):
+        ratios = ['%s %s' % (name, _two(figures['shipped', '%s, %s' % (case, name), None].ratio))
+                  for name in models.SHIPPED]
+        return title + ', in units of Adam\'s', '', ', '.join(ratios), ''
+    return row
+
+
 def _command(work, name, published):
     return lambda figures: (work, published, _seconds(figures['command', name, None].value), '')
 
@@ -100,6 +108,10 @@ _ROWS = (
     _step('step, %s (171,530 parameters, 62 tensors)' % LAYERS, LAYERS,
           '83 ms, after 54 s of building', built=True),
     _step('step, %s (669,706 parameters)' % LARGE, LARGE, '303 ms'),
+    _shipped('update alone, 10^6 parameters', 'update alone, 10^6 parameters'),
+    _shipped('step, %s, batch 128' % LARGE, LARGE),
+    _shipped('step, convnet of 10^5 parameters, batch 128', 'convnet'),
+    _shipped('step, transformer of 10^5 parameters, batch 128', 'transformer'),
     _command('training command above: start, after imports, to the end of the first unroll',
              'to first unroll', '60 s'),
     _command('training command above with one meta-iteration, whole process', 'whole process',

@@ -50,7 +50,7 @@ TINY = Sizes(('MLP 784-20-10',), 1, 1, 50, 0, (), (), (10**3,), (4,), (), (2,), 
 def run(sizes, show=print):
     """Runs everything; `show` gets each line of the table as it is ready. List of `Result`."""
     few_steps, few_unrolls = sizes.step_repeats // 4 + 1, sizes.unroll_repeats // 2 + 1
-    parts = [steps.table(sizes.models, sizes.step_repeats),
+    parts = [steps.table(sizes.models, sizes.step_repeats), steps.shipped(few_steps),
              unrolls.table(sizes.unroll_repeats, sizes.examples),
              steps.growth(sizes.step_parameters, sizes.tensors, few_steps),
              unrolls.growth(sizes.unroll_parameters, sizes.lengths, sizes.data_sizes, few_unrolls),

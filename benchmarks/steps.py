@@ -1,5 +1,6 @@
 """One step of a learned optimizer in a model, against SGD and Adam in the same model."""
 
+import functools
 import time
 
 import tensorflow.compat.v1 as tf
@@ -56,6 +57,26 @@ def table(model_names, repeats, examples=1000):
 
 def _model(name):
     return models.perceptron(models.MODELS[name], activation=tf.nn.relu)
+
+
+def shipped(repeats, examples=1000):
+    """The steps of every shipped optimizer, and of its update alone at 10^6 parameters, against
+    Adam's: yields each `Result`."""
+    cases = [('update alone, 10^6 parameters', models.Sum(1000000), None),
+             ('MLP 784-512-512-10', _model('MLP 784-512-512-10'), models.examples(examples)),
+             ('convnet', models.convnet(), models.examples(examples)),
+             ('transformer', models.transformer(), models.characters(examples))]
+    for title, problem, dataset in cases:
+        makers = dict({name: functools.partial(models.shipped, name) for name in models.SHIPPED},
+                      Adam=models.OPTIMIZERS['Adam'])
+        steppers = {name: Stepper(make, problem, dataset) for name, make in makers.items()}
+        times = measuring.in_turns({name: stepper.run for name, stepper in steppers.items()},
+                                   repeats)
+        for name in models.SHIPPED:
+            yield measuring.milliseconds('shipped', '%s, %s' % (title, name), times[name], None,
+                                         'Adam', times['Adam'])
+        for stepper in steppers.values():
+            stepper.close()
 
 
 def xla(model_names, repeats, examples=1000):

@@ -20,7 +20,7 @@ from optimizer import OPTIMIZERS, rnn_cells
 from optimizer.hierarchical_rnn import PRESET
 from problems import image_files, problem_sets
 from techniques import curriculum as curricula
-from techniques import imitation, regularization
+from techniques import imitation, random_scaling, regularization
 
 METARUN, METATEST = 'metarun', 'metatest'
 
@@ -252,6 +252,8 @@ GROUPS = collections.OrderedDict([
                  '--restore_model_name of metatest opens them; -1: all. With --if_cl the best of '
                  'stage i is kept as model.ckpt-<i> instead.', ALL_OR_NUMBER),
         _metarun('random_scaling', False, 'Train in coordinates of random size, as RNNProp was.'),
+        _metarun('scaling_of', 'coordinates', 'What gets a scale of its own in --random_scaling: '
+                 'coordinates or tensors.', random_scaling.UNITS),
         _metarun('scaling_ranges', [3.0], 'Log ranges of --random_scaling, of which each episode '
                  'draws one.', NOT_NEGATIVE),
         _metarun('validation_score', 'mean', 'What a validation makes of the final losses: mean; '
@@ -265,6 +267,25 @@ GROUPS = collections.OrderedDict([
                  '--episode_steps in all parts of the run.', SHARE),
         _metarun('episode_limit', 0.0, 'Meta-objective above which an episode is given up; 0: '
                  'none.', NOT_NEGATIVE),
+    ]),
+    ('meta-gradient', [
+        _metarun('meta_gradient', 'backprop', 'Meta-gradients come from backprop, '
+                 'back-propagation through an unroll, or from pes, persistent evolution '
+                 'strategies, which credit an unroll with its effect on later ones.',
+                 ('backprop', 'pes')),
+        _metarun('pes_pairs', 2, 'Evolution strategies: pairs of perturbed optimizers, side by '
+                 'side.', FEW),
+        _metarun('pes_sigma', 0.03, 'Evolution strategies: standard deviation of the '
+                 'perturbations of meta-parameters.', POSITIVE),
+        _metarun('meta_objective_of', 'examples', 'Examples of which the meta-objective is '
+                 'computed at each step: examples, --mini_batch_size of them; batches, the '
+                 'step\'s own mini-batch, before the step, which costs nothing.',
+                 ('examples', 'batches')),
+        _metarun('late_emphasis', 0.0, 'How much more late unrolls of an episode count: e, where '
+                 'an unroll that ends at the share x of the steps counts 1 - e + 3 e x^2 times; '
+                 'its meta-gradient is clipped before.', SHARE),
+        _metarun('unplanned_episodes', 0.0, 'Share of the episodes in which NormalizedMLP is not '
+                 'told their number of steps, so that it learns to do without.', SHARE),
     ]),
     ('curriculum', [
         _metarun('if_cl', False, 'Curriculum: episodes grow longer, stage by stage.'),

@@ -10,6 +10,7 @@ import numpy as np
 
 from optimizer.unroll import NoPenalty
 from problems.problem_spec import Row
+from techniques import evolution_strategies
 from techniques.curriculum import Curriculum
 
 
@@ -92,6 +93,11 @@ class MetaTraining(NamedTuple):
     mini_batch_size: int = 10000  # examples of which the meta-objective is computed; at most all
     data_freeze: bool = False  # the same examples for all episodes on a problem
     scaling_ranges: Tuple[float, ...] = ()  # log ranges of random scaling, one for each episode
+    scaling_of: str = 'coordinates'  # what gets a scale: one of techniques.random_scaling.UNITS
+    objectives_of_batches: bool = False  # see `optimizer.unroll.build_unroll`
+    late_emphasis: float = 0.0  # e: an unroll ending at the share x counts 1 - e + 3 e x^2 times
+    unplanned_share: float = 0.0  # of the episodes, in which the optimizer is not told their length
+    evolution: Optional[evolution_strategies.Config] = None  # None: back-propagation
     problems_at_once: int = 1  # problems that share a graph; each episode draws one of them
     imitation: Optional[Imitation] = None
     penalty: Any = NoPenalty()  # or a `techniques.regularization.Penalty`

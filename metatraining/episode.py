@@ -28,6 +28,8 @@ def run_episode(graph, session, training, progress, share, reporter, machine, rn
     """
     lengths = _unroll_lengths(training, progress, share, rng)
     start = graph.draw_start(rng)
+    unplanned = training.unplanned_share and rng.uniform() < training.unplanned_share
+    planned = 0 if unplanned else sum(lengths)
     imitates = graph.teacher is not None and rng.uniform() < training.imitation.ratio
     stride = training.imitation.steps_per_label if imitates else 1
     batches = graph.examples.batches(sum(lengths) * stride, rng)
@@ -37,12 +39,15 @@ def run_episode(graph, session, training, progress, share, reporter, machine, rn
         if machine.left_behind(progress):
             break
         key, here = draw_key(rng), batches[done * stride:(done + length) * stride]
+        share_done = (done + length) / sum(lengths)
+        importance = 1.0 + training.late_emphasis * (3.0 * share_done ** 2 - 1.0)
         if imitates:
             params = start.params if index == 0 else session.run(graph.unroll.state.params)
             labels, teacher_state = graph.teacher.run(session, params, teacher_state, here, key,
                                                       start.scales)
         feed = graph.feed(start, here[::stride], key, first_unroll=index == 0,
-                          reset_state=index == 0 and fresh, teacher_steps=labels,
+                          reset_state=index == 0 and fresh, planned=planned,
+                          importance=importance, teacher_steps=labels,
                           regularize=training.penalty.counts(index, len(lengths)))
         feed.update(rate_feed)
         report = _run_unroll(graph, session, feed, imitates, progress, reporter)

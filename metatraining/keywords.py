@@ -12,6 +12,7 @@ from metatraining.config import (
     Validation,
 )
 from optimizer.unroll import NoPenalty
+from techniques import evolution_strategies
 from techniques.curriculum import PUBLISHED_STAGES, Curriculum
 from techniques.regularization import Penalty
 
@@ -36,7 +37,14 @@ class Keywords(NamedTuple):
     data_freeze: bool = False
     random_scaling: bool = False
     scaling_ranges: Tuple[float, ...] = (3.0,)
+    scaling_of: str = 'coordinates'
     problems_at_once: int = 1
+    meta_gradient: str = 'backprop'
+    pes_pairs: int = 2
+    pes_sigma: float = 0.03
+    meta_objective_of: str = 'examples'
+    late_emphasis: float = 0.0
+    unplanned_episodes: float = 0.0
     if_cl: bool = False
     cl_steps: Tuple[int, ...] = PUBLISHED_STAGES
     cl_patience: int = 3
@@ -129,7 +137,10 @@ def meta_training(words, seed=None, validation_rows=()):
         initial_params=words.initial_params, reset_state=words.reset_rnn_params,
         mini_batch_size=words.mini_batch_size, data_freeze=words.data_freeze,
         scaling_ranges=tuple(words.scaling_ranges) if words.random_scaling else (),
-        problems_at_once=words.problems_at_once, imitation=_imitation(words),
+        scaling_of=words.scaling_of, objectives_of_batches=words.meta_objective_of == 'batches',
+        late_emphasis=words.late_emphasis, unplanned_share=words.unplanned_episodes,
+        evolution=_evolution(words), problems_at_once=words.problems_at_once,
+        imitation=_imitation(words),
         penalty=_penalty(words, seed), meta_optimizer=_meta_optimizer(words),
         validation=Validation(words.evaluation_period, words.evaluation_epochs,
                               tuple(validation_rows), words.validation_score,
@@ -172,6 +183,16 @@ def _imitation(words):
     if not words.if_mt:
         return None
     return Imitation(words.mt_teacher, words.mt_ratio, words.mt_k, words.mt_learning_rate)
+
+
+def _evolution(words):
+    """The `Config` of persistent evolution strategies; None: back-propagation."""
+    if words.meta_gradient == 'backprop':
+        return None
+    if words.if_mt or words.reg_optimizer or words.reg_optimizee:
+        raise ValueError('meta_gradient=pes goes neither with if_mt nor with reg_optimizer and '
+                         'reg_optimizee')
+    return evolution_strategies.Config(words.pes_pairs, words.pes_sigma)
 
 
 def _penalty(words, seed):

@@ -34,12 +34,14 @@ class MetaSteps:
 
     Attributes:
       rate_factor: a placeholder, 1 by default; the learning rate is multiplied by it.
+      importance: a placeholder, 1 by default; a meta-gradient is multiplied by it, once clipped.
     """
 
     def __init__(self, optimizer, config, learning_rate, gradient_clip):
         self._optimizer, self._config, self._clip = optimizer, config, gradient_clip
         with tf.name_scope(_SCOPE) as self._scope:
             self._global_step = tf.Variable(0, trainable=False, name='global_step', dtype=tf.int32)
+            self.importance = tf.placeholder_with_default(1.0, [], name='importance')
             self.rate_factor = tf.placeholder_with_default(1.0, [], name='rate_factor')
             rate = learning_rate
             if config.decay_rate != 1.0:
@@ -65,7 +67,7 @@ class MetaSteps:
         config, variables = self._config, self._optimizer.meta_parameters
         with tf.name_scope(self._scope):
             loss = tf.where(graph.imitate, graph.imitation_objective, graph.meta_objective)
-            gradients = self._meta_gradients(loss)
+            gradients = graph.meta_gradients or self._meta_gradients(loss)
             finite = [tf.is_finite(gradient) for gradient in gradients]
             norm = tf.global_norm(gradients)
             gradients = [tf.where(ok, gradient, tf.zeros_like(gradient))
@@ -76,6 +78,7 @@ class MetaSteps:
             gradients = [tf.clip_by_value(gradient, -bound, bound) for gradient in gradients]
             if self._clip > 0 and config.clip_by == 'norm':
                 gradients, _ = tf.clip_by_global_norm(gradients, self._clip)
+            gradients = [self.importance * gradient for gradient in gradients]
             train = self._apply(gradients)
         nonfinite = 1.0 - (tf.add_n([tf.reduce_sum(tf.cast(ok, tf.float32)) for ok in finite])
                            / float(sum(variable.shape.num_elements() for variable in variables)))

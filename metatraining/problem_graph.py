@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from optimizer import unroll
 from problems import datasets
-from techniques import imitation, random_scaling
+from techniques import evolution_strategies, imitation, random_scaling
 
 
 class Examples:
@@ -54,6 +54,7 @@ class ValidationPoint(NamedTuple):
 
     params: list  # arrays
     seed: int
+    planned: bool = True  # whether the optimizer is told the number of steps
 
 
 class ValidationGraph:
@@ -70,11 +71,12 @@ class ValidationGraph:
         self._problem, self._examples = problem, examples
         self._initial_params = initial_params
         self._rollout = unroll.build_rollout(optimizer, problem, examples.variables)
+        self._planned_steps = optimizer.planned_steps
 
-    def draw_point(self, rng):
+    def draw_point(self, rng, planned=True):
         """A `ValidationPoint`."""
         return ValidationPoint(draw_initial_params(self._problem, self._initial_params, rng),
-                               draw_seed(rng))
+                               draw_seed(rng), planned)
 
     def final_objective(self, session, point, steps, frozen):
         """The objective on all examples in use after so many steps from a `ValidationPoint`.
@@ -86,6 +88,8 @@ class ValidationGraph:
         feed.update(zip(rollout.initial_params, point.params))
         feed[rollout.batches] = self._examples.batches(steps, rng)
         feed[rollout.random_key] = draw_key(rng)
+        if self._planned_steps is not None:
+            feed[self._planned_steps] = steps if point.planned else 0
         return session.run(rollout.final_objective, feed)
 
 
@@ -119,9 +123,16 @@ class ProblemGraph:
         penalty = training.penalty if training.penalty.ever_counts else unroll.NoPenalty()
         self._scaled = (random_scaling.RandomScaling(problem) if training.scaling_ranges
                         else problem)
-        self.unroll = optimizer.train(
-            self._scaled, examples.variables, penalty, checkpoint_every=training.checkpoint_every,
-            swap_memory=training.swap_memory)
+        self._planned_steps, self._importance = optimizer.planned_steps, meta_steps.importance
+        if training.evolution is not None:
+            self.unroll = evolution_strategies.build_unroll(
+                optimizer, self._scaled, examples.variables, training.evolution,
+                training.objectives_of_batches)
+        else:
+            self.unroll = optimizer.train(
+                self._scaled, examples.variables, penalty,
+                checkpoint_every=training.checkpoint_every, swap_memory=training.swap_memory,
+                objectives_of_batches=training.objectives_of_batches)
         with machine.shared_variables():
             self.step = meta_steps.on(self.unroll)
         self.teacher = None
@@ -135,11 +146,12 @@ class ProblemGraph:
         if not ranges:
             return EpisodeStart(params, {})
         log_range = ranges[0] if len(ranges) == 1 else ranges[rng.randint(len(ranges))]
-        scales = self._scaled.draw(rng, log_range)
+        scales = self._scaled.draw(rng, log_range, self._training.scaling_of)
         return EpisodeStart([param / scale for param, scale in zip(params, scales)],
                             dict(zip(self._scaled.scales, scales)))
 
-    def feed(self, start, batches, key, first_unroll, reset_state, regularize, teacher_steps=None):
+    def feed(self, start, batches, key, first_unroll, reset_state, regularize, planned=0,
+             importance=1.0, teacher_steps=None):
         """What to feed for one unroll.
 
         Args:
@@ -149,6 +161,8 @@ class ProblemGraph:
           first_unroll: whether the episode begins.
           reset_state: whether the optimizer begins with fresh state.
           regularize: whether the penalty counts.
+          planned: the number of steps of the episode that the optimizer is told; 0: it is not.
+          importance: of the meta-gradient.
           teacher_steps: None or what to imitate, `[steps] + shape` for each tensor.
         """
         graph, steps = self.unroll, len(batches)
@@ -156,7 +170,10 @@ class ProblemGraph:
         feed = {graph.objective_weights: np.full(steps, 1.0 / steps), graph.batches: batches,
                 graph.random_key: key, graph.first_unroll: first_unroll,
                 graph.reset_state: reset_state, graph.regularize: regularize,
-                graph.imitate: teacher_steps is not None}
+                graph.imitate: teacher_steps is not None,
+                self._importance: importance}
+        if self._planned_steps is not None:
+            feed[self._planned_steps] = planned
         feed.update(zip(graph.initial_params, start.params))
         feed.update(start.scales)
         if self.teacher is not None:

@@ -23,6 +23,8 @@ SCORES = {'mean': mean, 'mean_log': mean_log}
 class Validator:
     """Validations on some problems, all from the same initial values with the same batches.
 
+    Where the optimizer can be told how many steps there are, it is in every other epoch.
+
     Args:
       graphs: list of `problem_graph.ValidationGraph`.
       config: a `Validation`.
@@ -31,8 +33,8 @@ class Validator:
 
     def __init__(self, graphs, config, rng):
         self._config = config
-        self._starts = [(graph, graph.draw_point(rng)) for graph in graphs
-                        for _ in range(config.epochs)]
+        self._starts = [(graph, graph.draw_point(rng, planned=epoch % 2 == 0))
+                        for graph in graphs for epoch in range(config.epochs)]
 
     def cost(self, session, steps, frozen):
         """The score of the losses after so many steps.

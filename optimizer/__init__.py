@@ -15,13 +15,14 @@ from optimizer.global_learning_rate import GlobalLearningRate
 from optimizer.hierarchical_rnn import HierarchicalRNN
 from optimizer.l2o_dm import L2ODM
 from optimizer.learning_rate_schedule import LearningRateSchedule
+from optimizer.normalized_mlp import NormalizedMLP
 from optimizer.rnnprop import RNNProp
 from optimizer.trainable_adam import TrainableAdam
 
 #: Name -> class.
 OPTIMIZERS = {cls.__name__: cls for cls in (
-    HierarchicalRNN, CoordinatewiseRNN, RNNProp, L2ODM, GlobalLearningRate, LearningRateSchedule,
-    TrainableAdam)}
+    HierarchicalRNN, CoordinatewiseRNN, RNNProp, L2ODM, NormalizedMLP, GlobalLearningRate,
+    LearningRateSchedule, TrainableAdam)}
 
 RUN_FILE = 'run.json'
 

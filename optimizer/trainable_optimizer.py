@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import copy
 
 import tensorflow.compat.v1 as tf
 
@@ -48,6 +49,7 @@ class TrainableOptimizer(tf.train.Optimizer):
     """
 
     computes_rows_alone = False  # whether some rows of a variable may be computed without the rest
+    planned_steps = None  # a placeholder, where an optimizer can be told how many steps there are
     sees_parameters = False  # whether the update rule also takes the parameters' rows
     xla = False
     learning_rate = 1.0
@@ -110,6 +112,21 @@ class TrainableOptimizer(tf.train.Optimizer):
         """Dict from names as in `create_meta_parameter` to values; call it outside of loops."""
         return {name[len(OPTIMIZER_SCOPE) + 1:]: tf.convert_to_tensor(variable)
                 for name, variable in self._meta_parameters.items()}
+
+    def with_values(self, values):
+        """This optimizer with tensors in place of the variables of `meta_parameters`.
+
+        What the copy computes depends on `values`, a list; it cannot be applied or saved.
+        """
+        other = copy.copy(self)
+        other._meta_parameters = collections.OrderedDict(zip(self._meta_parameters, values))
+        names = [variable.name for variable in self.meta_parameters]
+        other._values = dict(zip(names, values))
+        return other
+
+    def value_of(self, variable):
+        """The value of a meta-parameter, by its variable, in a copy that `with_values` made."""
+        return self._values[variable.name]
 
     def init_from_checkpoint(self, path):
         """Makes a checkpoint's values the *initial* values of the meta-parameters.

@@ -56,6 +56,7 @@ class Unroll(typing.NamedTuple):
     state: Carried = None  # variables
     next_state: Carried = None  # the loop's results
     carry: tf.Operation = None  # assigns `next_state` to `state`
+    meta_gradients: list = None  # for each meta-parameter, where they come not by back-propagation
 
 
 class Rollout(typing.NamedTuple):
@@ -78,6 +79,7 @@ class Plan(typing.NamedTuple):
     rule: typing.Callable  # (gradients, optimizer state, params) -> Update
     fed: Unroll
     bound: typing.Optional[tf.Tensor]  # an objective above it ends the unroll; None: none does
+    objectives_of_batches: bool  # each step's objective is that of its own mini-batch
     objectives_after_loop: bool  # compute the objectives together, of the parameters recorded
     repeatable: bool  # a step that is taken again must see the same random numbers
     swap_memory: bool
@@ -126,7 +128,7 @@ class NoPenalty:
 
 
 def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_every=0,
-                 swap_memory=False):
+                 swap_memory=False, objectives_of_batches=False):
     """Builds the graph of one unroll.
 
     Args:
@@ -140,6 +142,9 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_ever
       checkpoint_every: keep what the meta-gradient needs only at every so many steps and compute
         the rest anew; 0: keep everything. Nothing in the problem may then be random but by its key.
       swap_memory: keep it in the computer's memory, not the GPU's; version-1 control flow only.
+      objectives_of_batches: the objective of a step is that on its own mini-batch, before the step,
+        not that on all data. It is noisier and costs nothing; only the initial objective is that
+        on all data.
 
     Returns:
       an `Unroll`.
@@ -149,7 +154,7 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_ever
     """
     layout = optimizer.layout([tuple(shape) for shape in problem.param_shapes])
     with tf.name_scope('unroll'):
-        fed = _placeholders(optimizer, problem, dataset)
+        fed = placeholders(optimizer, problem, dataset)
         with tf.name_scope('state'):
             state = _state_variables(optimizer, layout)
         with tf.name_scope('start'):
@@ -158,23 +163,24 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_ever
         if multiplier > 0:
             bound = start.initial_objective + (multiplier - 1.0) * tf.abs(start.initial_objective)
         plan = Plan(optimizer, problem, penalty or NoPenalty(), layout,
-                    optimizer.step_rule(layout), fed, bound,
-                    objectives_after_loop=problem.objectives is not None and bound is None,
+                    optimizer.step_rule(layout), fed, bound, objectives_of_batches,
+                    objectives_after_loop=(problem.objectives is not None and bound is None
+                                           and not objectives_of_batches),
                     repeatable=checkpoint_every > 0, swap_memory=swap_memory)
         with tf.name_scope('loop'):
             end, (objectives, imitation, penalties) = _run(plan, start, checkpoint_every)
         with tf.name_scope('objectives'):
             objectives = tf.concat([[start.initial_objective], objectives], 0)
-            meta_objective = _meta_objective(optimizer, objectives, fed, end.step)
+            cost = meta_objective(optimizer, objectives, fed, end.step)
             if plan.penalty.meta_weight:
-                meta_objective += plan.penalty.meta_weight * penalties
+                cost += plan.penalty.meta_weight * penalties
         next_state = Carried(end.params, end.attended, end.optimizer, start.initial_objective)
         return fed._replace(
-            meta_objective=meta_objective, imitation_objective=imitation,
+            meta_objective=cost, imitation_objective=imitation,
             problem_objectives=objectives, initial_objective=start.initial_objective,
             penalty=penalties, steps_taken=end.step,
             ended_early=tf.logical_not(_within(plan, end.objective)), state=state,
-            next_state=next_state, carry=_assign(state, next_state, [meta_objective, imitation]))
+            next_state=next_state, carry=assign(state, next_state, [cost, imitation]))
 
 
 def build_rollout(optimizer, problem, dataset=None):
@@ -196,13 +202,13 @@ def build_rollout(optimizer, problem, dataset=None):
         rule = optimizer.step_rule(layout)
 
         def body(step, params, attended, state):
-            batch = _batch(rollout, step)
+            batch = batch_of(rollout, step)
             points = attended or params
             gradients = problem.gradients(problem.objective(points, *batch), points,
                                           noise_key(rollout.random_key, step))
             update = rule(gradients, state, params)
             moved = [param + move for param, move in zip(params, layout.to_tensors(update.steps))]
-            return step + 1, moved, _attended(layout, params, update), update.state
+            return step + 1, moved, attended_points(layout, params, update), update.state
 
         params = _copy(rollout.initial_params)
         start = (tf.constant(0), params, params if optimizer.use_attention else [],
@@ -226,7 +232,8 @@ def _random_key(optimizer):
     return tf.placeholder_with_default(optimizer.random_key(), [2], name='random_key')
 
 
-def _placeholders(optimizer, problem, dataset):
+def placeholders(optimizer, problem, dataset):
+    """An `Unroll` with what can be fed, and nothing that comes out."""
     initial_params = _initial_params(problem)
     shapes = [tensor.shape.as_list() for tensor in initial_params]
     first_unroll = tf.placeholder_with_default(True, [], name='first_unroll')
@@ -355,7 +362,7 @@ def _within(plan, objective):
 
 
 def _step(plan, here):
-    """One step: the objective at x on all data, then x <- x + step(gradient on the mini-batch).
+    """One step: the objective at x, then x <- x + step(gradient on the mini-batch).
 
     Args:
       plan: the `Plan`.
@@ -366,15 +373,21 @@ def _step(plan, here):
     """
     optimizer, problem, penalty, fed = plan.optimizer, plan.problem, plan.penalty, plan.fed
     first_operation = len(tf.get_default_graph().get_operations())
-    points, batch = here.attended or here.params, _batch(fed, here.step)
+    points, batch = here.attended or here.params, batch_of(fed, here.step)
 
     def batch_objective(at):
         return problem.objective(at, *batch)
 
     with tf.name_scope('objective'):
-        objective = here.objective
-        if not plan.objectives_after_loop:
+        of_batch = batch_objective(points)
+        if plan.objectives_after_loop:
+            objective = here.objective
+        elif not plan.objectives_of_batches:
             objective = problem.objective(here.params, fed.data, fed.labels)
+        elif here.attended:
+            objective = batch_objective(here.params)
+        else:
+            objective = of_batch
     with tf.name_scope('penalty'):
         curvature = tf.zeros([])
         if penalty.meta_weight:
@@ -383,8 +396,7 @@ def _step(plan, here):
                 lambda: penalty(batch_objective, points, here.step, fed.random_key),
                 lambda: tf.zeros([]))
     with tf.name_scope('gradients'):
-        gradients = problem.gradients(batch_objective(points), points,
-                                      noise_key(fed.random_key, here.step))
+        gradients = problem.gradients(of_batch, points, noise_key(fed.random_key, here.step))
         if penalty.inner_weight:
             # A branch cannot be differentiated twice, so the penalty's gradients are made inside.
             of_penalty = tf.cond(
@@ -405,7 +417,7 @@ def _step(plan, here):
         steps = tf.cond(fed.imitate, lambda: _copy(teacher_steps), lambda: _copy(own_steps),
                         strict=True)
     there = Position(here.step + 1, [param + step for param, step in zip(here.params, steps)],
-                     _attended(plan.layout, here.params, update), update.state, objective)
+                     attended_points(plan.layout, here.params, update), update.state, objective)
     if plan.repeatable:
         _refuse_random(tf.get_default_graph().get_operations()[first_operation:])
     record = here.params if plan.objectives_after_loop else [objective]
@@ -421,14 +433,14 @@ def _refuse_random(operations):
                          'itself (%s).' % random[0])
 
 
-def _attended(layout, params, update):
+def attended_points(layout, params, update):
     """Where attention takes the next gradients; empty without attention."""
     if update.attention is None:
         return []
     return [param + step for param, step in zip(params, layout.to_tensors(update.attention))]
 
 
-def _batch(fed, step):
+def batch_of(fed, step):
     """The examples of one step."""
     return tuple(tf.gather(array, fed.batches[step]) for array in (fed.data, fed.labels))
 
@@ -440,7 +452,7 @@ def _distance(steps, teacher_steps):
     return 0.5 * tf.add_n(squares) / float(sum(step.shape.num_elements() for step in steps))
 
 
-def _meta_objective(optimizer, objectives, fed, steps_taken):
+def meta_objective(optimizer, objectives, fed, steps_taken):
     """Of `objectives [steps_taken + 1]`, the first being the initial one.
 
     The logarithm's is NaN, and its gradient with it, where an objective is negative or the initial
@@ -461,7 +473,7 @@ def _meta_objective(optimizer, objectives, fed, steps_taken):
     return tf.reduce_mean(tf.log(ratios)) * tf.where(defined, 1.0, np.nan)
 
 
-def _assign(state, values, after):
+def assign(state, values, after):
     """One operation that assigns a nest of values when they and `after` have been computed."""
     flat = tf.nest.flatten(values)
     with tf.control_dependencies(flat + after):

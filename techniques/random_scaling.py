@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from problems.problem import Wrapper
 
 LOG_RANGE = 3.0
+UNITS = ('coordinates', 'tensors')  # what may get a scale of its own
 
 
 class RandomScaling(Wrapper):
@@ -43,7 +44,9 @@ class RandomScaling(Wrapper):
     def _scaled(self, parameters):
         return [parameter * scale for parameter, scale in zip(parameters, self.scales)]
 
-    def draw(self, rng, log_range=LOG_RANGE):
-        """Values for `scales`: exp(uniform(-log_range, log_range)) for each coordinate."""
-        return [np.exp(rng.uniform(-log_range, log_range, shape)).astype('float32')
+    def draw(self, rng, log_range=LOG_RANGE, unit='coordinates'):
+        """Values for `scales`: exp(uniform(-log_range, log_range)) for each of the `UNITS`."""
+        logs = [rng.uniform(-log_range, log_range, shape if unit == 'coordinates' else ())
                 for shape in self.param_shapes]
+        return [np.exp(np.broadcast_to(log, shape)).astype('float32')
+                for log, shape in zip(logs, self.param_shapes)]

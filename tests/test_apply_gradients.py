@@ -14,7 +14,7 @@ TARGET = np.linspace(-1.0, 1.0, 6).reshape(2, 3).astype('float32')
 START = np.array([[0.5, 1.0, -2.0], [0.3, 0.1, -0.7]], 'float32')
 COORDINATEWISE = {'CoordinatewiseRNN': {'cell_sizes': [4], 'cell_cls': 'LSTMCell'},
                   'RNNProp': {'units': 4}, 'L2ODM': {'units': 4}, 'TrainableAdam': {}}
-SPARSE = dict(COORDINATEWISE, HierarchicalRNN={
+SPARSE = dict(COORDINATEWISE, NormalizedMLP={}, HierarchicalRNN={
     'level_sizes': [4, 3, 2], 'init_lr_range': (1e-2, 1e-2), 'use_relative_lr': True,
     'use_grad_products': True})
 

@@ -15,6 +15,7 @@ SMALL = {
     'HierarchicalRNN': dict(level_sizes=[4, 3, 3], init_lr_range=(1e-2, 1e-1),
                             num_gradient_scales=2, use_gradient_shortcut=True),
     'RNNProp': dict(units=4),
+    'NormalizedMLP': dict(units=4),
     'TrainableAdam': dict(learning_rate=0.1),
 }
 DATA = datasets.random_mlp(3, 20, 0)

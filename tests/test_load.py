@@ -18,7 +18,8 @@ PUBLISHED = os.path.join(HERE, '..', '..', 'shared', 'reference', 'published_che
 ARGUMENTS = {
     'HierarchicalRNN': {'level_sizes': [4, 3], 'init_lr_range': [1e-3, 1e-2]},
     'CoordinatewiseRNN': {'cell_sizes': [4], 'cell_cls': 'LSTMCell'},
-    'RNNProp': {'units': 4}, 'L2ODM': {'units': 4}, 'GlobalLearningRate': {'initial_rate': 0.5},
+    'RNNProp': {'units': 4}, 'L2ODM': {'units': 4}, 'NormalizedMLP': {'units': 4},
+    'GlobalLearningRate': {'initial_rate': 0.5},
     'LearningRateSchedule': {'initial_rate': 0.5, 'n_steps': 3}, 'TrainableAdam': {'beta1': 0.8},
 }
 

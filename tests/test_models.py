@@ -108,6 +108,7 @@ def test_loaded_optimizer_trains(run_folder, name):
     ('GlobalLearningRate', {'initial_rate': 0.1}),
     ('LearningRateSchedule', {'initial_rate': 0.1, 'n_steps': 10}),
     ('TrainableAdam', {'learning_rate': 0.01}),
+    ('NormalizedMLP', {'num_steps': 40, 'random_seed': 0}),
 ])
 @pytest.mark.parametrize('model', ['perceptron', 'language'])
 def test_hand_made_rules_train(name, arguments, model):

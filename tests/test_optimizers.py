@@ -23,6 +23,7 @@ SMALL = {
                           'init_lr_range': (1e-2, 1e-2)},
     'RNNProp': {'units': 5, 'random_seed': 1},
     'L2ODM': {'units': 5, 'random_seed': 1},
+    'NormalizedMLP': {'units': 5, 'random_seed': 1},
     'GlobalLearningRate': {'initial_rate': 1e-2},
     'LearningRateSchedule': {'initial_rate': 1e-2, 'n_steps': 8},
     'TrainableAdam': {'learning_rate': 1e-2},

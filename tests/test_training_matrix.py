@@ -28,6 +28,7 @@ SMALL = {
     'CoordinatewiseRNN': dict(cell_sizes=[4, 4], cell_cls='LSTMCell', init_lr_range=(1e-3, 1e-2)),
     'RNNProp': dict(units=4),
     'L2ODM': dict(units=4),
+    'NormalizedMLP': dict(num_steps=8, units=4),
     # Not the teachers' rate, 1e-2: at that, gradient descent imitates itself.
     'GlobalLearningRate': dict(initial_rate=2e-2),
     'LearningRateSchedule': dict(initial_rate=2e-2, n_steps=4),

@@ -1,0 +1,158 @@
+"""Persistent evolution strategies: meta-gradients of whole episodes, without back-propagation.
+
+"Unbiased Gradient Estimation in Unrolled Computation Graphs with Persistent Evolution Strategies"
+(arXiv 2112.13835). Particles optimize the same problem side by side, each with perturbed
+meta-parameters, in pairs that are perturbed by e and -e. A particle keeps its parameters and state
+from unroll to unroll and gets a new perturbation in each. What an unroll costs is credited to the
+sum of all perturbations since the episode began; so the effect of a step on later unrolls counts,
+which back-propagation through single unrolls leaves out.
+"""
+
+from typing import Any, NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from optimizer import unroll
+
+PERTURBATION = 2 ** 18  # added to a random key, makes it that of the perturbations
+
+
+class Config(NamedTuple):
+    """The estimator of a meta-gradient."""
+
+    pairs: int = 2  # of particles
+    sigma: float = 0.03  # standard deviation of a perturbation
+
+
+class Particles(NamedTuple):
+    """What unrolls hand on; all tensors are stacked, over 2 * pairs particles or over the pairs."""
+
+    params: list
+    attended: list  # the points at which attention takes gradients; empty without
+    optimizer: Any  # the optimizer's states
+    initial_objective: tf.Tensor  # with which the optimizees began; the same for all: a scalar
+    perturbations: list  # sums since the episode began, of the first particle in each pair
+
+
+def build_unroll(optimizer, problem, dataset=None, config=None, objectives_of_batches=False):
+    """Builds the graph of one unroll, with a meta-gradient by section 4 of the paper:
+
+        g = sum over pairs of (L+ - L-) * (sum of e) / (2 * pairs * sigma^2)
+
+    where L+ and L- are the meta-objectives of a pair in this unroll and the sum runs over its
+    perturbations e in this unroll and those before. The expectation of the sum of g over an episode
+    is the gradient of what the episode costs, smoothed by the perturbations. All particles have the
+    same initial parameters, batches and noise.
+
+    Args:
+      optimizer, problem, dataset, objectives_of_batches: see `optimizer.unroll.build_unroll`.
+      config: a `Config`; None: its defaults.
+
+    Returns:
+      an `optimizer.unroll.Unroll` with `meta_gradients`; objectives are means over the particles,
+      `state` and `next_state` are `Particles`. Nothing can be imitated.
+
+    Raises:
+      ValueError: no pair, or a sigma that is not positive.
+    """
+    config = config or Config()
+    if config.pairs < 1 or config.sigma <= 0.0:
+        raise ValueError('Evolution strategies need a pair or more and a positive sigma, not %r.'
+                         % (config,))
+    layout = optimizer.layout([tuple(shape) for shape in problem.param_shapes])
+    with tf.name_scope('evolution_strategies'):
+        fed = unroll.placeholders(optimizer, problem, dataset)
+        state = optimizer.local_variables_like(_zeros(optimizer, layout, config.pairs))
+        start = _start(problem, fed, state)
+        new = [config.sigma * tf.random.stateless_normal(
+            [config.pairs] + variable.shape.as_list(), fed.random_key + [PERTURBATION, index])
+            for index, variable in enumerate(optimizer.meta_parameters)]
+        thetas = [variable + tf.concat([noise, -noise], 0)
+                  for variable, noise in zip(optimizer.meta_parameters, new)]
+        sums = [old + noise for old, noise in zip(start.perturbations, new)]
+
+        def run(particle):
+            return _run(optimizer.with_values(particle[0]), problem, layout, fed,
+                        start.initial_objective, objectives_of_batches, *particle[1:])
+
+        carried = (start.params, start.attended, start.optimizer)
+        types = tf.nest.map_structure(lambda tensor: tensor.dtype, carried)
+        ends, objectives = tf.map_fn(run, (thetas,) + carried, dtype=(types, tf.float32),
+                                     back_prop=False, parallel_iterations=1)
+        costs = tf.map_fn(lambda of_one: unroll.meta_objective(
+            optimizer, of_one, fed, tf.size(fed.objective_weights)), objectives, back_prop=False)
+        plus, minus = tf.split(costs, 2)
+        gradients = [tf.tensordot(plus - minus, total, 1) / (2.0 * config.pairs * config.sigma ** 2)
+                     for total in sums]
+        next_state = Particles(*ends, initial_objective=start.initial_objective,
+                               perturbations=sums)
+        cost = tf.reduce_mean(costs)
+        return fed._replace(
+            meta_objective=cost, imitation_objective=tf.zeros([]),
+            problem_objectives=tf.reduce_mean(objectives, 0),
+            initial_objective=start.initial_objective, penalty=tf.zeros([]),
+            steps_taken=tf.size(fed.objective_weights), ended_early=tf.constant(False),
+            state=state, next_state=next_state, meta_gradients=gradients,
+            carry=unroll.assign(state, next_state, [cost] + gradients))
+
+
+def _zeros(optimizer, layout, pairs):
+    """`Particles` of zeros."""
+    def stacked(structure, count):
+        return tf.nest.map_structure(
+            lambda tensor: tf.zeros([count] + tensor.shape.as_list(), tensor.dtype), structure)
+
+    params = stacked([tf.zeros(shape) for shape in layout.shapes], 2 * pairs)
+    state = optimizer.initial_state(layout, lambda variable: tf.zeros(variable.shape),
+                                    tf.zeros([2], tf.int32))
+    return Particles(params, params if optimizer.use_attention else [], stacked(state, 2 * pairs),
+                     tf.zeros([]), stacked(optimizer.meta_parameters, pairs))
+
+
+def _start(problem, fed, state):
+    """The `Particles` that the unroll begins with; where it resets it, the state is not used."""
+    def begin():
+        params = [tf.zeros_like(place) + value
+                  for place, value in zip(state.params, fed.initial_params)]
+        return (params, params[:len(state.attended)],
+                [tf.zeros_like(place) for place in state.perturbations],
+                problem.objective(fed.initial_params, fed.data, fed.labels))
+
+    def go_on():
+        return tf.nest.map_structure(tf.identity, (state.params, state.attended,
+                                                   state.perturbations, state.initial_objective))
+
+    params, attended, perturbations, initial_objective = tf.cond(
+        fed.first_unroll, begin, go_on, strict=True)
+    return Particles(params, attended, tf.nest.map_structure(tf.convert_to_tensor, state.optimizer),
+                     initial_objective, perturbations)
+
+
+def _run(optimizer, problem, layout, fed, initial_objective, objectives_of_batches, params,
+         attended, state):
+    """The steps of one particle: what it hands on, and its objectives as in `Unroll`."""
+    rule, num_steps = optimizer.step_rule(layout), tf.size(fed.objective_weights)
+    state = tf.cond(fed.reset_state,
+                    lambda: tf.nest.map_structure(tf.identity, optimizer.initial_state(
+                        layout, optimizer.value_of, fed.random_key)),
+                    lambda: tf.nest.map_structure(tf.identity, state), strict=True)
+
+    def step(index, params, attended, state, objectives):
+        batch, points = unroll.batch_of(fed, index), attended or params
+        of_batch = problem.objective(points, *batch)
+        if objectives_of_batches and not attended:
+            objective = of_batch
+        else:
+            objective = problem.objective(
+                params, *(batch if objectives_of_batches else (fed.data, fed.labels)))
+        gradients = problem.gradients(of_batch, points, unroll.noise_key(fed.random_key, index))
+        update = rule(gradients, state, params)
+        moved = [param + move for param, move in zip(params, layout.to_tensors(update.steps))]
+        return (index + 1, moved, unroll.attended_points(layout, params, update), update.state,
+                objectives.write(index, objective))
+
+    objectives = tf.TensorArray(tf.float32, num_steps, element_shape=())
+    _, params, attended, state, objectives = tf.while_loop(
+        lambda index, *_: index < num_steps, step,
+        (tf.constant(0), params, attended, state, objectives), back_prop=False)
+    return (params, attended, state), tf.concat([[initial_objective], objectives.stack()], 0)
