@@ -285,8 +285,8 @@ def test_a_penalty_that_is_not_finite(weight, tmp_path, monkeypatch):
     monkeypatch.setitem(regularization.MEASURES, 'jacob',
                         lambda objective, point, iterations, key: tf.reduce_sum(point) * np.nan)
     penalty = regularization.Penalty(
-        'jacob', alpha=1.0, beta=1.0, time='prior', scale=0.25, on_optimizer=weight == 'meta_weight',
-        on_optimizee=weight == 'inner_weight')
+        'jacob', alpha=1.0, beta=1.0, time='prior', scale=0.25,
+        on_optimizer=weight == 'meta_weight', on_optimizee=weight == 'inner_weight')
     problem = Spec(pg.Quadratic, (3,), {})
     if weight == 'meta_weight':
         result = train(tmp_path, problem, penalty=penalty, num_unroll_func=lambda: 4)
