@@ -140,8 +140,7 @@ GROUPS = collections.OrderedDict([
         _both('min_lr', 1e-6, 'Smallest initial learning rate of a parameter.', POSITIVE),
         _both('max_lr', 1e-2, 'Largest initial learning rate of a parameter; for optimizers with '
               'a single learning rate, its initial value.', POSITIVE),
-        _both('max_log_lr', 33.0, 'Upper bound of the log learning rates of HierarchicalRNN.',
-              POSITIVE),
+        _both('max_log_lr', 33.0, 'Upper bound of the log learning rates of HierarchicalRNN.'),
         _both('zero_init_lr_weights', True, 'Start the read-out of learning rates at 0: learning '
               'rates do not change before meta-training.'),
         _both('dynamic_output_scale', True, 'Keep a learning rate for each parameter.'),
@@ -261,8 +260,11 @@ GROUPS = collections.OrderedDict([
                  'alike.', tuple(validation.SCORES)),
         _metarun('validation_floor', 1e-9, 'Losses below count as this in the score mean_log.',
                  POSITIVE),
-        _metarun('episode_steps', [0], 'Steps of an episode in equal parts of the run, in place of '
-                 'a curriculum or drawn numbers of unrolls; 0: as those say.', NOT_NEGATIVE),
+        _metarun('episode_steps', [0], 'Steps of an episode in each part of the run, see '
+                 '--episode_shares, in place of a curriculum or drawn numbers of unrolls; 0: as '
+                 'those say.', NOT_NEGATIVE),
+        _metarun('episode_shares', [0.0], 'Shares of the run\'s meta-iterations at which the '
+                 'parts of --episode_steps begin, increasing from 0.', SHARE),
         _metarun('short_episodes', 0.0, 'Share of the episodes that have the first of '
                  '--episode_steps in all parts of the run.', SHARE),
         _metarun('episode_limit', 0.0, 'Meta-objective above which an episode is given up; 0: '

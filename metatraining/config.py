@@ -58,9 +58,10 @@ Evaluation = Validation
 
 
 class EpisodeSchedule(NamedTuple):
-    """Episodes whose length grows with the share of the run that is done, in equal parts."""
+    """Episodes whose length depends on the share of the run's meta-iterations that is done."""
 
-    steps: Tuple[int, ...]  # of an episode in each part
+    steps: Tuple[int, ...]  # of an episode in each part of the run
+    begins: Tuple[float, ...]  # the shares at which the parts begin, increasing from 0
     short_share: float = 0.0  # this share of the episodes has the first length in all parts
 
 

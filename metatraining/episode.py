@@ -95,7 +95,7 @@ def _episode_steps(training, progress, share, rng):
         return training.curriculum.train_steps(progress.curriculum)
     if rng.uniform() < schedule.short_share:
         return schedule.steps[0]
-    return schedule.steps[min(int(share * len(schedule.steps)), len(schedule.steps) - 1)]
+    return [steps for steps, begin in zip(schedule.steps, schedule.begins) if begin <= share][-1]
 
 
 def _run_unroll(graph, session, feed, imitates, progress, reporter):

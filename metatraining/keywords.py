@@ -29,6 +29,7 @@ class Keywords(NamedTuple):
     min_num_itr_partial_unroll: int = 10
     num_partial_unroll_itr_scale: float = 20
     episode_steps: Tuple[int, ...] = (0,)
+    episode_shares: Tuple[float, ...] = (0.0,)
     short_episodes: float = 0.0
     episode_limit: float = 0.0
     initial_params: str = 'own'
@@ -176,7 +177,21 @@ def _episodes(words):
         raise ValueError('episode_steps and if_cl do not go together')
     if not all(words.episode_steps):
         raise ValueError('episode_steps: an episode takes at least 1 step')
-    return EpisodeSchedule(tuple(words.episode_steps), words.short_episodes)
+    begins = _shares(words, 'episode_shares', 'episode_steps')
+    return EpisodeSchedule(tuple(words.episode_steps), begins, words.short_episodes)
+
+
+def _shares(words, name, values_name):
+    """Shares of the run, one for each of some values.
+
+    Raises:
+      ValueError: they do not increase from 0, or are not as many.
+    """
+    shares, values = tuple(getattr(words, name)), tuple(getattr(words, values_name))
+    if len(shares) != len(values) or shares[0] != 0.0 or tuple(sorted(set(shares))) != shares:
+        raise ValueError('%s=%s must begin with 0 and increase, one for each of %s=%s' % (
+            name, ','.join(map(str, shares)), values_name, ','.join(map(str, values))))
+    return shares
 
 
 def _imitation(words):
@@ -206,14 +221,11 @@ def _penalty(words, seed):
 
 
 def _meta_optimizer(words):
-    shares, factors = words.meta_learning_rate_shares, words.meta_learning_rate_factors
-    if len(shares) != len(factors) or shares[0] != 0.0 or sorted(set(shares)) != list(shares):
-        raise ValueError('meta_learning_rate_shares=%s must begin with 0 and increase, one for '
-                         'each of meta_learning_rate_factors=%s'
-                         % (','.join(map(str, shares)), ','.join(map(str, factors))))
+    begins = _shares(words, 'meta_learning_rate_shares', 'meta_learning_rate_factors')
     return MetaOptimizer(
         name=words.meta_optimizer, rms_decay=words.rms_decay, rms_epsilon=words.rms_epsilon,
         l2_reg=words.l2_reg, clip_by=words.gradient_clip_by,
         decay_rate=words.meta_learning_rate_decay,
         decay_steps=words.meta_learning_rate_decay_steps,
-        rate_factors=tuple(zip(shares, factors)), average_decay=words.average_decay)
+        rate_factors=tuple(zip(begins, words.meta_learning_rate_factors)),
+        average_decay=words.average_decay)
