@@ -2,18 +2,15 @@
 
 import collections
 import contextlib
-import copy
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import application, checkpoints, published, slots, unroll, utils
+from optimizer import application, published, slots, unroll, utils
 from optimizer.application import Update
-
-#: Every meta-parameter's published name starts with this.
-OPTIMIZER_SCOPE = 'LOL'
+from optimizer.meta_parameters import OPTIMIZER_SCOPE, MetaParameters, outermost_graph
 
 
-class TrainableOptimizer(tf.train.Optimizer):
+class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
     """A `tf.train.Optimizer` whose update rule has meta-parameters that can be trained.
 
     A subclass creates its meta-parameters in its constructor with `create_meta_parameter` and
@@ -55,11 +52,6 @@ class TrainableOptimizer(tf.train.Optimizer):
     learning_rate = 1.0
     weight_decay = 0.0
 
-    def __new__(cls, *args, **kwargs):
-        optimizer = super().__new__(cls)
-        optimizer._make = lambda: cls(*args, **kwargs)
-        return optimizer
-
     def __init__(self, name, state_keys=None, use_attention=False, use_log_objective=True,
                  obj_train_max_multiplier=-1, use_second_derivatives=True,
                  use_numerator_epsilon=False, random_seed=None):
@@ -73,112 +65,7 @@ class TrainableOptimizer(tf.train.Optimizer):
         self.state_keys = state_keys
         if state_keys is not None:
             self.sees_parameters = True
-        self._meta_parameters = collections.OrderedDict()
-        self._loaded = {}
-        self._graph = _outermost_graph()
-        self._by_graph = {self._graph: self}
         self._kept = collections.OrderedDict()
-
-    # Meta-parameters.
-
-    def create_meta_parameter(self, name, shape, initializer):
-        """Creates the float32 variable `LOL/<name>`, outside of TRAINABLE_VARIABLES.
-
-        Where a graph holds several optimizers TensorFlow numbers the later variables' names; in
-        `named_meta_parameters`, and so in checkpoints, they keep the published ones.
-        """
-        with tf.init_scope(), tf.name_scope(OPTIMIZER_SCOPE + '/'):
-            if self.random_seed is not None and hasattr(initializer, 'seed'):
-                initializer.seed = self.random_seed + len(self._meta_parameters)
-            variable = tf.Variable(initializer(shape, dtype=tf.float32), trainable=False,
-                                   dtype=tf.float32, name=name)
-        published = '%s/%s' % (OPTIMIZER_SCOPE, name)
-        self._meta_parameters[published] = variable
-        self._maybe_initialize_trackable()
-        self._non_slot_dict[published, self._graph] = variable
-        return variable
-
-    @property
-    def named_meta_parameters(self):
-        """OrderedDict from published names to variables: what a Saver of meta-parameters takes."""
-        return collections.OrderedDict(self._rule_here(make=False)._meta_parameters)
-
-    @property
-    def meta_parameters(self):
-        """The list of the variables that meta-training trains."""
-        return list(self.named_meta_parameters.values())
-
-    def read_meta_parameters(self):
-        """Dict from names as in `create_meta_parameter` to values; call it outside of loops."""
-        return {name[len(OPTIMIZER_SCOPE) + 1:]: tf.convert_to_tensor(variable)
-                for name, variable in self._meta_parameters.items()}
-
-    def with_values(self, values):
-        """This optimizer with tensors in place of the variables of `meta_parameters`.
-
-        What the copy computes depends on `values`, a list; it cannot be applied or saved.
-        """
-        other = copy.copy(self)
-        other._meta_parameters = collections.OrderedDict(zip(self._meta_parameters, values))
-        names = [variable.name for variable in self.meta_parameters]
-        other._values = dict(zip(names, values))
-        return other
-
-    def value_of(self, variable):
-        """The value of a meta-parameter, by its variable, in a copy that `with_values` made."""
-        return self._values[variable.name]
-
-    def init_from_checkpoint(self, path):
-        """Makes a checkpoint's values the *initial* values of the meta-parameters.
-
-        They are read now: what becomes of the checkpoint afterwards does not matter.
-
-        Args:
-          path: a checkpoint, or a directory that holds one: `model.ckpt-0`, else the latest.
-
-        Raises:
-          ValueError: there is no readable checkpoint, meta-parameters are missing from it or have
-            other shapes or types there (the message lists them), or state variables exist already.
-        """
-        if self._kept:
-            raise ValueError('init_from_checkpoint must come before the first apply_gradients.')
-        self._loaded = checkpoints.read_variables(path, self._meta_parameters)
-        for rule in self._by_graph.values():
-            rule._start_from(self._loaded)
-
-    def _start_from(self, values):
-        """Makes arrays the initial values of the meta-parameters, as
-        `tf.train.init_from_checkpoint` makes a checkpoint's."""
-        for name, value in values.items():
-            if self._graph is None:  # made in eager mode, to be used in a graph
-                self._meta_parameters[name].assign(value)
-                continue
-            for variable in getattr(self._meta_parameters[name], 'values', None) or [
-                    self._meta_parameters[name]]:  # a mirrored variable's copies
-                with variable.graph.as_default(), tf.init_scope(), tf.device(variable.device):
-                    initial = tf.constant(value, name='loaded')
-                    variable._initializer_op = variable.assign(initial).op
-                    variable._initial_value = initial
-
-    def _rule_here(self, make=True):
-        """This optimizer with its meta-parameters in the current graph.
-
-        One instance may serve several graphs, as estimators and Keras of TensorFlow 1 use them: in
-        each graph other than that of its constructor it has meta-parameters made there.
-
-        Args:
-          make: make them if need be, else fall back on those of the constructor's graph.
-        """
-        graph = _outermost_graph()
-        if graph not in self._by_graph and make:
-            with tf.init_scope(), tf.name_scope(None):
-                rule = self._make()
-                rule._start_from(self._loaded)
-            self._non_slot_dict.update(rule._non_slot_dict)
-            self._by_graph[graph] = rule
-        rule = self._by_graph.get(graph, self)
-        rule.xla = self.xla
-        return rule
 
     # Use as a tf.train.Optimizer.
 
@@ -260,7 +147,7 @@ class TrainableOptimizer(tf.train.Optimizer):
     def _kept_for(self, gradients, variables):
         """The `slots.Kept` for these variables, made where there is none yet."""
         with tf.init_scope(), tf.name_scope(None), slots.root_scope():
-            key = _outermost_graph(), tuple(variable.name for variable in variables)
+            key = outermost_graph(), tuple(variable.name for variable in variables)
             if key not in self._kept:
                 with _flow_of_initial_values():
                     self._kept[key] = slots.Kept(self, self._rule_here(), gradients, variables)
@@ -311,7 +198,7 @@ class TrainableOptimizer(tf.train.Optimizer):
         return None if any(rate is None for rate in found) else found
 
     def _kept_here(self):
-        return [kept for (graph, _), kept in self._kept.items() if graph is _outermost_graph()]
+        return [kept for (graph, _), kept in self._kept.items() if graph is outermost_graph()]
 
     # Meta-training.
 
@@ -476,8 +363,3 @@ def _train_op(operation):
     """Puts an operation where TensorFlow's own optimizers put theirs."""
     tf.add_to_collection(tf.GraphKeys.TRAIN_OP, operation)
     return operation
-
-
-def _outermost_graph():
-    with tf.init_scope():
-        return None if tf.executing_eagerly() else tf.get_default_graph()
