@@ -3,20 +3,36 @@
 Absolute times mean little on such a machine; what to look at are ratios within one run.
 """
 
-import collections
 import time
+from typing import NamedTuple, Optional
 
 import numpy as np
 
 #: How often anything is timed that is timed more than once, however slow.
 LEAST = 3
 
-#: Seconds: the median and the 10 % and 90 % quantiles.
-Times = collections.namedtuple('Times', 'median low high repeats')
 
-#: A figure. `group` is the benchmark, `size` what it grows with (or None); `yardstick` says against
-#: what `ratio` is (or both None).
-Result = collections.namedtuple('Result', 'group name size value low high unit yardstick ratio')
+class Times(NamedTuple):
+    """How long something takes, in seconds."""
+
+    median: float
+    low: float  # the 10 % quantile
+    high: float  # the 90 % quantile
+    repeats: int
+
+
+class Result(NamedTuple):
+    """A figure."""
+
+    group: str  # the benchmark
+    name: str
+    size: Optional[int]  # what it grows with
+    value: float
+    low: float
+    high: float
+    unit: str
+    yardstick: Optional[str]  # what `ratio` is against
+    ratio: Optional[float]
 
 
 def in_turns(functions, repeats, warm_up=2, budget=20.0):

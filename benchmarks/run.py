@@ -8,13 +8,13 @@ from commandline import quiet  # noqa: F401  before all else: it silences Tensor
 
 # isort: split
 import argparse
-import collections
 import itertools
 import json
 import os
 import platform
 import sys
 import time
+from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -32,11 +32,25 @@ from benchmarks import (
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
-#: How much is measured.
-Sizes = collections.namedtuple(
-    'Sizes', 'models step_repeats unroll_repeats examples command_repeats command_changes '
-    'xla_models step_parameters tensors unroll_parameters lengths data_sizes memory_lengths '
-    'workers')
+
+class Sizes(NamedTuple):
+    """How much is measured."""
+
+    models: tuple  # names of `models.MODELS`
+    step_repeats: int
+    unroll_repeats: int
+    examples: int  # of the unroll of the table
+    command_repeats: int
+    command_changes: tuple  # flags behind those of the published command
+    xla_models: tuple
+    step_parameters: tuple  # these and what follows: the sizes of growing problems
+    tensors: tuple
+    unroll_parameters: tuple
+    lengths: tuple
+    data_sizes: tuple
+    memory_lengths: tuple
+    workers: tuple
+
 
 FULL = Sizes(tuple(models.MODELS), 60, 9, 10000, 3, (), ('MLP 784-20-10', 'MLP 784-512-512-10'),
              (10**3, 10**4, 10**5, 10**6, 10**7), (4, 12, 50, 200),

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -271,7 +272,12 @@ class CoordinatewiseOptimizer(TrainableOptimizer):
     """
 
     computes_rows_alone = True
-    State = collections.namedtuple('State', 'chunks steps_done')
+
+    class State(NamedTuple):
+        """The optimizer's state."""
+
+        chunks: list  # a nest of tensors `[features, size]` for each chunk
+        steps_done: tf.Tensor  # float32, scalar
 
     def initial_state(self, layout, read, key):
         return self.State([self.initial_rows(chunk.size, read, key + [index, 0])

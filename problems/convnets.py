@@ -4,7 +4,8 @@ Images are [batch, height, width, channels]; `image_shape` is (channels, height,
 published.
 """
 
-import collections
+
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -15,8 +16,18 @@ from problems.problem import Problem
 # Batch normalization in inference mode with fresh statistics (mean 0, variance 1, epsilon 0.001).
 _FRESH_BATCH_NORM = 1 / np.sqrt(1.001)
 
-_ConvLayer = collections.namedtuple(
-    '_ConvLayer', 'height width channels stride padding has_bias scale pooled')
+
+class _ConvLayer(NamedTuple):
+    """A convolution and what follows it."""
+
+    height: int  # of the filter, and its width
+    width: int
+    channels: int
+    stride: int
+    padding: str
+    has_bias: bool
+    scale: float  # by which the result is multiplied
+    pooled: bool  # whether 2 x 2 max-pooling follows
 
 
 def _plain_layer(height, width, channels, has_bias=False):

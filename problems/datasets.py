@@ -5,7 +5,8 @@ each time. Real ones come from files, from a download, or (digits) from inside
 scikit-learn, see `DataSource`.
 """
 
-import collections
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,15 @@ from problems.generators import generator
 from problems.image_files import DataError, DataSource  # noqa: F401
 
 
-class Dataset(collections.namedtuple('Dataset', 'data labels source')):
+class _Dataset(NamedTuple):
+    """The fields of a `Dataset`, not checked."""
+
+    data: np.ndarray
+    labels: np.ndarray
+    source: str
+
+
+class Dataset(_Dataset):
     """Examples and their class ids.
 
     Args and attributes:

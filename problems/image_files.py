@@ -1,6 +1,5 @@
 """Where real data come from: files, a download, the digits inside scikit-learn."""
 
-import collections
 import functools
 import gzip
 import http.client
@@ -12,6 +11,7 @@ import threading
 import urllib.request
 import zipfile
 import zlib
+from typing import NamedTuple, Optional
 
 import numpy as np
 from absl import logging
@@ -38,7 +38,15 @@ class DataError(ValueError):
     """Data that are missing or damaged; the message is one line that says what to do."""
 
 
-class DataSource(collections.namedtuple('DataSource', 'image_source data_dir text_file')):
+class _DataSource(NamedTuple):
+    """The fields of a `DataSource`, not checked."""
+
+    image_source: str
+    data_dir: Optional[str]
+    text_file: Optional[str]
+
+
+class DataSource(_DataSource):
     """Where to look for real data.
 
     Files in `data_dir` come first (`mnist.npz`, `cifar-10-batches-py/`, the four idx files of
@@ -66,8 +74,12 @@ class DataSource(collections.namedtuple('DataSource', 'image_source data_dir tex
         return super().__new__(cls, image_source, data_dir, text_file)
 
 
-# A part of a data set: images, float32 in [0, 1]; labels, int32; source, in words.
-_Images = collections.namedtuple('_Images', 'data labels source')
+class _Images(NamedTuple):
+    """A part of a data set."""
+
+    data: np.ndarray  # images, float32 in [0, 1]
+    labels: np.ndarray  # int32
+    source: str  # in words
 
 
 def load_mnist(train, source):

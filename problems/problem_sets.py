@@ -11,6 +11,7 @@ appendix; the tests of "Training Stronger Baselines for Learning to Optimize" (a
 import collections
 import functools
 import math
+from typing import Callable, NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -435,18 +436,16 @@ def _fixed_problems():
 # The table.
 
 
-class ProblemSet(collections.namedtuple('ProblemSet', 'training testing help')):
+class ProblemSet(NamedTuple):
     """The problems behind one `include_<name>_problems` flag.
 
-    Attributes:
-        training, testing: functions (source=None, random_seed=None) that return the list of rows
-            for meta-training and for meta-testing: where real data come from, a
-            `datasets.DataSource`, and the seed of data that are drawn. Training is None for a
-            benchmark.
-        help: what the flag includes, in words.
+    The rows are made by functions (source=None, random_seed=None): where real data come from, a
+    `datasets.DataSource`, and the seed of data that are drawn.
     """
 
-    __slots__ = ()
+    training: Optional[Callable[..., list]]  # rows for meta-training; None for a benchmark
+    testing: Callable[..., list]  # rows for meta-testing
+    help: str  # what the flag includes, in words
 
 
 def _same(set_function, drawn=False):

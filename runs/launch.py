@@ -6,21 +6,27 @@ is over.
 """
 
 import argparse
-import collections
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from typing import Any, NamedTuple
 
 SCRIPT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'metarun.py')
 PERIOD = 0.2  # seconds from one look at the processes to the next
 GRACE = 60  # seconds for workers to notice the end of the run
 WRONG_FLAGS = 2  # exit status of a process for which another start is of no use
 
-#: A process: its job and task, and how often it was started again.
-Member = collections.namedtuple('Member', 'job task process restarts')
+
+class Member(NamedTuple):
+    """A process of the run."""
+
+    job: str  # 'ps' or 'worker'
+    task: int  # its index in the job
+    process: Any  # the `subprocess.Popen`
+    restarts: int  # how often it was started again
 
 
 class Launcher:
