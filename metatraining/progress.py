@@ -131,6 +131,9 @@ class Progress:
         self.best_cost = _number_or_infinity(facts['best_cost'])
         self.baseline_cost = _number_or_infinity(facts['baseline_cost'])
         self.curriculum = _curriculum_state(facts['curriculum'])
+        stages = facts['training'] and facts['training']['curriculum']['stages']
+        if stages and self.curriculum.stage >= len(stages):
+            raise ValueError('the curriculum has no stage %d' % self.curriculum.stage)
         self.values = _under('values/', arrays)
         self.best = _under('best/', arrays)
         carried = _under('carried/', arrays)

@@ -215,7 +215,7 @@ def meta_step_of(gradient, value=2.0, clip=1e4, **options):
     step = steps.on(types.SimpleNamespace(
         imitate=tf.constant(False), imitation_objective=tf.zeros([]), meta_objective=loss,
         problem_objectives=[loss], penalty=loss, steps_taken=loss,
-        ended_early=tf.constant(False)))
+        ended_early=tf.constant(False), meta_gradients=None))
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run(step.train)
