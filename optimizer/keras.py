@@ -38,7 +38,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
       **kwargs: of `keras.optimizers.Optimizer`: `clipnorm`, `weight_decay`, `use_ema` and so on.
 
     Raises:
-      ValueError: see `optimizer.load`; the class takes no `num_steps`; or the backend of Keras is not TensorFlow.
+      ValueError: see `optimizer.load`; the class takes no `num_steps`; or the backend of Keras is
+        not TensorFlow.
     """
 
     def __init__(self, folder=None, learning_rate=1.0, num_steps=None, learned=None,
