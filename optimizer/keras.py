@@ -31,22 +31,27 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     Args:
       folder: a run's folder, one of `pretrained/` or its name, see `optimizer.load`.
       learning_rate: factor of all steps. 1, the default, is what was meta-trained.
+      num_steps: after how many steps training ends, for classes that can be told, as NormalizedMLP:
+        the steps of an epoch times the epochs. None: not known.
       learned: in place of `folder`, what `get_config` gives under this name.
       name: of the optimizer.
       **kwargs: of `keras.optimizers.Optimizer`: `clipnorm`, `weight_decay`, `use_ema` and so on.
 
     Raises:
-      ValueError: see `optimizer.load`; or the backend of Keras is not TensorFlow.
+      ValueError: see `optimizer.load`; the class takes no `num_steps`; or the backend of Keras is
+        not TensorFlow.
     """
 
-    def __init__(self, folder=None, learning_rate=1.0, learned=None, name='learned_optimizer',
-                 **kwargs):
+    def __init__(self, folder=None, learning_rate=1.0, num_steps=None, learned=None,
+                 name='learned_optimizer', **kwargs):
         if keras.backend.backend() != 'tensorflow':
             raise ValueError('LearnedOptimizer needs the TensorFlow backend of Keras.')
         if (folder is None) == (learned is None):
             raise ValueError('LearnedOptimizer needs the folder of a run.')
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self._description, constants = _read(folder) if learned is None else _decode(learned)
+        if num_steps is not None:
+            self._description['kwargs'] = dict(self._description['kwargs'], num_steps=num_steps)
         self._learned = optimizer.build(
             self._description['name'], self._description['kwargs'], constants)
 

@@ -23,9 +23,9 @@ TAIL = 0.01  # share of the planned steps that 1 - x is kept away from 0 by
 INPUTS = ('fast', 'slow', 'gradient', 'parameter', 'is_matrix', 'fan_in', 'size', 'steps_done',
           'planned', 'x', 'x_squared', 'log_rest')
 OUTPUTS = ('log_size', 'slow', 'gradient', 'log_smoothing', 'magnitude', 'agreement')
-INITIAL_BIASES = {'log_size': -6.5, 'log_smoothing': -4.0}
-INITIAL_WEIGHTS = {('parameter', 'log_size'): 0.3, ('fan_in', 'log_size'): -0.25,
-                   ('log_rest', 'log_size'): 0.7}
+INITIAL_BIASES = {'log_size': -7.6, 'log_smoothing': -4.0}
+INITIAL_WEIGHTS = {('parameter', 'log_size'): 0.3, ('fan_in', 'log_size'): -1.2,
+                   ('is_matrix', 'log_size'): 1.4, ('log_rest', 'log_size'): 0.7}
 
 
 class Moments(typing.NamedTuple):

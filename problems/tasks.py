@@ -1,9 +1,10 @@
 """The tasks that people train, in three sizes: families of networks on images, text and tables.
 
-Each family has small versions to meta-train on (images of 8 x 8 and 14 x 14, short windows of
-text), one of another size to validate with, and full ones (images of 28 x 28, longer windows) to
-test on. No task is in two of the three. Steps of a small task take about a millisecond on one
-core, those of a full one about ten at most. To add a family, add a row to `FAMILIES`.
+Each family has small versions to meta-train on (images of 8 x 8 and 14 x 14, few units on larger
+ones, short windows of text), one of another size to validate with, and full ones (images of 28 x
+28, longer windows) to test on. No task is in two of the three. Steps of a small task take about a
+millisecond on one core, those of a full one about ten at most. To add a family, add a row to
+`FAMILIES`.
 """
 
 import collections
@@ -108,6 +109,8 @@ FAMILIES = collections.OrderedDict([
             _image_task('relu_mlp_digits_8', Perceptron, 8, 64, 10, (32,), examples=_digits),
             _image_task('relu_mlp_8', Perceptron, 8, 32, 10, (64, 32)),
             _image_task('relu_mlp_14', Perceptron, 14, 64, 10, (100,)),
+            _image_task('relu_mlp_28_narrow', Perceptron, 28, 32, 10, (16, 16)),
+            _image_task('tanh_mlp_8_wide', Perceptron, 8, 32, 10, (384, 32), activation=tf.tanh),
             _image_task('tanh_mlp_8', Perceptron, 8, 64, 10, (24,) * 3, activation=tf.tanh),
             _image_task('tanh_mlp_14', Perceptron, 14, 32, 10, (32,) * 5, activation=tf.tanh)],
         validation=[

@@ -93,6 +93,15 @@ def find_float16(keras, make, folders, scratch):
     return losses
 
 
+def find_planned(keras, make, folders, scratch):
+    """The number of steps that ends up in the description; what a class without one says."""
+    described = make(folders[3], num_steps=77).get_config()['learned']['kwargs']
+    try:
+        make(folders[2], num_steps=77)
+    except ValueError as error:
+        return [described['num_steps'], str(error)]
+
+
 def find_unused(keras, make, folders, scratch):
     """Eager `apply` with a variable that has no gradient."""
     variables = [keras.Variable(value) for value in START]
@@ -144,7 +153,8 @@ def main(scratch, folders):
 @pytest.fixture(scope='module')
 def folders(run_folder, make_run_folder):
     return [run_folder, make_run_folder('HierarchicalRNN', ATTENTION),
-            make_run_folder('RNNProp', {'units': 4})]
+            make_run_folder('RNNProp', {'units': 4}),
+            make_run_folder('NormalizedMLP', {'units': 4, 'num_steps': STEPS})]
 
 
 @pytest.fixture(scope='module')
@@ -172,7 +182,8 @@ def version_one(folder):
         return session.run([weights, bias])
 
 
-@pytest.mark.parametrize('index, tolerance', [(0, 3e-7), (1, 3e-7), (2, 3e-7), (3, 3e-6)])
+@pytest.mark.parametrize('index, tolerance', [
+    (0, 3e-7), (1, 3e-7), (2, 3e-7), (3, 3e-7), (4, 3e-6)])
 def test_trajectory_is_that_of_version_one(findings, folders, index, tolerance):
     expected = version_one((folders + folders[:1])[index])
     for found, value in zip(findings['trajectories'][index], expected):
@@ -201,6 +212,12 @@ def test_rows_without_gradient_stay(findings):
 def test_float16(findings):
     for losses in findings['float16']:
         assert np.isfinite(losses).all() and losses[-1] < losses[0]
+
+
+def test_the_planned_number_of_steps_is_the_one_given(findings):
+    described, refusal = findings['planned']
+    assert described == 77
+    assert 'RNNProp does not take these arguments' in refusal and 'num_steps' in refusal
 
 
 def test_variable_without_gradient_stays(findings):

@@ -47,8 +47,9 @@ def test_the_flag_file_makes_such_an_optimizer(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     subprocess.check_call([
         sys.executable, 'metarun.py', '--flagfile=%s' % os.path.join(folder, 'flags.txt'),
-        '--train_dir=%s' % tmp_path, '--num_meta_iterations=2', '--evaluation_period=1',
-        '--problems_at_once=2', '--fix_num_steps_eval=20', '--episode_steps=40', '--quiet'])
+        '--train_dir=%s' % tmp_path, '--image_source=digits', '--num_meta_iterations=2',
+        '--evaluation_period=1', '--problems_at_once=2', '--fix_num_steps_eval=20',
+        '--episode_steps=40', '--episode_shares=0', '--quiet'])
     made, = os.listdir(str(tmp_path))
     assert describe(str(tmp_path / made)) == describe(folder)
     assert load(str(tmp_path / made)).meta_parameters
