@@ -51,7 +51,7 @@ def sample_numiter(scale, min_steps, rng=np.random):
 def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num_meta_iterations,
                     num_unroll_func=None, num_partial_unroll_itrs_func=None, learning_rate=1e-4,
                     gradient_clip=5.0, is_chief=True, select_random_problems=True, callbacks=None,
-                    obj_train_max_multiplier=-1, out=sys.stdout, training=MetaTraining(),
+                    obj_train_max_multiplier=-1, out=sys.stdout, *, training=MetaTraining(),
                     run=Run(), **options):
     """Meta-trains the optimizer that a `Spec` describes.
 

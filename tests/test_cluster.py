@@ -75,11 +75,14 @@ def unexpected(text):
     raise AssertionError(text)
 
 
-def test_one_worker_gives_the_result_of_one_machine(tmp_path):
+@pytest.mark.parametrize('options', [{}, {
+    'problems_at_once': 2, 'num_problems': 1, 'meta_optimizer': metaopt.MetaOptimizer(
+        average_decay=0.9, rate_factors=((0.0, 1.0), (0.5, 0.1)))}])
+def test_one_worker_gives_the_result_of_one_machine(options, tmp_path):
     member, (chief,) = members(1)
     _server = start_server(member)
-    alone = train(tmp_path / 'alone')
-    shared = train(tmp_path / 'shared', cluster.Worker(chief, KEY, unexpected))
+    alone = train(tmp_path / 'alone', **options)
+    shared = train(tmp_path / 'shared', cluster.Worker(chief, KEY, unexpected), **options)
     assert shared.best_cost == alone.best_cost
     expected, found = saved_state(tmp_path / 'alone'), saved_state(tmp_path / 'shared')
     assert set(expected) == set(found)
