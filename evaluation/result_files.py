@@ -29,17 +29,22 @@ def write_pickle(folder, model_name, curve):
     return path
 
 
-def write_csv(path, curves):
-    """All losses, a row each: optimizer, learning_rate, schedule, problem, seed, step, loss."""
+def write_csv(path, curves, short_names):
+    """All losses, a row each: optimizer, learning_rate, schedule, problem, seed, step, loss,
+    problem_name.
+
+    `short_names` is a dict from the problems' names to those in the column `problem`.
+    """
     text = io.StringIO(newline='')
     writer = csv.writer(text)
-    writer.writerow(['optimizer', 'learning_rate', 'schedule', 'problem', 'seed', 'step', 'loss'])
+    writer.writerow(['optimizer', 'learning_rate', 'schedule', 'problem', 'seed', 'step', 'loss',
+                     'problem_name'])
     for curve in curves:
         learned = curve.learning_rate is None
         rate, schedule = ('', '') if learned else ('%g' % curve.learning_rate, curve.schedule)
         for step, loss in enumerate(curve.losses):
-            writer.writerow([curve.optimizer, rate, schedule, curve.problem, curve.seed, step,
-                             repr(float(loss))])
+            writer.writerow([curve.optimizer, rate, schedule, short_names[curve.problem],
+                             curve.seed, step, repr(float(loss)), curve.problem])
     run_files.write(path, text.getvalue().encode())
 
 

@@ -70,9 +70,11 @@ def test_summary_table_is_sorted_by_result():
 
 
 def test_csv_and_pickles_agree(tmp_path):
-    result_files.write_csv(str(tmp_path / 'results.csv'), CURVES)
+    short = {each.problem: each.problem[:2] for each in CURVES}
+    result_files.write_csv(str(tmp_path / 'results.csv'), CURVES, short)
     with open(str(tmp_path / 'results.csv'), newline='') as handle:
         rows = list(csv.DictReader(handle))
+    assert all(row['problem'] == short[row['problem_name']] for row in rows)
     for one in CURVES[:3]:
         path = result_files.write_pickle(str(tmp_path), 'bowl', one)
         with open(path, 'rb') as handle:

@@ -102,9 +102,9 @@ def test_testing(trained):
     tested = folder / 'tested'
     with open(str(tested / 'results.csv')) as handle:
         rows = list(csv.DictReader(handle))
-    entrants = [('L2o', ''), ('SGD', '0.1'), ('SGD', '0.01'), ('Adam', '0.1'), ('Adam', '0.01')]
-    assert len(rows) == len(entrants) * 2 * 20
-    for optimizer, rate in entrants:
+    candidates = [('L2o', ''), ('SGD', '0.1'), ('SGD', '0.01'), ('Adam', '0.1'), ('Adam', '0.01')]
+    assert len(rows) == len(candidates) * 2 * 20
+    for optimizer, rate in candidates:
         for seed in ('6', '12'):
             losses = [float(row['loss']) for row in rows if (
                 row['optimizer'], row['learning_rate'], row['seed']) == (optimizer, rate, seed)]
