@@ -51,8 +51,7 @@ def _train(values, machine, reporter):
     folder = builders.run_folder(values)
     seed = resuming.find_seed(values, folder, machine) if machine.is_chief else machine.seed
     training = training_config.meta_training(values, seed)
-    run = training_config.run(values, seed, machine,
-                              reporter or _reporter(values, folder, machine))
+    run = training_config.run(values, seed, machine)
     if machine.is_chief:
         resuming.check_state(values, folder, training, seed)
     rows = builders.problems_and_data(values, flags.METARUN, seed)
@@ -61,6 +60,7 @@ def _train(values, machine, reporter):
             run_files.discard(folder)
         resuming.write_record(values, folder, training, run, rows)
         _announce(values, seed, rows, training.penalty)
+    run = run._replace(reporter=reporter or _reporter(values, folder, machine))
     try:
         result = metaopt.train_optimizer(
             folder, builders.optimizer_spec(values), rows, values.num_problems,

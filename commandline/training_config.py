@@ -24,7 +24,7 @@ def meta_training(values, seed):
         raise FlagError('--%s' % error) from error
 
 
-def run(values, seed, machine, reporter):
+def run(values, seed, machine):
     """How it is carried out: the `Run`."""
     return Run(seed=seed, resume=not values.overwrite, save_period=values.save_period,
-               keep_checkpoints=values.keep_checkpoints, machine=machine, reporter=reporter)
+               keep_checkpoints=values.keep_checkpoints, machine=machine)

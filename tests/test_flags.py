@@ -339,7 +339,7 @@ def test_flags_without_effect_say_so(tmp_path, monkeypatch):
     read = set()
     for extra in (['--fix_unroll'], ['--if_cl'], ['--if_mt'], ['--reg_optimizer'],
                   ['--optimizer=CoordinatewiseRNN'], ['--optimizer=RNNProp'],
-                  ['--random_scaling'], ['--episode_steps=10,20']):
+                  ['--random_scaling'], ['--episode_steps=10,20', '--episode_shares=0,0.5']):
         values = parse(flags.METARUN, '--include_bowl_problems', '--train_dir=%s' % tmp_path,
                        *extra)
         metarun.main(_Watched(values, read))

@@ -13,8 +13,11 @@ import termios
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from absl import flags as absl_flags
 
 import metaopt
+import metarun
+from commandline import flags
 from metatraining import config, reporting
 from metatraining.progress import Progress
 from optimizer import OPTIMIZERS
@@ -232,3 +235,14 @@ def test_timeline_of_a_run(tmp_path):
         trace = json.load(handle)['traceEvents']
     names = {event.get('args', {}).get('op') for event in trace}
     assert 'MatMul' in names or 'Mul' in names
+
+
+def test_event_files_of_a_new_folder(tmp_path):
+    """The folder of the run is there before the event file."""
+    values = absl_flags.FlagValues()
+    flags.define(flags.METARUN, values)
+    values(['metarun', '--train_dir=%s' % (tmp_path / 'new'), '--include_bowl_problems', '--quiet',
+            '--optimizer=GlobalLearningRate', '--fix_unroll', '--num_meta_iterations=1',
+            '--evaluation_epochs=1', '--summary_period=1'])
+    metarun.main(values)
+    assert events(tmp_path / 'new' / 'GlobalLearningRate_GRUCell_20_2')['unroll/steps']
