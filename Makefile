@@ -51,7 +51,7 @@ run-tf1: $(VENV_TF1)/ready
 	$(VENV_TF1)/bin/python $(PYTEST) -m 'not slow'
 
 pretrain: $(VENV)/ready  ## meta-train the optimizers of pretrained/ from nothing: about half an hour
-	for name in rnnprop l2o_dm hierarchical_rnn; do \
+	for name in normalized_mlp rnnprop l2o_dm hierarchical_rnn; do \
 	  $(VENV)/bin/python metarun.py --flagfile=pretrained/$$name/flags.txt && \
 	  cp pretraining/$$name/*/run.json pretraining/$$name/*/model.ckpt-0.* pretrained/$$name || exit 1; \
 	done

@@ -8,9 +8,9 @@ import sys
 import pytest
 from absl import flags as absl_flags
 
-from commandline import candidates, flags
+from commandline import builders, candidates, flags
 from evaluation import comparison, rules, running
-from optimizer import describe, load
+from optimizer import OPTIMIZERS, describe, load
 from problems import datasets, digits_benchmark
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -27,7 +27,10 @@ def test_a_shipped_optimizer_does_what_its_card_says(folder):
     row = card['rows'][0]
     tested, = [each for each in digits_benchmark.rows(datasets.DataSource('digits'))
                if each.name == row['problem']]
-    learned = rules.Candidate(os.path.basename(folder), None, lambda num_steps: load(folder))
+    takes_num_steps = 'num_steps' in builders.constructor_arguments(OPTIMIZERS[describe(folder)[0]])
+    options = {'num_steps': tested.num_steps} if takes_num_steps else {}
+    learned = rules.Candidate(os.path.basename(folder), None,
+                              lambda num_steps: load(folder, **options))
     curve = running.run(running.Trial(learned, tested, row['seed'], card['steps']))
     assert comparison.final_loss(curve.losses) == pytest.approx(row['loss'], rel=0.2)
     assert row['loss'] < 0.5 * curve.losses[0]
