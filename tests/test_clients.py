@@ -15,7 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 #: Programs in `tests/clients`, each in a process of its own, and the TensorFlow they are for.
 PROGRAMS = [('keras_programs.py', 2), ('estimators.py', 1)]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('mode_of_the_scripts')]
 
 
 @pytest.mark.parametrize('program, version', PROGRAMS)
@@ -72,25 +72,21 @@ def test_monitored_session_with_a_scaffold(run_folder, tmp_path):
 
 
 def test_training_in_a_while_loop(run_folder):
-    tf.enable_resource_variables()
-    try:
-        weights, loss = regression()
-        learned = load(run_folder)
-        learned.minimize(loss)  # makes the state
+    weights, loss = regression()
+    learned = load(run_folder)
+    learned.minimize(loss)  # makes the state
 
-        def body(index):
-            inputs = np.random.RandomState(0).standard_normal([32, 4]).astype('float32')
-            with tf.control_dependencies([index]):
-                value = weights.read_value()
-            error = tf.matmul(inputs, value) - inputs.sum(1)[:, None]
-            gradient = tf.matmul(inputs, error, transpose_a=True) / 16.0
-            with tf.control_dependencies([learned.apply_gradients([(gradient, weights)])]):
-                return index + 1
+    def body(index):
+        inputs = np.random.RandomState(0).standard_normal([32, 4]).astype('float32')
+        with tf.control_dependencies([index]):
+            value = weights.read_value()
+        error = tf.matmul(inputs, value) - inputs.sum(1)[:, None]
+        gradient = tf.matmul(inputs, error, transpose_a=True) / 16.0
+        with tf.control_dependencies([learned.apply_gradients([(gradient, weights)])]):
+            return index + 1
 
-        falls(tf.while_loop(lambda index: index < 5, body, [tf.constant(0)],
-                            parallel_iterations=1), loss, 4)
-    finally:
-        tf.disable_resource_variables()
+    falls(tf.while_loop(lambda index: index < 5, body, [tf.constant(0)],
+                        parallel_iterations=1), loss, 4)
 
 
 def test_loss_scaling(run_folder):
