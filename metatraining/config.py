@@ -9,6 +9,7 @@ from typing import Any, Callable, NamedTuple, Optional, Tuple, Union
 import numpy as np
 
 from optimizer.unroll import NoPenalty
+from problems.generators import global_generators_from
 from problems.problem_spec import Row
 from techniques import evolution_strategies
 from techniques.curriculum import Curriculum
@@ -25,13 +26,16 @@ class Drawn(NamedTuple):
 
 
 class Called(NamedTuple):
-    """A number that a function of the caller gives, as in the published code."""
+    """A number that a function of the caller gives, as in the published code.
+
+    What it draws from numpy's and Python's global generators follows from `rng`.
+    """
 
     function: Callable[[], int]
 
     def draw(self, rng):
-        del rng
-        return int(self.function())
+        with global_generators_from(rng.randint(2 ** 31 - 1)):
+            return int(self.function())
 
 
 class Imitation(NamedTuple):
