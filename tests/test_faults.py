@@ -175,7 +175,7 @@ def test_a_full_disk_while_the_state_is_saved(whole, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('limit, file', [(100, 'run.json'), (6000, 'model.ckpt-0')])
+@pytest.mark.parametrize('limit, file', [(100, 'run.json'), (8000, 'state.npz')])
 def test_a_full_disk_from_the_beginning(limit, file, tmp_path):
     status, errors = finish(start(tmp_path, limit=limit))
     assert status == 2 and errors.count('\n') == 1 and file in errors
