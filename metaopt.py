@@ -106,7 +106,7 @@ def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num
     if machine.is_chief:
         store.begin(run.resume)
         if run.resume:
-            first_checkpoint = store.restore(progress, meta_step.saved_types(
+            first_checkpoint = store.restore(progress, lambda: meta_step.saved_types(
                 optimizer_spec.build, training.meta_optimizer))
     machine.begin(progress, run.resume)
     work = _Work(training, run, progress, store, machine, reporter, num_meta_iterations,

@@ -50,10 +50,9 @@ def check_state(values, folder, training, seed):
     if values.overwrite:
         return
     try:
-        expected = meta_step.saved_types(builders.optimizer_spec(values).build,
-                                         training.meta_optimizer)
         Store(folder, 0, writes=False).restore(
-            Progress(seed, training=as_data(training)), expected)
+            Progress(seed, training=as_data(training)), lambda: meta_step.saved_types(
+                builders.optimizer_spec(values).build, training.meta_optimizer))
     except ValueError as error:
         raise FlagError('%s; --overwrite begins anew' % error) from error
 

@@ -35,14 +35,15 @@ class Store:
         if self._writes:
             (run_files.tidy if resume else run_files.discard)(self._folder)
 
-    def restore(self, progress, expected):
+    def restore(self, progress, find_expected):
         """Goes on from a saved state; without one, begins with the newest checkpoint, if any.
 
         The checkpoints that are there then are of another run: they are kept, as `before-<name>`.
 
         Args:
           progress: a new `Progress`.
-          expected: the `meta_step.SavedTypes` of the run.
+          find_expected: gives the `meta_step.SavedTypes` of the run; called where there is
+            something to check.
 
         Returns:
           the path of the checkpoint with which a new run begins, or None.
@@ -51,12 +52,13 @@ class Store:
           ValueError: the state or the checkpoint is damaged or of another optimizer.
         """
         if progress.restore(self._folder):
-            progress.check(expected.types)
+            progress.check(find_expected().types)
             return None
         newest = run_files.newest_checkpoint(self._folder)
         if newest is None:
             return None
-        progress.values = _fitting(newest, checkpoints.read_checkpoint(newest), expected)
+        progress.values = _fitting(newest, checkpoints.read_checkpoint(newest),
+                                   find_expected())
         if not self._writes:
             return newest
         return os.path.join(self._folder, run_files.set_checkpoints_aside(self._folder)[
