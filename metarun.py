@@ -50,7 +50,7 @@ def _train(values, machine, reporter):
     """Meta-trains and tells where the result is."""
     folder = builders.run_folder(values)
     seed = resuming.find_seed(values, folder, machine) if machine.is_chief else machine.seed
-    training = training_config.meta_training(values, seed)
+    spec, training = builders.optimizer_spec(values), training_config.meta_training(values, seed)
     run = training_config.run(values, seed, machine)
     if machine.is_chief:
         resuming.check_state(values, folder, training, seed)
@@ -63,7 +63,7 @@ def _train(values, machine, reporter):
     run = run._replace(reporter=reporter or _reporter(values, folder, machine))
     try:
         result = metaopt.train_optimizer(
-            folder, builders.optimizer_spec(values), rows, values.num_problems,
+            folder, spec, rows, values.num_problems,
             values.num_meta_iterations, learning_rate=values.meta_learning_rate,
             gradient_clip=values.gradient_clip_level,
             obj_train_max_multiplier=values.objective_training_max_multiplier,
