@@ -77,6 +77,8 @@ def _write_results(values, learned, rows, found):
     result_files.write_csv(_path(values, 'results.csv'), found.curves + found.screened, names)
     text = result_files.summary_text(summaries, found.equal_time)
     run_files.write(_path(values, 'summary.md'), text.encode())
+    run_files.write(_path(values, 'summary.json'),
+                    result_files.as_json(summaries, found.equal_time).encode())
     table = result_files.overview(summaries, [each.name for each in learned])
     run_files.write(_path(values, 'results.md'), (table + '\n' + text).encode())
     pictures = [('Loss against step', comparison.picture(

@@ -7,7 +7,7 @@ from commandline.flags import GROUPS, METARUN, METATEST
 #: Script -> the flags that `--help` shows, besides those of the problem sets.
 SHOWN = {
     METARUN: (
-        'train_dir', 'overwrite', 'seed', 'mnist_source', 'data_dir', 'optimizer', 'num_problems',
+        'train_dir', 'overwrite', 'seed', 'image_source', 'data_dir', 'optimizer', 'num_problems',
         'num_meta_iterations', 'fix_unroll', 'fix_unroll_length', 'fix_num_steps',
         'meta_optimizer', 'meta_learning_rate', 'evaluation_period', 'evaluation_epochs', 'if_cl',
         'if_mt', 'reg_optimizer', 'reg_option', 'quiet'),

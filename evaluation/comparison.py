@@ -88,8 +88,9 @@ def _summary(group, finals, adam_time):
         steps_to_adam=_steps_to(best_so_far, min(adams.values())) if adams else None,
         step_time=step_time, times_adam=step_time / adam_time if adam_time else None,
         diverged=diverged, best=final == min(grid.values(), key=sortable),
-        schedule=first.schedule, held_out_loss=_mean([curve.held_out_loss for curve in group]),
-        accuracy=_mean([curve.accuracy for curve in group]))
+        schedule=first.schedule,
+        held_out_loss=mean_of_known([curve.held_out_loss for curve in group]),
+        accuracy=mean_of_known([curve.accuracy for curve in group]))
 
 
 def _steps_to(best_so_far, target):
@@ -100,7 +101,8 @@ def _steps_to(best_so_far, target):
     return int(median) if np.isfinite(median) else None
 
 
-def _mean(values):
+def mean_of_known(values):
+    """The mean; None where a value is None."""
     return None if None in values else float(np.mean(values))
 
 

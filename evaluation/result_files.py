@@ -112,6 +112,19 @@ def overview(summaries, learned):
     return ''.join('| %s |\n' % ' | '.join(line) for line in lines)
 
 
+def as_json(summaries, equal_time=()):
+    """The same numbers for programs; null stands for those that are not finite."""
+    return json.dumps({
+        'final_steps': comparison.FINAL_STEPS, 'summaries': [_finite(row) for row in summaries],
+        'equal_time': [dict(_finite(each), summary=_finite(each.summary)) for each in equal_time],
+    }, indent=2) + '\n'
+
+
+def _finite(record):
+    return {name: None if isinstance(value, float) and not np.isfinite(value) else value
+            for name, value in record._asdict().items()}
+
+
 # Runs that are kept.
 
 

@@ -1,8 +1,7 @@
 """The figures of the published code: trajectories, objectives and meta-gradients.
 
-What each case is, and the agreement asked: ../shared/reference/README.md. Files that hold published
-weights, and the published checkpoint, are not part of this repository; their tests skip where that
-folder is absent.
+What each case is, and the agreement asked: ../shared/reference/README.md. Published weights (the
+checkpoint, two files) may not be part of this repository: the fixture `published` finds them.
 """
 
 import collections
@@ -21,12 +20,10 @@ from optimizer.learning_rate_schedule import LearningRateSchedule
 from optimizer.rnnprop import RNNProp
 from problems import problem_generator as pg
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-GOLDEN = os.path.join(HERE, 'golden')
-REFERENCE = os.path.join(HERE, '..', '..', 'shared', 'reference')
-PUBLISHED = os.path.join(REFERENCE, 'published_checkpoint', 'HierarchicalRNN_GRUCell_20_2')
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'golden')
+PUBLISHED = ('published_checkpoint', 'HierarchicalRNN_GRUCell_20_2')
 
-#: A file, the optimizer, the problem, and a checkpoint (None: meta-parameters are in the file).
+#: A file, optimizer, problem, published checkpoint (None: meta-parameters are in the file).
 Case = collections.namedtuple('Case', 'file optimizer problem checkpoint')
 
 
@@ -76,14 +73,13 @@ META_GRADIENTS = [
 ]
 
 
-def figures(name):
-    """The arrays of a golden file; skips the test where it is absent."""
-    for folder in (GOLDEN, os.path.join(REFERENCE, 'golden')):
-        path = os.path.join(folder, name + '.npz')
-        if os.path.exists(path):
-            with np.load(path) as arrays:
-                return dict(arrays)
-    pytest.skip('no %s.npz here' % name)
+def figures(name, published=None):
+    """The arrays of a golden file; `published` is asked for one that is not committed."""
+    path = os.path.join(GOLDEN, name + '.npz')
+    if not os.path.exists(path):
+        path = published('golden', name + '.npz')
+    with np.load(path) as arrays:
+        return dict(arrays)
 
 
 def numbered(arrays, prefix):
@@ -102,11 +98,11 @@ def load_meta_parameters(session, optimizer, arrays):
 class Trajectory:
     """A golden trajectory computed anew."""
 
-    def __init__(self, case, arrays):
-        self.case, self.arrays = case, arrays
+    def __init__(self, case, arrays, checkpoint=None):
+        self.arrays, self.checkpoint = arrays, checkpoint
         self.optimizer = case.optimizer()
-        if case.checkpoint:
-            self.optimizer.init_from_checkpoint(case.checkpoint)
+        if checkpoint:
+            self.optimizer.init_from_checkpoint(checkpoint)
         self.variables = [tf.Variable(value) for value in numbered(arrays, 'init')]
         self.batch = tf.placeholder(tf.int32, [None])
         data, labels = (tf.gather(arrays[key], self.batch) if key in arrays else None
@@ -130,7 +126,7 @@ class Trajectory:
 
     def _initialize(self, session):
         """Meta-parameters first: state variables begin with values that depend on them."""
-        if self.case.checkpoint:
+        if self.checkpoint:
             session.run(tf.global_variables_initializer())
             return
         load_meta_parameters(session, self.optimizer, self.arrays)
@@ -145,7 +141,7 @@ def relative(found, expected):
 
 
 @pytest.mark.parametrize('case', TRAJECTORIES, ids=lambda case: case.file)
-def test_trajectory(case):
+def test_trajectory(case, published):
     """Objectives within 1e-4 over the first 20 steps and 1e-3 at the end, as do the parameters.
 
     `dm_cl_il_quadratic` counts for its first 14 steps only. L2O-DM's inputs magnify: log|g| has
@@ -153,10 +149,9 @@ def test_trajectory(case):
     from there on float32 rounding grows by such factors at every step; evaluating the published
     formula itself in float64 differs from the golden figures by 3e-3 at step 19.
     """
-    arrays = figures(case.file)
-    if case.checkpoint and not os.path.isdir(case.checkpoint):
-        pytest.skip('no published checkpoint here')
-    objectives, final = Trajectory(case, arrays).run()
+    arrays = figures(case.file, published)
+    checkpoint = published(*case.checkpoint) if case.checkpoint else None
+    objectives, final = Trajectory(case, arrays, checkpoint).run()
     error = relative(objectives, arrays['objectives'])
     if case.file == 'dm_cl_il_quadratic':
         assert error[:14].max() < 1e-4

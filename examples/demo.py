@@ -1,0 +1,88 @@
+"""What the project is for, in two minutes: `make demo`, or `python -m examples.demo [FOLDER]`.
+
+A shipped optimizer, with nothing to tune, beside SGD, Adam and RMSProp, each with a grid of
+learning rates; then some seconds of meta-training. Both are commands of the project; it shows them.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+from problems import image_files
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+STEPS = 300
+COMPARISON = [
+    '--learned=normalized_mlp', '--test_optimizer=L2o,SGD,Adam,RMSProp',
+    '--include_convnet_problems', '--num_testing_itrs=%d' % STEPS, '--seeds=6,12,18',
+    '--finalists=1', '--equal_time', '--jobs=2']
+#: The published command, shortened: episodes of one length in place of the curriculum, so that all
+#: validations are alike, and a meta-learning rate at which seconds are enough.
+TRAINING = [
+    '--include_mnist_mlp_problems', '--num_problems=1', '--num_meta_iterations=20', '--fix_unroll',
+    '--fix_unroll_length=20', '--evaluation_period=5', '--evaluation_epochs=5',
+    '--use_second_derivatives=False', '--if_mt=True', '--mt_ratio=0.1', '--mt_k=1',
+    '--meta_optimizer=adam', '--meta_learning_rate=1e-3', '--seed=1', '--overwrite']
+
+
+def main(folder='demo'):
+    source = '--image_source=' + ('fashion' if image_files.fashion_is_here() else 'digits')
+    results = os.path.join(folder, 'comparison')
+    run('metatest', COMPARISON + [source, '--save_dir=' + results])
+    said = run('metarun', TRAINING + [source, '--train_dir=' + os.path.join(folder, 'training')],
+               stdout=subprocess.PIPE)
+    with open(os.path.join(results, 'summary.json'), encoding='utf-8') as file:
+        seen = what_was_seen(json.load(file), said)
+    print('\nSeen:\n%s\nLook at: %s' % ('\n'.join(seen), ', '.join(
+        os.path.join(results, name) for name in ('summary.md', 'curves.png', 'report.html'))))
+
+
+def run(script, flags, stdout=None):
+    """Runs a script of the project, after the command is shown; what it says, if that is piped."""
+    print('\n$ %s' % ' '.join(map(shlex.quote, ['python', script + '.py'] + flags)), flush=True)
+    process = subprocess.Popen([sys.executable, os.path.join(ROOT, script + '.py')] + flags,
+                               stdout=stdout, universal_newlines=True)
+    lines = []
+    for line in process.stdout or ():
+        lines.append(line)
+        print(line, end='', flush=True)
+    if process.wait():
+        sys.exit(process.returncode)
+    return ''.join(lines)
+
+
+def what_was_seen(found, said):
+    """Three lines.
+
+    Args:
+      found: what `summary.json` of the comparison holds.
+      said: what the meta-training said.
+    """
+    learned, = [row for row in found['summaries'] if row['learning_rate'] is None]
+    rules = [row for row in found['summaries'] if row['best'] and row is not learned]
+    costs = list(map(float, re.findall(r'validation (\S+)', said)))
+    return [
+        '1. After %d steps %s, untuned: %s; at the best learning rate: %s.' % (
+            STEPS, learned['optimizer'], losses(learned),
+            '; '.join('%s %s' % (name(row), losses(row)) for row in rules)),
+        '2. In the time of these steps, %.1f s: %s.' % (
+            STEPS * learned['step_time'],
+            '; '.join('%s, %d steps, %s' % (name(each['summary']), each['num_steps'], losses(each))
+                      for each in found['equal_time'])),
+        '3. Meta-training took the validation from %.3g to %.3g.' % (costs[0], min(costs))]
+
+
+def name(row):
+    return '%s %g' % (row['optimizer'], row['learning_rate'])
+
+
+def losses(row):
+    return '%s (held out %s)' % tuple(
+        'diverged' if row[key] is None else '%.3g' % row[key] for key in ('final', 'held_out_loss'))
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:2])
