@@ -81,12 +81,13 @@ def _write_results(values, learned, rows, found):
                     result_files.as_json(summaries, found.equal_time).encode())
     table = result_files.overview(summaries, [each.name for each in learned])
     run_files.write(_path(values, 'results.md'), (table + '\n' + text).encode())
-    pictures = [('Loss against step', comparison.picture(
-        comparison.make_figure(found.curves, summaries)))]
-    run_files.write(_path(values, 'curves.png'), pictures[0][1])
-    if values.inspect:
-        pictures += _inspect(values, learned, rows, names)
-    page = report.page('Comparison of optimizers', summaries, found.equal_time, pictures)
+    curves = comparison.picture(comparison.make_figure(found.curves, summaries))
+    run_files.write(_path(values, 'curves.png'), curves)
+    inspections = _inspect(values, learned, rows, names) if values.inspect else []
+    facts = ['Data: %s' % source for source in run_record.data_sources(rows)]
+    facts.append('Seeds: %s' % ', '.join(map(str, values.seeds)))
+    page = report.page('Comparison of optimizers', facts, summaries, found.equal_time, curves,
+                       inspections)
     run_files.write(_path(values, 'report.html'), page.encode())
     if values.cards:
         for each in learned:

@@ -91,8 +91,9 @@ def _equal_time_lines(results):
         own = sorted((each for each in results if each.learned == learned),
                      key=lambda each: comparison.sortable(each.final))
         lines.append('\nIn the time of %s: %s.\n' % (learned, '; '.join(
-            '%s %.3g (%d steps)' % (label(each.summary), each.final, each.num_steps)
-            for each in own)))
+            '%s %.3g (held out %s, %d steps)' % (
+                label(each.summary), each.final, _or_dash('%.3g', each.held_out_loss),
+                each.num_steps) for each in own)))
     return lines
 
 
