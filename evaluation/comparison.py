@@ -183,7 +183,7 @@ def _draw_band(axes, summary, losses, index):
 
 
 def _smooth(losses):
-    """A running mean over 1% of the steps: mini-batch losses are noisy."""
-    width = max(1, losses.shape[1] // 100)
+    """A running mean over 3% of the steps: mini-batch losses are noisy."""
+    width = max(1, losses.shape[1] // 33)
     sums = np.cumsum(np.pad(losses, ((0, 0), (width, 0)), mode='edge'), axis=1)
     return (sums[:, width:] - sums[:, :-width]) / width

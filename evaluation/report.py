@@ -13,9 +13,9 @@ _PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>%(title)s</title>
 <style>
-body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; color: #222 }
+body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 66em; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto }
-th, td { padding: .25em .8em; text-align: right; white-space: nowrap }
+th, td { padding: .25em .6em; text-align: right; white-space: nowrap }
 th, td { border-bottom: 1px solid #ddd }
 th:first-child, td:first-child { text-align: left }
 tr.best { font-weight: bold }

@@ -14,7 +14,7 @@ import sys
 from problems import image_files
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-STEPS = 300
+STEPS, EPISODES = 300, 20
 COMPARISON = [
     '--learned=normalized_mlp', '--test_optimizer=L2o,SGD,Adam,RMSProp',
     '--include_convnet_problems', '--num_testing_itrs=%d' % STEPS, '--seeds=6,12,18',
@@ -22,8 +22,8 @@ COMPARISON = [
 #: The published command, shortened: episodes of one length in place of the curriculum, so that all
 #: validations are alike, and a meta-learning rate at which seconds are enough.
 TRAINING = [
-    '--include_mnist_mlp_problems', '--num_problems=1', '--num_meta_iterations=20', '--fix_unroll',
-    '--fix_unroll_length=20', '--evaluation_period=5', '--evaluation_epochs=5',
+    '--include_mnist_mlp_problems', '--num_problems=1', '--num_meta_iterations=%d' % EPISODES,
+    '--fix_unroll', '--fix_unroll_length=20', '--evaluation_period=5', '--evaluation_epochs=5',
     '--use_second_derivatives=False', '--if_mt=True', '--mt_ratio=0.1', '--mt_k=1',
     '--meta_optimizer=adam', '--meta_learning_rate=1e-3', '--seed=1', '--overwrite']
 
@@ -63,16 +63,17 @@ def what_was_seen(found, said):
     """
     learned, = [row for row in found['summaries'] if row['learning_rate'] is None]
     rules = [row for row in found['summaries'] if row['best'] and row is not learned]
-    costs = list(map(float, re.findall(r'validation (\S+)', said)))
+    costs = list(map(float, re.findall(r', validation ([^\s,]+)', said)))
     return [
-        '1. After %d steps %s, untuned: %s; at the best learning rate: %s.' % (
-            STEPS, learned['optimizer'], losses(learned),
-            '; '.join('%s %s' % (name(row), losses(row)) for row in rules)),
-        '2. In the time of these steps, %.1f s: %s.' % (
+        '1. Training (held-out) loss after %d steps: %s, untuned, %s; best of each grid: %s.'
+        % (STEPS, learned['optimizer'], losses(learned),
+           ', '.join('%s %s' % (name(row), losses(row)) for row in rules)),
+        '2. The same after %.1f s, the time of these steps: %s.' % (
             STEPS * learned['step_time'],
-            '; '.join('%s, %d steps, %s' % (name(each['summary']), each['num_steps'], losses(each))
+            ', '.join('%s %s' % (name(each['summary']), losses(each))
                       for each in found['equal_time'])),
-        '3. Meta-training took the validation from %.3g to %.3g.' % (costs[0], min(costs))]
+        '3. Meta-training, %d episodes, took the validation from %.3g to %.3g.' % (
+            EPISODES, costs[0], min(costs))]
 
 
 def name(row):
@@ -80,9 +81,13 @@ def name(row):
 
 
 def losses(row):
-    return '%s (held out %s)' % tuple(
-        'diverged' if row[key] is None else '%.3g' % row[key] for key in ('final', 'held_out_loss'))
+    final, held_out = row['final'], row['held_out_loss']
+    return '%s (%s)' % ('diverged' if final is None else '%.3g' % final,
+                        '-' if held_out is None else '%.3g' % held_out)
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:2])
+    try:
+        main(*sys.argv[1:2])
+    except KeyboardInterrupt:  # the scripts have said so
+        sys.exit(130)
