@@ -79,8 +79,10 @@ def _write_results(values, learned, rows, found):
     run_files.write(_path(values, 'summary.md'), text.encode())
     run_files.write(_path(values, 'summary.json'),
                     result_files.as_json(summaries, found.equal_time).encode())
-    table = result_files.overview(summaries, [each.name for each in learned])
-    run_files.write(_path(values, 'results.md'), (table + '\n' + text).encode())
+    names_learned = [each.name for each in learned]
+    tables = [result_files.overview(summaries, names_learned),
+              result_files.standings(summaries, found.equal_time, names_learned), text]
+    run_files.write(_path(values, 'results.md'), '\n'.join(tables).encode())
     curves = comparison.picture(comparison.make_figure(found.curves, summaries))
     run_files.write(_path(values, 'curves.png'), curves)
     inspections = _inspect(values, learned, rows, names) if values.inspect else []
