@@ -22,9 +22,9 @@ PURPOSES = {METARUN: 'Meta-trains a learned optimizer.',
             METATEST: 'Evaluates learned optimizers beside hand-tuned ones.'}
 
 EXAMPLES = {
-    METARUN: 'python metarun.py --train_dir=opt --include_mnist_mlp_problems --if_cl '
+    METARUN: 'python -m metarun --train_dir=opt --include_mnist_mlp_problems --if_cl '
              '--num_meta_iterations=100 --meta_optimizer=adam --meta_learning_rate=1e-3',
-    METATEST: 'python metatest.py --train_dir=opt --save_dir=results '
+    METATEST: 'python -m metatest --train_dir=opt --save_dir=results '
               '--include_mnist_mlp_relu_problems --test_optimizer=L2o,SGD,Adam '
               '--num_testing_itrs=1000',
 }
