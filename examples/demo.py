@@ -26,7 +26,8 @@ TRAINING = [
     '--include_mnist_mlp_problems', '--num_problems=1', '--num_meta_iterations=%d' % EPISODES,
     '--fix_unroll', '--fix_unroll_length=20', '--evaluation_period=5', '--evaluation_epochs=5',
     '--use_second_derivatives=False', '--if_mt=True', '--mt_ratio=0.1', '--mt_k=1',
-    '--meta_optimizer=adam', '--meta_learning_rate=1e-3', '--seed=1', '--overwrite']
+    '--mini_batch_size=2000', '--meta_optimizer=adam', '--meta_learning_rate=2e-3', '--seed=1',
+    '--overwrite']
 
 
 def main(folder='demo'):

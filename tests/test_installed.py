@@ -45,7 +45,7 @@ def _wheel(tmp_path_factory):
     """The path of the wheel, built from a copy of the sources."""
     folder = tmp_path_factory.mktemp('wheel')
     shutil.copytree(ROOT, str(folder / 'sources'), ignore=shutil.ignore_patterns(
-        '.*', '__pycache__', 'build', 'tests', 'pretraining', 'benchmark', 'demo'))
+        '.*', '__pycache__', 'build', 'tests', 'pretraining', 'benchmark', 'demo', 'site'))
     done = subprocess.run(
         [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--wheel-dir', str(folder),
          str(folder / 'sources')], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
