@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from metatraining import progress
 from problems import datasets
 from runs import run_files, run_record
 
@@ -60,3 +61,10 @@ def test_no_commit_where_another_project_keeps_the_installed_one(tmp_path, monke
     assert run_record.git_commit() is None
     monkeypatch.setattr(run_record, '__file__', str(tmp_path / 'runs' / 'run_record.py'))
     assert len(run_record.git_commit()) == 40
+
+
+def test_settings_of_trainings_that_differ_are_named_one_by_one():
+    recorded = {'a': [{'b': 1, 'c': 2}, 3], 'd': [1, 2], 'e': None}
+    assert progress.differences(recorded, recorded) == []
+    assert progress.differences(recorded, {'a': [{'b': 4, 'c': 2}, 3], 'd': [1], 'e': True}) == [
+        'a.0.b was 1, is 4', 'd was [1, 2], is [1]', 'e was None, is True']
