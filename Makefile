@@ -29,9 +29,13 @@ demo: $(VENV)/ready  ## meta-train a HierarchicalRNN, evaluate it, draw its lear
 	@echo 'The optimizer is in demo/train, its comparison in demo/eval: see summary.md, curves.png'
 
 benchmark: $(VENV)/ready  ## the shipped optimizers beside hand-tuned ones, into benchmark/: hours (QUICK=1: minutes)
+	$(VENV)/bin/python metatest.py --flagfile=pretrained/real_tasks.txt \
+	  $(if $(QUICK),--flagfile=pretrained/benchmark_quick.txt --save_dir=benchmark/quick_real_tasks)
 	$(VENV)/bin/python metatest.py --flagfile=pretrained/benchmark.txt \
 	  $(if $(QUICK),--flagfile=pretrained/benchmark_quick.txt,--cards)
 	$(if $(QUICK),,cp benchmark/results.md pretrained/results.md)
+	$(if $(QUICK),,cp benchmark/real_tasks/results.md pretrained/real_tasks.md)
+	$(if $(QUICK),,cp benchmark/real_tasks/overview.png pretrained/real_tasks.png)
 
 bench: $(VENV)/ready  ## times, growth and memory: a table, benchmarks/results.json and scaling.png
 	$(VENV)/bin/python -m benchmarks.run $(if $(QUICK),--quick)

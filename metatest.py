@@ -81,9 +81,7 @@ def _write_results(values, learned, rows, found):
     tables = [result_files.overview(summaries, names_learned),
               result_files.standings(summaries, found.equal_time, names_learned), text]
     run_files.write(_path(values, 'results.md'), '\n'.join(tables).encode())
-    pictures = [('Loss against step', comparison.picture(
-        comparison.make_figure(found.curves, summaries)))]
-    run_files.write(_path(values, 'curves.png'), pictures[0][1])
+    pictures = _pictures(values, found.curves, summaries, names_learned)
     if values.inspect:
         pictures += _inspect(values, learned, rows, names)
     page = report.page('Comparison of optimizers', summaries, found.equal_time, pictures)
@@ -95,6 +93,17 @@ def _write_results(values, learned, rows, found):
     print('\n' + text)
     print('Results: %s' % ', '.join(_path(values, name) for name in (
         'results.csv', 'summary.md', 'curves.png', 'report.html')))
+
+
+def _pictures(values, curves, summaries, names_learned):
+    """Pairs (caption, picture), each also written into a file."""
+    figures = [('Final losses', 'overview.png', comparison.make_overview(summaries, names_learned)),
+               ('Loss against step', 'curves.png', comparison.make_figure(curves, summaries))]
+    pictures = [(caption, name, comparison.picture(figure)) for caption, name, figure in figures
+                if figure is not None]
+    for _, name, content in pictures:
+        run_files.write(_path(values, name), content)
+    return [(caption, content) for caption, _, content in pictures]
 
 
 def _path(values, name):

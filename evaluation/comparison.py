@@ -164,7 +164,42 @@ def standing(name, words, summaries, equal_time=()):
             finals for _, finals in timed) else None)
 
 
-# Picture.
+# Pictures.
+
+
+def make_overview(summaries, learned):
+    """A figure of final losses in units of Adam's at its best rate: a row for each problem.
+
+    Shown are the learned optimizers, Adam as it comes, and the best hand-tuned rule. None where
+    Adam was not run on any problem.
+    """
+    from matplotlib.figure import Figure
+
+    default, unit, best = 'Adam 0.001', 'Adam, best rate', 'best hand-tuned rule'
+    units = {problem: rival(unit, problem, summaries)
+             for problem in in_order(row.problem for row in summaries)}
+    problems = [problem for problem, row in units.items() if row and np.isfinite(row.final)]
+    if not problems:
+        return None
+    figure = Figure(figsize=(8, 1.6 + 0.36 * len(problems)), tight_layout=True)
+    axes = figure.add_subplot(1, 1, 1)
+    for place, (name, marker) in enumerate(
+            [(default, 'x'), (best, '|')] + [(name, 'o') for name in learned]):
+        shown = [(rival(name, problem, summaries) if name in RIVALS else next(
+            (row for row in summaries if (row.optimizer, row.problem) == (name, problem)), None))
+            for problem in problems]
+        points = [(row.final / units[row.problem].final, problems.index(row.problem))
+                  for row in shown if row is not None and np.isfinite(row.final)]
+        if points:
+            axes.scatter(*zip(*points), marker=marker, s=90 if marker == '|' else 45,
+                         label=plain(name), zorder=2 + place)
+    axes.axvline(1.0, color='gray', linewidth=1)
+    axes.set(xscale='log', xlabel='final loss / that of Adam at the best rate of its grid')
+    axes.set_yticks(range(len(problems)))
+    axes.set_yticklabels([plain(problem) for problem in problems])
+    axes.invert_yaxis()
+    axes.legend(loc='lower center', bbox_to_anchor=(0.5, 1.0), ncol=3, frameon=False)
+    return figure
 
 
 def draw_curves(path, curves, summaries):
