@@ -5,13 +5,13 @@ published.
 """
 
 
-from typing import NamedTuple
+from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from problems import classifiers
-from problems.problem import Problem
+from problems.problem import Activation, Problem, Shape
 
 # Batch normalization in inference mode with fresh statistics (mean 0, variance 1, epsilon 0.001).
 _FRESH_BATCH_NORM = 1 / np.sqrt(1.001)
@@ -87,7 +87,7 @@ class _ConvClassifier(classifiers.SoftmaxClassifier):
 
 
 def _conv_shapes(channels, layers):
-    shapes = []
+    shapes: List[Shape] = []
     for layer in layers:
         shapes.append((layer.height, layer.width, channels, layer.channels))
         if layer.has_bias:
@@ -122,8 +122,9 @@ class ConvNetOrig(_ConvClassifier):
     starting at N(0, 0.01^2).
     """
 
-    def __init__(self, image_shape, n_classes, filter_list, activation=tf.nn.relu,
-                 random_seed=None, noise_stdev=0.0):
+    def __init__(self, image_shape: Sequence[int], n_classes: int,
+                 filter_list: Sequence[Sequence[int]], activation: Activation = tf.nn.relu,
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         layers = [_plain_layer(*conv_filter) for conv_filter in filter_list]
         super().__init__(
             image_shape, n_classes, layers, activation, (), random_seed, noise_stdev)
@@ -147,20 +148,22 @@ class ConvNet(_ConvClassifier):
         ValueError: filters of both lengths, images too small, or another `affine_size`.
     """
 
-    def __init__(self, image_shape, n_classes, filter_list, activation=tf.nn.relu,
-                 random_seed=None, noise_stdev=0.0, affine_size=None):
+    def __init__(self, image_shape: Sequence[int], n_classes: int,
+                 filter_list: Sequence[Sequence[int]], activation: Activation = tf.nn.relu,
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0,
+                 affine_size: Optional[int] = None) -> None:
         lengths = set(map(len, filter_list))
         if lengths not in ({3}, {4}):
             raise ValueError('filters must all be triples, or all have a stride, not '
                              f'{filter_list}')
         layers = [_pooled_layer(*conv_filter) if len(conv_filter) == 4
-                  else _plain_layer(*conv_filter, has_bias=True) for conv_filter in filter_list]
+                  else _plain_layer(*conv_filter, True) for conv_filter in filter_list]
         super().__init__(
             image_shape, n_classes, layers, activation, (), random_seed, noise_stdev)
         if affine_size not in (None, self.affine_size):
             raise ValueError(f'the dense layer has {self.affine_size} inputs, not {affine_size}')
 
-    def inference(self, parameters, data):
+    def inference(self, parameters: Sequence[tf.Tensor], data: tf.Tensor) -> tf.Tensor:
         return self.activation(super().inference(parameters, data))
 
 
@@ -177,14 +180,15 @@ class VGG(_ConvClassifier):
         dense_sizes: units of the dense layers before the last.
     """
 
-    def __init__(self, image_shape, n_classes, blocks, dense_sizes=(), activation=tf.nn.relu,
-                 random_seed=None, noise_stdev=0.0):
+    def __init__(self, image_shape: Sequence[int], n_classes: int, blocks: Sequence[Sequence[int]],
+                 dense_sizes: Sequence[int] = (), activation: Activation = tf.nn.relu,
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         layers = [_vgg_layer(channels, pooled=index == len(block) - 1)
                   for block in blocks for index, channels in enumerate(block)]
         super().__init__(
             image_shape, n_classes, layers, activation, dense_sizes, random_seed, noise_stdev)
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         values = Problem.init_tensors(self, seed)
         return [value * _he_stdev(shape) for value, shape in zip(values, self.param_shapes)]
 
