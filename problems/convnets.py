@@ -5,6 +5,7 @@ published.
 """
 
 
+import functools
 from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -32,6 +33,9 @@ class _ConvLayer(NamedTuple):
 
 def _plain_layer(height, width, channels, has_bias=False):
     return _ConvLayer(height, width, channels, 1, 'SAME', has_bias, scale=1, pooled=False)
+
+
+_biased_layer = functools.partial(_plain_layer, has_bias=True)
 
 
 def _pooled_layer(height, width, channels, stride):
@@ -157,7 +161,7 @@ class ConvNet(_ConvClassifier):
             raise ValueError('filters must all be triples, or all have a stride, not '
                              f'{filter_list}')
         layers = [_pooled_layer(*conv_filter) if len(conv_filter) == 4
-                  else _plain_layer(*conv_filter, True) for conv_filter in filter_list]
+                  else _biased_layer(*conv_filter) for conv_filter in filter_list]
         super().__init__(
             image_shape, n_classes, layers, activation, (), random_seed, noise_stdev)
         if affine_size not in (None, self.affine_size):

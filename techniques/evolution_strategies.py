@@ -34,7 +34,7 @@ class Particles(NamedTuple):
     perturbations: list  # sums since the episode began, of the first particle in each pair
 
 
-def build_unroll(optimizer, problem, dataset=None, config=None, objectives_of_batches=False):
+def build_unroll(optimizer, problem, dataset=None, config=None, objectives_of='examples'):
     """Builds the graph of one unroll, with a meta-gradient by section 4 of the paper:
 
         g = sum over pairs of (L+ - L-) * (sum of e) / (2 * pairs * sigma^2)
@@ -49,7 +49,7 @@ def build_unroll(optimizer, problem, dataset=None, config=None, objectives_of_ba
       problem: likewise.
       dataset: likewise.
       config: a `Config`; None: its defaults.
-      objectives_of_batches: see `optimizer.unroll.build_unroll`.
+      objectives_of: see `optimizer.unroll.build_unroll`.
 
     Returns:
       an `optimizer.unroll.Unroll` with `meta_gradients`; objectives are means over the particles,
@@ -76,7 +76,7 @@ def build_unroll(optimizer, problem, dataset=None, config=None, objectives_of_ba
 
         def run(particle):
             return _run(optimizer.with_values(particle[0]), problem, layout, fed,
-                        start.initial_objective, objectives_of_batches, *particle[1:])
+                        start.initial_objective, objectives_of, *particle[1:])
 
         carried = (start.params, start.attended, start.optimizer)
         types = tf.nest.map_structure(lambda tensor: tensor.dtype, carried)
@@ -131,7 +131,7 @@ def _start(problem, fed, state):
                      initial_objective, perturbations)
 
 
-def _run(optimizer, problem, layout, fed, initial_objective, objectives_of_batches, params,
+def _run(optimizer, problem, layout, fed, initial_objective, objectives_of, params,
          attended, state):
     """The steps of one particle: what it hands on, and its objectives as in `Unroll`."""
     rule, num_steps = optimizer.step_rule(layout), tf.size(fed.objective_weights)
@@ -143,11 +143,11 @@ def _run(optimizer, problem, layout, fed, initial_objective, objectives_of_batch
     def step(index, params, attended, state, objectives):
         batch, points = unroll.batch_of(fed, index), attended or params
         of_batch = problem.objective(points, *batch)
-        if objectives_of_batches and not attended:
+        if objectives_of == 'batches' and not attended:
             objective = of_batch
         else:
             objective = problem.objective(
-                params, *(batch if objectives_of_batches else (fed.data, fed.labels)))
+                params, *unroll.objective_examples(fed, index, objectives_of))
         gradients = problem.gradients(of_batch, points, unroll.noise_key(fed.random_key, index))
         update = rule(gradients, state, params)
         moved = [param + move for param, move in zip(params, layout.to_tensors(update.steps))]
