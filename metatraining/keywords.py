@@ -1,6 +1,6 @@
 """Meta-training described by the published names, which are those of the flags."""
 
-from typing import NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from metatraining.config import (
     Drawn,
@@ -12,6 +12,7 @@ from metatraining.config import (
     Validation,
 )
 from optimizer.unroll import NoPenalty
+from problems.problem_spec import Row
 from techniques import evolution_strategies
 from techniques.curriculum import PUBLISHED_STAGES, Curriculum
 from techniques.regularization import Penalty
@@ -85,7 +86,8 @@ class Keywords(NamedTuple):
 FORMER_NAMES = {'evaluation': 'validation', 'imitate': 'imitation'}
 
 
-def described(training, run, options):
+def described(training: MetaTraining, run: Run,
+              options: Dict[str, Any]) -> Tuple[MetaTraining, Run]:
     """The records of a run of which single fields are given by name.
 
     Args:
@@ -118,7 +120,8 @@ def described(training, run, options):
     return training._replace(**fields), run
 
 
-def meta_training(words, seed=None, validation_rows=()):
+def meta_training(words: Keywords, seed: Optional[int] = None,
+                  validation_rows: Sequence[Row] = ()) -> MetaTraining:
     """The `MetaTraining` that `Keywords` describe.
 
     Args:

@@ -7,6 +7,7 @@ of the variables that hold meta-parameters there. This is the one module that im
 """
 
 import base64
+from typing import Any, Dict, Optional, Sequence
 
 import keras
 import numpy as np
@@ -42,8 +43,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         not TensorFlow.
     """
 
-    def __init__(self, folder=None, learning_rate=1.0, num_steps=None, learned=None,
-                 name='learned_optimizer', **kwargs):
+    def __init__(self, folder: Optional[str] = None, learning_rate: Any = 1.0,
+                 num_steps: Optional[int] = None, learned: Optional[Dict[str, Any]] = None,
+                 name: str = 'learned_optimizer', **kwargs: Any) -> None:
         if keras.backend.backend() != 'tensorflow':
             raise ValueError('LearnedOptimizer needs the TensorFlow backend of Keras.')
         if (folder is None) == (learned is None):
@@ -55,7 +57,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         self._learned = optimizer.build(
             self._description['name'], self._description['kwargs'], constants)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[Any]) -> None:
         """Creates the state for these variables; called by Keras."""
         if self.built or not variables:  # Keras passes none where it loads an .h5 file
             return
@@ -104,7 +106,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         for owner, value in zip(variables + kept, moved.variables + list(new.values())):
             owner.assign(value)
 
-    def get_config(self):
+    def get_config(self) -> Dict[str, Any]:
         """Everything that makes the same optimizer again, meta-parameters included."""
         constants = self._learned.named_meta_parameters
         learned = dict(
