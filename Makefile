@@ -64,15 +64,16 @@ pretrain: $(VENV)/ready  ## meta-train the optimizers of pretrained/ from nothin
 	  cp pretraining/$$name/*/run.json pretraining/$$name/*/model.ckpt-0.* pretrained/$$name || exit 1; \
 	done
 
-lint: $(VENV)/ready  ## ruff, and whether the BUILD files agree with the sources
+lint: $(VENV)/ready  ## ruff, mypy, and whether the BUILD files agree with the sources
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
 	$(VENV)/bin/python tools/build_files.py
 
 bazel: $(VENV)/ready  ## build and test with Bazel, offline
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/bazel_test.sh
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(VENV_TF1) $(VENV_DOCS) site demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_TF1) $(VENV_DOCS) site demo .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/ready: requirements/tf2.txt

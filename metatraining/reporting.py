@@ -141,7 +141,7 @@ class _Lines(_Nothing):
 
     _period: float = LINE_PERIOD
 
-    def __init__(self, out, clock, prefix):
+    def __init__(self, out: TextIO, clock: Callable[[], float], prefix: str) -> None:
         self._out, self._clock, self._prefix = out, clock, prefix
 
     def begin(self, done, total):

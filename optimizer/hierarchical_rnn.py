@@ -20,8 +20,9 @@ FIXED_INPUT_DECAY = 0.89
 LR_SHORTCUT_RATE = 1e-3  # the learning rate that `use_lr_shortcut` compares with
 
 #: The arguments with which the scripts make it by default, where the constructor's differ.
-PRESET = {'level_sizes': (10, 20, 20), 'use_problem_lr_mean': True, 'use_gradient_shortcut': True,
-          'use_grad_products': True}
+PRESET: typing.Dict[str, typing.Any] = {
+    'level_sizes': (10, 20, 20), 'use_problem_lr_mean': True, 'use_gradient_shortcut': True,
+    'use_grad_products': True}
 
 #: What can be read out of the parameters' states: the names of meta-parameters `<name>_weights
 #: [units, 1]`, some with `<name>_bias [1]`.

@@ -54,8 +54,9 @@ class _ConvClassifier(classifiers.SoftmaxClassifier):
         affine_size: number of inputs of the first dense layer.
     """
 
-    def __init__(self, image_shape, n_classes, layers, activation, dense_sizes=(),
-                 random_seed=None, noise_stdev=0.0):
+    def __init__(self, image_shape: Sequence[int], n_classes: int, layers: Sequence[_ConvLayer],
+                 activation: Activation, dense_sizes: Sequence[int] = (),
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         self.image_shape = tuple(image_shape)
         self.layers = layers
         self.activation = activation

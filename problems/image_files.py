@@ -11,7 +11,7 @@ import threading
 import urllib.request
 import zipfile
 import zlib
-from typing import NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 import numpy as np
 from absl import logging
@@ -253,10 +253,10 @@ def _damaged(path, error):
 class _PickledArray:
     """Takes the place of a numpy array of bytes while a pickle is read."""
 
-    def __init__(self, *unused_type_shape_and_dtype):
-        self.array = None
+    def __init__(self, *unused_type_shape_and_dtype: Any) -> None:
+        self.array: Any = None
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran_order, values = state
         if dtype.name not in (b'u1', 'u1'):
             raise pickle.UnpicklingError('an array that is not of bytes')
@@ -267,10 +267,10 @@ class _PickledArray:
 class _PickledDtype:
     """Takes the place of a numpy dtype while a pickle is read."""
 
-    def __init__(self, name, *unused_flags):
+    def __init__(self, name: Any, *unused_flags: Any) -> None:
         self.name = name
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         """The rest of a dtype is of no importance for bytes."""
 
 

@@ -128,8 +128,9 @@ class _RecurrentModel(LanguageModel):
     [units, vocabulary] and b.
     """
 
-    def __init__(self, n_gates, biases, vocabulary_size, length, n_features, units, random_seed,
-                 noise_stdev):
+    def __init__(self, n_gates: int, biases: List[initial_values.Start], vocabulary_size: int,
+                 length: int, n_features: int, units: int, random_seed: Optional[int],
+                 noise_stdev: float) -> None:
         starts = [initial_values.Start((vocabulary_size, n_features), 1.0),
                   initial_values.glorot(n_features, n_gates * units),
                   initial_values.glorot(units, n_gates * units)] + biases

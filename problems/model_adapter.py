@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import inspect
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -246,8 +246,8 @@ class _Recorder:
         asked: pairs of `_Asked` and variable.
     """
 
-    def __init__(self):
-        self.asked = []
+    def __init__(self) -> None:
+        self.asked: List[Tuple[_Asked, tf.Variable]] = []
         self._scoped = False
 
     def get(self, getter, name, **kwargs):
@@ -277,10 +277,11 @@ class _Replacer:
         constants: variables for the others.
     """
 
-    def __init__(self, asked, parameters, constants):
+    def __init__(self, asked: Sequence[_Asked], parameters: Sequence[tf.Tensor],
+                 constants: Sequence[tf.Variable]) -> None:
         self._remaining = iter(asked)
         self._parameters, self._constants = iter(parameters), iter(constants)
-        self._by_name = {}
+        self._by_name: Dict[str, tf.Tensor] = {}
 
     def get(self, getter, name, regularizer=None, collections=None, **kwargs):
         """Called for `tf.get_variable`: the same replacement for the same name."""

@@ -37,7 +37,8 @@ _TINY = 1e-12
 class _RandomLinear(Problem):
     """Base of the functions of W x - y: x and y [ndim, 1], W [ndim, ndim], all N(0, 1)."""
 
-    def __init__(self, ndim, random_seed=None, noise_stdev=0.0):
+    def __init__(self, ndim: int, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         super().__init__([(ndim, 1)], random_seed, noise_stdev)
         rng = generator(random_seed)
         self.w = rng.randn(ndim, ndim).astype('float32')
@@ -333,7 +334,8 @@ class SumTask(Problem):
 class _Vector(Problem):
     """Base of the problems with one parameter x of shape [ndim]."""
 
-    def __init__(self, ndim, random_seed=None, noise_stdev=0.0):
+    def __init__(self, ndim: int, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         super().__init__([(ndim,)], random_seed, noise_stdev)
         self.ndim = ndim
 
@@ -385,7 +387,8 @@ class _RowVector(Problem):
 
     needs_data = True
 
-    def __init__(self, ndim, random_seed=None, noise_stdev=0.0):
+    def __init__(self, ndim: int, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         super().__init__([(1, ndim)], random_seed, noise_stdev)
         self.ndim = ndim
 

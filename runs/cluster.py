@@ -274,11 +274,13 @@ class _Watch:
       first: the event of the first answer.
     """
 
-    def __init__(self, name, make_board, timeout, leave):
+    def __init__(self, name: str, make_board: Callable[[], StatusBoard], timeout: float,
+                 leave: Callable[[str], Any]) -> None:
         self._name, self._make_board, self._timeout = name, make_board, timeout
         self._leave = leave
         self._lock, self._stopped = threading.Lock(), threading.Event()
-        self.status, self.first, self._answered = None, threading.Event(), time.monotonic()
+        self.status: Optional[RunStatus] = None
+        self.first, self._answered = threading.Event(), time.monotonic()
         for loop in (self._look, self._check):
             threading.Thread(target=loop, daemon=True).start()
 
