@@ -188,8 +188,9 @@ class Worker(machines.OneMachine):
         return False
 
     def left_behind(self, progress: machines.Progress) -> bool:
-        return not self.is_chief and (
-            self._watch.status.complete or self._watch.status.problem != progress.problem)
+        status = self._watch.status
+        return not self.is_chief and bool(
+            status.complete or status.problem != progress.problem)
 
     def end(self, progress: machines.Progress) -> None:
         if self.is_chief:
