@@ -11,7 +11,7 @@ PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples pretrained
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pretrain benchmark bench docs test test-slow test-tf1 lint bazel clean
+.PHONY: help demo pretrain benchmark bench coverage docs test test-slow test-tf1 lint bazel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,8 +41,11 @@ docs: $(VENV_DOCS)/ready  ## the pages of docs/, and the API from docstrings, as
 	cd site/pages && ln -s $(addprefix ../../,$(PAGES)) .
 	$(VENV_DOCS)/bin/mkdocs build --config-file docs/mkdocs.yml
 
-test: $(VENV)/ready  ## the fast tests
-	$(VENV)/bin/python $(PYTEST) -m 'not slow'
+test: $(VENV)/ready  ## the fast tests (COVERAGE=1: see coverage)
+	$(VENV)/bin/python $(PYTEST) -m 'not slow' $(if $(COVERAGE),--cov --cov-report=)
+
+coverage:  ## of `make test COVERAGE=1`: how much of the code it ran, the five least covered files first
+	@$(VENV)/bin/coverage report --skip-empty --sort=cover | sed -n '1,7p; /^TOTAL/p'
 
 test-slow: $(VENV)/ready  ## the slow tests
 	$(VENV)/bin/python $(PYTEST) -m slow || [ $$? -eq 5 ]
@@ -73,7 +76,7 @@ bazel: $(VENV)/ready  ## build and test with Bazel, offline
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/bazel_test.sh
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(VENV_TF1) $(VENV_DOCS) site demo .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VENV_TF1) $(VENV_DOCS) site demo .pytest_cache .ruff_cache .mypy_cache .coverage .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/ready: requirements/tf2.txt
