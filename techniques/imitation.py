@@ -13,7 +13,6 @@ import typing
 import tensorflow.compat.v1 as tf
 
 from optimizer import unroll
-from problems.problem import Problem
 
 Tensors = typing.Sequence[tf.Tensor]
 
@@ -146,7 +145,7 @@ def make_teacher(name: str, learning_rate: float = 0.01) -> Teacher:
     return TEACHERS[name](learning_rate=learning_rate)
 
 
-def unroll_teacher(teacher: Teacher, problem: Problem, params: Tensors, state: typing.Any,
+def unroll_teacher(teacher: Teacher, problem: typing.Any, params: Tensors, state: typing.Any,
                    batches: tf.Tensor, data: typing.Optional[tf.Tensor] = None,
                    labels: typing.Optional[tf.Tensor] = None, steps_per_label: int = 1,
                    key: typing.Optional[tf.Tensor] = None) -> TeacherUnroll:
