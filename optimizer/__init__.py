@@ -8,7 +8,7 @@ The rest of a program stays as it is.
 
 import json
 import os
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -17,6 +17,7 @@ from optimizer import trainable_optimizer
 from optimizer.coordinatewise_rnn import CoordinatewiseRNN
 from optimizer.global_learning_rate import GlobalLearningRate
 from optimizer.hierarchical_rnn import HierarchicalRNN
+from optimizer.hints import Folder, Rate
 from optimizer.l2o_dm import L2ODM
 from optimizer.learning_rate_schedule import LearningRateSchedule
 from optimizer.normalized_mlp import NormalizedMLP
@@ -35,7 +36,7 @@ RUN_FILE = 'run.json'
 PRETRAINED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'pretrained')
 
 
-def load(folder: str, learning_rate: Any = 1.0, weight_decay: Any = 0.0,
+def load(folder: Folder, learning_rate: Rate = 1.0, weight_decay: Union[float, tf.Tensor] = 0.0,
          **options: Any) -> TrainableOptimizer:
     """Opens a trained optimizer, to be used in any graph.
 
@@ -66,7 +67,7 @@ def load(folder: str, learning_rate: Any = 1.0, weight_decay: Any = 0.0,
     return learned
 
 
-def find(folder: str) -> str:
+def find(folder: Folder) -> str:
     """The folder as it is given, or where there is none, the shipped optimizer of that name.
 
     Raises:
@@ -91,7 +92,7 @@ def shipped_names() -> List[str]:
             if os.path.exists(os.path.join(PRETRAINED, name, RUN_FILE))]
 
 
-def describe(folder: str) -> Tuple[str, Dict[str, Any]]:
+def describe(folder: Folder) -> Tuple[str, Dict[str, Any]]:
     """The (name, keyword arguments) of the optimizer in a run's folder; raises as `load`."""
     folder = find(folder)
     path = os.path.join(folder, RUN_FILE)

@@ -1,5 +1,6 @@
 """What the type hints of the optimizers are made of."""
 
+import os
 from typing import Any, Callable, Dict, Iterable, Optional, Tuple, Union
 
 import tensorflow.compat.v1 as tf
@@ -21,6 +22,12 @@ GradsAndVars = Iterable[Tuple[Gradient, tf.Variable]]
 
 #: A variable's, or None: what projects a value after a step.
 Constraint = Optional[Callable[[tf.Tensor], tf.Tensor]]
+
+#: What steps are multiplied by; or a function of the number of steps taken before.
+Rate = Union[float, tf.Tensor, tf.Variable, Callable[[tf.Tensor], tf.Tensor]]
+
+#: A folder.
+Folder = Union[str, os.PathLike]
 
 #: Named tuples, lists and dicts of tensors, as `tf.nest` takes them.
 Nest = Any

@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 import optimizer
 from optimizer import application, checkpoints, state, utils
+from optimizer.hints import Folder
 
 if int(keras.__version__.split('.')[0]) < 3:
     raise ImportError('optimizer.keras needs Keras 3, as of TensorFlow 2.16; this is Keras %s. '
@@ -43,7 +44,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         not TensorFlow.
     """
 
-    def __init__(self, folder: Optional[str] = None, learning_rate: Any = 1.0,
+    def __init__(self, folder: Optional[Folder] = None, learning_rate: Any = 1.0,
                  num_steps: Optional[int] = None, learned: Optional[Dict[str, Any]] = None,
                  name: str = 'learned_optimizer', **kwargs: Any) -> None:
         if keras.backend.backend() != 'tensorflow':

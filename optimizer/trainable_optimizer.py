@@ -2,14 +2,14 @@
 
 import collections
 import contextlib
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import application, published, slots, unroll, utils
 from optimizer.application import Rule, Update
-from optimizer.hints import GradsAndVars, Nest, Read, Theta
+from optimizer.hints import GradsAndVars, Nest, Rate, Read, Theta
 from optimizer.meta_parameters import OPTIMIZER_SCOPE, MetaParameters, outermost_graph
 
 
@@ -52,8 +52,8 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
     planned_steps = None  # a placeholder, where an optimizer can be told how many steps there are
     sees_parameters = False  # whether the update rule also takes the parameters' rows
     xla = False
-    learning_rate = 1.0
-    weight_decay = 0.0
+    learning_rate: Rate = 1.0
+    weight_decay: Union[float, tf.Tensor] = 0.0
 
     def __init__(self, name: str, state_keys: Optional[Sequence[str]] = None,
                  use_attention: bool = False, use_log_objective: bool = True,
