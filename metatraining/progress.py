@@ -14,6 +14,8 @@ from techniques.curriculum import CurriculumState
 _COUNTERS = ('problem', 'iteration', 'meta_iterations', 'unrolls', 'nonfinite_unrolls',
              'nonfinite_streak')
 
+SHOWN = 3  # of the differences between two trainings
+
 
 class Progress:
     """What changes from meta-iteration to meta-iteration and from problem to problem.
@@ -125,7 +127,9 @@ class Progress:
             raise ValueError('it is of seed %s, not %s' % (facts['seed'], self.seed))
         changed = differences(facts['training'], self._training)
         if changed:
-            raise ValueError('it is of another training: %s' % '; '.join(changed))
+            more = len(changed) - SHOWN
+            raise ValueError('it is of another training: %s%s' % (
+                '; '.join(changed[:SHOWN]), '; and %d more' % more if more > 0 else ''))
         if not all(_is_count(facts[name]) for name in _COUNTERS):
             raise ValueError('its counters are no numbers')
         for name in _COUNTERS:
@@ -145,7 +149,11 @@ class Progress:
 
 
 def differences(recorded: Any, present: Any, name: str = '') -> List[str]:
-    """Where two nests of dicts differ, in words: a list such as `['x.y was 1, is 2']`."""
+    """Where two nests of dicts and lists differ, in words: a list such as `['x.1 was 3, is 2']`."""
+    lists = isinstance(recorded, list) and isinstance(present, list)
+    if lists and len(recorded) == len(present):
+        recorded, present = ({str(index): value for index, value in enumerate(values)}
+                             for values in (recorded, present))
     if isinstance(recorded, dict) and isinstance(present, dict):
         found = []
         for key in sorted(set(recorded) | set(present)):
