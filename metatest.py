@@ -12,13 +12,15 @@ import importlib.util
 import os
 import sys
 
+from absl.flags import FlagValues
+
 from commandline import builders, candidates, flags, script
 from commandline.comparison_progress import ComparisonProgress
 from evaluation import cards, comparison, inspection, report, result_files, rules, running
 from runs import run_files, run_record
 
 
-def main(values):
+def main(values: FlagValues) -> None:
     """Runs every chosen optimizer on every chosen problem and writes the results."""
     _check(values)
     learned = candidates.learned_optimizers(values)
@@ -88,8 +90,8 @@ def _write_results(values, learned, rows, found):
     run_files.write(_path(values, 'report.html'), page.encode())
     if values.cards:
         for each in learned:
-            cards.write(each.folder, each.name, run_record.read(each.folder), found.curves,
-                        summaries)
+            record = run_record.read(each.folder) or {}
+            cards.write(each.folder, each.name, record, found.curves, summaries)
     print('\n' + text)
     print('Results: %s' % ', '.join(_path(values, name) for name in (
         'results.csv', 'summary.md', 'curves.png', 'report.html')))
