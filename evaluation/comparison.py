@@ -169,7 +169,7 @@ def standing(name: str, words: str, summaries: Sequence[Summary],
 # Pictures.
 
 
-def make_overview(summaries, learned):
+def make_overview(summaries: Sequence[Summary], learned: Sequence[str]) -> Any:
     """A figure of final losses in units of Adam's at its best rate: a row for each problem.
 
     Shown are the learned optimizers, Adam as it comes, and the best hand-tuned rule. None where
