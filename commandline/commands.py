@@ -3,11 +3,11 @@
 import runpy
 
 
-def metarun():
+def metarun() -> None:
     """Meta-trains a learned optimizer."""
     runpy.run_module('metarun', run_name='__main__', alter_sys=True)
 
 
-def metatest():
+def metatest() -> None:
     """Evaluates learned optimizers."""
     runpy.run_module('metatest', run_name='__main__', alter_sys=True)

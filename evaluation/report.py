@@ -2,9 +2,11 @@
 
 import base64
 import html
+from typing import Sequence, Tuple
 
 from evaluation import comparison
 from evaluation.rules import label
+from evaluation.running import EqualTime
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -39,7 +41,9 @@ _EXPLANATION = (
     'seen. Bold: the best learning rate of each optimizer.' % comparison.FINAL_STEPS)
 
 
-def page(title, facts, summaries, equal_time, curves, inspections=()):
+def page(title: str, facts: Sequence[str], summaries: Sequence[comparison.Summary],
+         equal_time: Sequence[EqualTime], pictures: Sequence[Tuple[str, bytes]],
+         inspections: Sequence[Tuple[str, bytes]] = ()) -> str:
     """The text of the page.
 
     Args:
@@ -47,11 +51,11 @@ def page(title, facts, summaries, equal_time, curves, inspections=()):
       facts: lines about the comparison.
       summaries: the list of `Summary`.
       equal_time: the list of `EqualTime`.
-      curves: the bytes of a PNG, loss against step.
-      inspections: pairs (title, bytes of a PNG) of what learned optimizers do inside.
+      pictures: pairs (caption, bytes of a PNG), for the top.
+      inspections: the same, of what learned optimizers do inside, for the end.
     """
-    parts = ['<p>%s</p>' % '<br>'.join(map(html.escape, facts)), _picture('Loss by step', curves),
-             '<p>%s</p>' % _EXPLANATION]
+    parts = ['<p>%s</p>' % '<br>'.join(map(html.escape, facts))]
+    parts += [_picture(*each) for each in pictures] + ['<p>%s</p>' % _EXPLANATION]
     for problem in comparison.in_order(summary.problem for summary in summaries):
         parts.append('<h2>%s</h2>' % html.escape(problem))
         rows = sorted((summary for summary in summaries if summary.problem == problem),
