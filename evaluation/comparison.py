@@ -176,7 +176,7 @@ def make_overview(summaries: Sequence[Summary], learned: Sequence[str]) -> Any:
     """A figure of final losses in units of Adam's at its best rate: a row for each problem.
 
     Shown are the learned optimizers, Adam as it comes, and the best hand-tuned rule. None where
-    Adam was not run on any problem.
+    Adam was not run on two problems: one row says no more than the curves.
     """
     from matplotlib.figure import Figure
 
@@ -184,7 +184,7 @@ def make_overview(summaries: Sequence[Summary], learned: Sequence[str]) -> Any:
     units = {problem: rival(unit, problem, summaries)
              for problem in in_order(row.problem for row in summaries)}
     problems = [problem for problem, row in units.items() if row and np.isfinite(row.final)]
-    if not problems:
+    if len(problems) < 2:
         return None
     figure = Figure(figsize=(8, 1.6 + 0.36 * len(problems)), tight_layout=True)
     axes = figure.add_subplot(1, 1, 1)

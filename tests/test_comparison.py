@@ -138,7 +138,7 @@ def test_the_overview_is_in_units_of_adam_at_its_best_rate():
     assert drawn == {'Adam 0.001': [[2.0, 0.0], [1.0, 1.0]], 'learned': [[0.5, 0.0]],
                      'best hand-tuned rule': [[1.0, 0.0], [1.0, 1.0]]}
     assert [label.get_text() for label in axes.get_yticklabels()] == ['one', 'two']
-    assert comparison.make_overview(summaries[:1], ['learned']) is None
+    assert comparison.make_overview(summaries[:3], ['learned']) is None
 
 
 def test_any_name_can_be_drawn():

@@ -46,6 +46,7 @@ def test_the_demo_runs_in_a_folder_with_a_space(tmp_path, monkeypatch, capfd):
     assert all(os.path.getsize(path) for path in files)
     with open(os.path.join(folder, 'comparison', 'report.html'), encoding='utf-8') as file:
         page = file.read()
-    assert page.count('src="data:image/png;base64,') == 1 and 'digits (scikit-learn' in page
+    assert set(re.findall('(?:src|href)="(.{22})', page)) == {'data:image/png;base64,'}
+    assert 'digits (scikit-learn' in page
     with open(os.path.join(folder, 'comparison', 'summary.json'), encoding='utf-8') as file:
         assert len(json.load(file)['summaries']) == 4
