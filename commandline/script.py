@@ -10,7 +10,7 @@ from absl import flags as absl_flags
 
 from commandline import usage
 from commandline.flags import METARUN, FlagError, define
-from problems.datasets import DataError
+from problems.image_files import DataError
 
 
 def run_script(script, main):

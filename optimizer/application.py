@@ -12,8 +12,7 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
-#: The state of a table of embeddings, a row for each of the table's rows.
-ROWS = 'table_state'
+from optimizer.state import ROWS
 
 
 class Update(typing.NamedTuple):
@@ -133,71 +132,53 @@ def next_values(optimizer, layout, gradients, values, scaling=NO_SCALING, constr
         row - true_row for row, true_row in zip(layout.to_chunks(moved), true)])
 
 
-def table_rows(optimizer, gradients, tables, states, before, scaling):
-    """One step of those rows of tables that have a gradient.
+def changes(optimizer, plan, gradients, variables, owners, scaling, constraints):
+    """One step on variables, and on the state beside them, as a list of `Change`.
 
     Args:
-      optimizer: a `CoordinatewiseOptimizer`.
-      gradients, tables, states: for each table its gradient, variable and variable of states.
-      before: the state of the other variables, for what belongs to the model.
+      optimizer: a `TrainableOptimizer`.
+      plan: a `StatePlan`. Of the tables in its layout, the rows with a gradient are computed.
+      gradients: for each variable a tensor, IndexedSlices, or None.
+      variables: of the model.
+      owners: dict from the places of the plan to the variables that keep the state.
       scaling: a `Scaling`.
-
-    Returns:
-      a list of `Change`, and `before` with what belongs to the model after the step.
+      constraints: for each variable None or what projects a value after the step.
     """
-    touched = [_touched_rows(*both) for both in zip(gradients, tables)]
-    chunks = [_gather_state(optimizer, state, rows, table)
-              for (rows, _), table, state in zip(touched, tables, states)]
-    update = optimizer.update_rule(None)(
-        [tf.reshape(tf.cast(sums, tf.float32), [1, -1]) for _, sums in touched],
-        before._replace(chunks=chunks))
-    changes = []
-    for index, (table, (rows, _)) in enumerate(zip(tables, touched)):
-        old = tf.gather(table, rows)
-        step = tf.reshape(_scaled(update.steps, scaling)[index], tf.shape(old))
-        changes.append(_change_of_rows(table, rows, _move(old, step, scaling)))
-        state = table_state(update.state.chunks[index], _width(table.shape))
-        if state is not None:
-            changes.append(Change(states[index], state, rows))
-    return changes, update.state._replace(chunks=before.chunks)
+    gradients, constraints, rows = list(gradients), list(constraints), {}
+    for index in plan.layout.tables:
+        rows[index], gradients[index] = _touched_rows(gradients[index], variables[index])
+        constraints[index] = None  # which may hold for whole columns: see `_change`
+    layout = plan.layout.in_use([tf.size(rows[index]) for index in plan.layout.tables])
+
+    def rows_of(place):
+        return rows[place.variable] if place.name == ROWS else None
+
+    values = Values([_read(variable, rows.get(index)) for index, variable in enumerate(variables)],
+                    *plan.put_together({place: _read(owners[place], rows_of(place))
+                                        for place in plan.places}))
+    moved = next_values(optimizer, layout, gradients, values, scaling, constraints)
+    return [_change(variable, value, rows.get(index))
+            for index, (variable, value) in enumerate(zip(variables, moved.variables))
+            ] + [Change(owners[place], value, rows_of(place))
+                 for place, value in plan.take_apart(moved.state, moved.offsets).items()]
 
 
-def _change_of_rows(table, rows, values):
-    """Of the whole table where it has a constraint, which may hold for columns."""
-    if table.constraint is None:
-        return Change(table, values, rows)
-    return Change(table, table.constraint(tf.tensor_scatter_nd_update(
-        tf.convert_to_tensor(table), rows[:, tf.newaxis], values)))
+def _read(variable, rows):
+    return tf.convert_to_tensor(variable) if rows is None else tf.gather(variable, rows)
 
 
-def table_state(nest, width):
-    """Rows `[features, rows * width]` in a nest -> `[rows, all features * width]`, or None."""
-    leaves = tf.nest.flatten(nest)
-    if not leaves:
-        return None
-    features = sum(leaf.shape.as_list()[0] for leaf in leaves)
-    cut = tf.reshape(tf.concat(leaves, 0), [features, -1, width])
-    return tf.reshape(tf.transpose(cut, [1, 0, 2]), [-1, features * width])
-
-
-def _gather_state(optimizer, state, rows, table):
-    nest = optimizer.initial_rows(1, lambda variable: tf.zeros(variable.shape),
-                                  tf.zeros([2], tf.int32))
-    sizes = [leaf.shape.as_list()[0] for leaf in tf.nest.flatten(nest)]
-    if not sizes:
-        return nest
-    cut = tf.reshape(tf.gather(state, rows), [-1, sum(sizes), _width(table.shape)])
-    flat = tf.reshape(tf.transpose(cut, [1, 0, 2]), [sum(sizes), -1])
-    return tf.nest.pack_sequence_as(nest, tf.split(flat, sizes, axis=0))
-
-
-def _width(shape):
-    """The numbers in a row of a table."""
-    return shape[1:].num_elements()
+def _change(variable, value, rows):
+    """Of a whole table where it has a constraint."""
+    if rows is None or getattr(variable, 'constraint', None) is None:
+        return Change(variable, value, rows)
+    return Change(variable, variable.constraint(tf.tensor_scatter_nd_update(
+        tf.convert_to_tensor(variable), rows[:, tf.newaxis], value)))
 
 
 def _touched_rows(gradient, table):
     """The indices of the rows that have a gradient, each once, and their gradients."""
+    if gradient is None:
+        return tf.zeros([0], tf.int32), tf.zeros([0] + table.shape.as_list()[1:])
     if not isinstance(gradient, tf.IndexedSlices):
         return tf.range(table.shape.as_list()[0]), gradient
     rows, positions = tf.unique(gradient.indices)
@@ -277,7 +258,7 @@ def _touched(gradient, shape):
     if gradient is None:
         return tf.zeros(shape)
     if not isinstance(gradient, tf.IndexedSlices):
-        return tf.ones(shape)
+        return tf.ones_like(gradient, tf.float32)
     counts = tf.unsorted_segment_sum(tf.ones_like(gradient.indices, tf.float32),
                                      gradient.indices, shape[0])
     return tf.ones(shape) * tf.reshape(

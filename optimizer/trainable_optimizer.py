@@ -46,7 +46,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         weight_decay * parameter.
     """
 
-    computes_rows_alone = False  # whether some rows of a variable may be computed without the rest
+    computes_rows_alone = False  # whether of a table only the rows with a gradient are computed
     planned_steps = None  # a placeholder, where an optimizer can be told how many steps there are
     sees_parameters = False  # whether the update rule also takes the parameters' rows
     xla = False
@@ -80,11 +80,11 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         applied to its new value, with attention to the true parameters too. Replicas of a
         distribution strategy sum their gradients, as with all optimizers of `tf.train`.
 
-        IndexedSlices: rows without a gradient keep their values and their state exactly (with
-        attention they go to their true parameters). What an optimizer keeps for all parameters
-        together still moves: the count of steps, and the tensor and model levels of
-        HierarchicalRNN, whose averages run over all rows, those without a gradient entering with
-        a gradient of zero. A `CoordinatewiseOptimizer` computes the rows with a gradient only.
+        IndexedSlices: rows without a gradient keep their values and their state exactly. The
+        optimizers of this package compute only the rows with a gradient, which are then the whole
+        table to them: HierarchicalRNN and NormalizedMLP average over these. What an optimizer
+        keeps for a tensor or for the model, as the count of steps, moves at every step. A variable
+        that had a dense gradient at first is computed whole, other rows with a gradient of zero.
 
         State is kept in slots of the variables, named `<variable>/<optimizer>/...`, and goes back
         to the variable of that name, in whatever order variables are listed. What belongs to the
@@ -229,7 +229,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
           What has no gradient gets a step of zero and keeps its state.
         """
         rule = self.update_rule(layout)
-        if self.xla:
+        if self.xla and not layout.tables:  # each number of rows would be compiled anew
             rule = tf.function(rule, jit_compile=True, autograph=False)
 
         def step(gradients, state, parameters=None):

@@ -7,7 +7,7 @@ import functools
 
 import tensorflow.compat.v1 as tf
 
-from problems import datasets
+from problems import datasets, image_files
 from problems.convnets import VGG
 from problems.perceptrons import Perceptron
 from problems.problem_generator import ConvNetOrig, FullyConnected, SoftmaxRegression
@@ -16,7 +16,7 @@ from problems.problem_spec import Row, Spec
 
 @functools.lru_cache(maxsize=None)
 def _digits():
-    return datasets.images(True, datasets.DataSource('digits'), 8)
+    return datasets.images(True, image_files.DataSource('digits'), 8)
 
 
 def _row(name, batch_size, problem, *args, **kwargs):

@@ -440,7 +440,7 @@ class ProblemSet(NamedTuple):
     """The problems behind one `include_<name>_problems` flag.
 
     The rows are made by functions (source=None, random_seed=None): where real data come from, a
-    `datasets.DataSource`, and the seed of data that are drawn.
+    `image_files.DataSource`, and the seed of data that are drawn.
     """
 
     training: Optional[Callable[..., list]]  # rows for meta-training; None for a benchmark

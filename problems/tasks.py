@@ -13,7 +13,7 @@ from typing import Any, Callable, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from problems import datasets
+from problems import datasets, image_files
 from problems.autoencoders import Autoencoder, VariationalAutoencoder
 from problems.convnets import VGG
 from problems.language_models import GRU, LSTM, BigramFactorization, NGramPerceptron, Transformer
@@ -61,7 +61,7 @@ def _images(side, train, source):
 @functools.lru_cache(maxsize=None)
 def _digits(side, train, source):
     del source
-    return datasets.images(train, datasets.DataSource('digits'), side)
+    return datasets.images(train, image_files.DataSource('digits'), side)
 
 
 @functools.lru_cache(maxsize=None)
