@@ -62,11 +62,11 @@ def checked_pairs(grads_and_vars):
             continue
         if isinstance(variable, tf.Tensor):
             raise NotImplementedError('Trying to update a Tensor', variable)
-        found.setdefault(variable.name, (variable, []))[1].append(_converted(gradient))
+        found.setdefault(variable.name, (variable, []))[1].append(_converted(gradient, variable))
     if not found:
         raise ValueError('No gradients provided for any variable: %s.'
                          % [str(variable) for _, variable in pairs])
-    return [(_sum(found[name][1]), found[name][0]) for name in sorted(found, key=_by_number)]
+    return [(summed(found[name][1]), found[name][0]) for name in sorted(found, key=_by_number)]
 
 
 def _by_number(name):
@@ -74,7 +74,7 @@ def _by_number(name):
     return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)]
 
 
-def _converted(gradient):
+def _converted(gradient, variable):
     try:
         gradient = tf.convert_to_tensor_or_indexed_slices(gradient)
     except (TypeError, ValueError) as error:
@@ -82,10 +82,26 @@ def _converted(gradient):
                         % (gradient,)) from error
     if not isinstance(gradient, (tf.Tensor, tf.IndexedSlices)):
         raise TypeError('Gradient must be a Tensor, IndexedSlices, or None: %s' % (gradient,))
+    check(gradient, variable)
     return gradient
 
 
-def _sum(gradients):
+def check(gradient, variable):
+    """Raises a ValueError where a variable is not of floating-point numbers, or its gradient not of
+    its shape."""
+    if not variable.dtype.is_floating:
+        raise ValueError('%s has the type %s: a learned optimizer needs floating-point numbers.'
+                         % (variable.name, variable.dtype.base_dtype.name))
+    shape, wanted = gradient.shape, variable.shape
+    if isinstance(gradient, tf.IndexedSlices):
+        shape, wanted = gradient.values.shape[1:], wanted[1:]
+    if not wanted.is_compatible_with(shape):
+        raise ValueError('%s has the shape %s, its gradient %s.'
+                         % (variable.name, variable.shape, gradient.shape))
+
+
+def summed(gradients):
+    """The sum of a variable's gradients."""
     if len(gradients) == 1:
         return gradients[0]
     if all(isinstance(gradient, tf.IndexedSlices) for gradient in gradients):

@@ -96,9 +96,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     def _distributed_tf_update_step(self, distribution, grads_and_vars, learning_rate):
         """One step of all variables together, on each device; Keras calls this where replicas have
         summed their gradients, in place of `update_step` for each variable."""
-        summed = {self._get_variable_index(variable): gradient
-                  for gradient, variable in grads_and_vars}
-        gradients = [summed.get(index) for index in range(len(self._trainable_variables))]
+        gradients = [[] for _ in self._trainable_variables]  # a variable may be listed twice
+        for gradient, variable in grads_and_vars:
+            gradients[self._get_variable_index(variable)].append(gradient)
         variables = [_owned(variable) for variable in self._trainable_variables]
         kept = [_owned(variable) for variable in self._kept]
         distribution.extended.update(
@@ -106,7 +106,11 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             args=(gradients, variables, kept, learning_rate), group=False)
 
     def _assign_step(self, gradients, variables, kept, learning_rate):
-        """The step on one device."""
+        """The step on one device; for each variable a list of gradients."""
+        for several, variable in zip(gradients, variables):
+            for gradient in several:
+                application.check(gradient, variable)
+        gradients = [application.summed(several) if several else None for several in gradients]
         changes = application.changes(
             self._learned, self._plan, gradients, variables, dict(zip(self._plan.places, kept)),
             application.Scaling(tf.cast(learning_rate, tf.float32)), [None] * len(variables))

@@ -18,9 +18,11 @@ class MetaParameters:
     by the constructor with the same arguments, from the values that were loaded.
     """
 
+    OPTIONS = ()  # names of attributes that users set
+
     def __new__(cls, *args, **kwargs):
         optimizer = super().__new__(cls)
-        optimizer._make = lambda: cls(*args, **kwargs)
+        optimizer._arguments = args, kwargs
         return optimizer
 
     def __init__(self, *args, **kwargs):
@@ -29,6 +31,17 @@ class MetaParameters:
         self._loaded = {}
         self._graph = outermost_graph()
         self._by_graph = {self._graph: self}
+
+    def __reduce__(self):
+        """Pickled or deeply copied it is made and loaded again, in the graph that is the default one
+        then, without the state of what it was applied to."""
+        options = {name: value for name, value in vars(self).items() if name in self.OPTIONS}
+        return _made, (type(self), self._arguments, self._loaded, options)
+
+    def __copy__(self):
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
 
     def create_meta_parameter(self, name, shape, initializer):
         """Creates the float32 variable `LOL/<name>`, outside of TRAINABLE_VARIABLES.
@@ -121,13 +134,22 @@ class MetaParameters:
         graph = outermost_graph()
         if graph not in self._by_graph and make:
             with tf.init_scope(), tf.name_scope(None):
-                rule = self._make()
-                rule._start_from(self._loaded)
+                rule = _made(type(self), self._arguments, self._loaded, {})
             self._non_slot_dict.update(rule._non_slot_dict)
             self._by_graph[graph] = rule
         rule = self._by_graph.get(graph, self)
         rule.xla = self.xla
         return rule
+
+
+def _made(cls, arguments, loaded, options):
+    """A new optimizer of class `cls` with the values that another one has loaded."""
+    args, kwargs = arguments
+    made = cls(*args, **kwargs)
+    made._loaded = loaded
+    made._start_from(loaded)
+    vars(made).update(options)
+    return made
 
 
 def outermost_graph():

@@ -49,6 +49,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
     computes_rows_alone = False  # whether of a table only the rows with a gradient are computed
     planned_steps = None  # a placeholder, where an optimizer can be told how many steps there are
     sees_parameters = False  # whether the update rule also takes the parameters' rows
+    OPTIONS = ('xla', 'learning_rate', 'weight_decay')
     xla = False
     learning_rate = 1.0
     weight_decay = 0.0
@@ -101,7 +102,8 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
           one operation.
 
         Raises:
-          ValueError: no variable, no gradient at all, or a variable without a fully defined shape.
+          ValueError: no variable, no gradient at all, a variable without a fully defined shape or
+            of other than floating-point numbers, or a gradient of another shape.
           TypeError: a gradient that is no tensor.
           NotImplementedError: a tensor in place of a variable.
           RuntimeError: eager execution is on.

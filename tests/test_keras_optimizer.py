@@ -115,6 +115,17 @@ def find_unused(keras, make, folders, scratch):
     return [variable.numpy().tolist() for variable in variables]
 
 
+def find_twice(keras, make, folders, scratch):
+    """A variable that is listed twice, and one whose gradient is the sum."""
+    found = []
+    for gradients in ([[1.0, -2.0], [3.0, 1.0]], [[4.0, -1.0]]):
+        variable = keras.Variable([0.5, -1.0])
+        make(folders[0]).apply_gradients([(np.array(each, 'float32'), variable)
+                                          for each in gradients])
+        found.append(variable.numpy().tolist())
+    return found
+
+
 def find_digits(keras, make, folders, scratch):
     """Losses of a small convolutional network on handwritten digits."""
     from sklearn.datasets import load_digits
@@ -134,7 +145,9 @@ def find_errors(keras, make, folders, scratch):
     from optimizer import load
     messages = []
     for wrong in (lambda: make(os.path.join(scratch, 'absent')), make,
-                  lambda: load(folders[0]).apply_gradients([])):
+                  lambda: load(folders[0]).apply_gradients([]),
+                  lambda: make(folders[0]).apply_gradients(
+                      [(np.ones([3, 1], 'float32'), keras.Variable(np.ones([3])))])):
         try:
             wrong()
             messages.append(None)
@@ -259,16 +272,21 @@ def test_variable_without_gradient_stays(findings):
     np.testing.assert_array_equal(unused, START[1])
 
 
+def test_a_variable_that_is_listed_twice_gets_the_sum_of_its_gradients(findings):
+    np.testing.assert_allclose(*findings['twice'], rtol=1e-6)
+
+
 def test_digits(findings):
     losses = findings['digits']
     assert losses[-1] < 0.9 * losses[0]
 
 
 def test_errors(findings):
-    absent, nothing, eager = findings['errors']
+    absent, nothing, eager, shape = findings['errors']
     assert 'no folder' in absent
     assert 'needs the folder of a run' in nothing
     assert 'optimizer.keras.LearnedOptimizer' in eager
+    assert 'has the shape (3,), its gradient (3, 1)' in shape
 
 
 if __name__ == '__main__':
