@@ -92,12 +92,13 @@ def check(gradient, variable):
     if not variable.dtype.is_floating:
         raise ValueError('%s has the type %s: a learned optimizer needs floating-point numbers.'
                          % (variable.name, variable.dtype.base_dtype.name))
-    shape, wanted = gradient.shape, variable.shape
     if isinstance(gradient, tf.IndexedSlices):
-        shape, wanted = gradient.values.shape[1:], wanted[1:]
+        shape, wanted, of = gradient.values.shape[1:], variable.shape[1:], 'in a row '
+    else:
+        shape, wanted, of = gradient.shape, variable.shape, ''
     if not wanted.is_compatible_with(shape):
-        raise ValueError('%s has the shape %s, its gradient %s.'
-                         % (variable.name, variable.shape, gradient.shape))
+        raise ValueError('%s has the shape %s, its gradient %s%s.' % (
+            variable.name, variable.shape, of, shape))
 
 
 def summed(gradients):
