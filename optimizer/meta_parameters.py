@@ -33,8 +33,8 @@ class MetaParameters:
         self._by_graph = {self._graph: self}
 
     def __reduce__(self):
-        """Pickled or deeply copied it is made and loaded again, in the graph of that moment, without
-        the state of what it was applied to."""
+        """Pickled or deeply copied it is made and loaded again, without the state of what it was
+        applied to."""
         options = {name: value for name, value in vars(self).items() if name in self.OPTIONS}
         return _made, (type(self), self._arguments, self._loaded, options)
 

@@ -108,8 +108,8 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
           NotImplementedError: a tensor in place of a variable.
           RuntimeError: eager execution is on.
         """
-        if tf.executing_eagerly():
-            raise RuntimeError('%s works in graphs. In eager TensorFlow 2 use '
+        if outermost_graph() is None:
+            raise RuntimeError('%s works in graphs. In eager TensorFlow 2, in functions too, use '
                                'optimizer.keras.LearnedOptimizer.' % type(self).__name__)
         pairs = application.checked_pairs(grads_and_vars)
         if tf.distribute.has_strategy() and not skip_gradients_aggregation:

@@ -146,6 +146,7 @@ def find_errors(keras, make, folders, scratch):
     messages = []
     for wrong in (lambda: make(os.path.join(scratch, 'absent')), make,
                   lambda: load(folders[0]).apply_gradients([]),
+                  tf.function(lambda: load(folders[0]).apply_gradients([]), autograph=False),
                   lambda: make(folders[0]).apply_gradients(
                       [(np.ones([3, 1], 'float32'), keras.Variable(np.ones([3])))])):
         try:
@@ -282,10 +283,11 @@ def test_digits(findings):
 
 
 def test_errors(findings):
-    absent, nothing, eager, shape = findings['errors']
+    absent, nothing, eager, function, shape = findings['errors']
     assert 'no folder' in absent
     assert 'needs the folder of a run' in nothing
     assert 'optimizer.keras.LearnedOptimizer' in eager
+    assert function == eager
     assert 'has the shape (3,), its gradient (3, 1)' in shape
 
 
