@@ -10,6 +10,10 @@ from optimizer import application, published, slots, unroll, utils
 from optimizer.application import Update
 from optimizer.meta_parameters import OPTIMIZER_SCOPE, MetaParameters, outermost_graph
 
+#: What `tf.train.Optimizer` calls for each variable.
+TENSORFLOWS_OWN = ('_apply_dense', '_resource_apply_dense', '_apply_sparse',
+                   '_resource_apply_sparse')
+
 
 class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
     """A `tf.train.Optimizer` whose update rule has meta-parameters that can be trained.
@@ -38,6 +42,10 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         `log(objective / initial objective + 1e-6)`.
       random_seed: of the initial meta-parameters and of random states.
 
+    Raises:
+      TypeError: the class overrides `_apply_dense` or the like, as
+        `tf.contrib.opt.extend_with_decoupled_weight_decay` does.
+
     Attributes, to be set before `apply_gradients`:
       xla: whether update rules made from now on are compiled with XLA (TensorFlow 2 only).
       learning_rate: a factor of all steps: a float, tensor, variable, or a function of the number
@@ -57,6 +65,10 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
     def __init__(self, name, state_keys=None, use_attention=False, use_log_objective=True,
                  obj_train_max_multiplier=-1, use_second_derivatives=True,
                  use_numerator_epsilon=False, random_seed=None):
+        for method in TENSORFLOWS_OWN:
+            if getattr(type(self), method) is not getattr(tf.train.Optimizer, method):
+                raise TypeError('%s overrides %s, which is never called: a learned optimizer steps '
+                                'all variables together.' % (type(self).__name__, method))
         super().__init__(use_locking=False, name=name)
         self.use_attention = use_attention
         self.use_log_objective = use_log_objective

@@ -441,6 +441,28 @@ def test_wrong_pairs():
             learned.apply_gradients([(tf.ones([2], dtype), other)])
 
 
+def test_what_would_never_be_called_is_refused():
+    class Decayed(OPTIMIZERS['TrainableAdam']):
+        def _apply_dense(self, grad, var):
+            return super()._apply_dense(grad, var)
+
+    with pytest.raises(TypeError, match='Decayed overrides _apply_dense'):
+        Decayed()
+
+
+def test_no_trainable_variables():
+    variable = tf.get_variable('w', [2], trainable=False)
+    with pytest.raises(ValueError, match='No.*variables'):
+        make('TrainableAdam').minimize(tf.reduce_sum(5.0 * variable))
+
+
+def test_stopped_gradients():
+    first, second = tf.get_variable('first', [2]), tf.get_variable('second', [2])
+    pairs = make('TrainableAdam').compute_gradients(tf.reduce_sum(
+        first * tf.stop_gradient(second)))
+    assert [gradient is None for gradient, _ in pairs] == [False, True]
+
+
 def test_a_tensor_is_no_variable():
     tensor = tf.ones([2])
     pairs = make('TrainableAdam').compute_gradients(tf.reduce_sum(tensor * 3.0), [tensor])
