@@ -12,21 +12,28 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
+from optimizer.hints import Constraint, Gradient, GradsAndVars, Nest
 from optimizer.state import ROWS
+from optimizer.utils import Layout
 
 
 class Update(typing.NamedTuple):
     """What one step of an update rule gives."""
     steps: list  # for each chunk of the layout a row [1, size] to add to the true parameters
-    attention: list  # rows from the old true parameters to the next gradient's point; or None
-    state: tuple  # after the step
+    attention: typing.Optional[list]  # rows from the old true parameters to the next point, or None
+    state: Nest  # after the step
+
+
+#: (gradients, state) -> `Update`; (gradients, state, parameters) where the class sees those.
+Rule = typing.Callable[..., Update]
 
 
 class Values(typing.NamedTuple):
     """What a step computes from, and what it computes."""
     variables: list  # of the model
-    state: tuple  # of the optimizer
-    offsets: list = ()  # with attention a row [1, size] for each chunk: variable - true parameter
+    state: Nest  # of the optimizer
+    #: With attention a row [1, size] for each chunk: variable - true parameter.
+    offsets: typing.Sequence[tf.Tensor] = ()
 
 
 class Scaling(typing.NamedTuple):
@@ -48,7 +55,7 @@ class Change(typing.NamedTuple):
 # What apply_gradients is given.
 
 
-def checked_pairs(grads_and_vars):
+def checked_pairs(grads_and_vars: GradsAndVars) -> typing.List[typing.Tuple[Gradient, tf.Variable]]:
     """The (gradient, variable) pairs that have a gradient, each variable once, in order of names.
 
     Raises: as `tf.train.Optimizer.apply_gradients`.
@@ -56,7 +63,7 @@ def checked_pairs(grads_and_vars):
     pairs = tuple(grads_and_vars)
     if not pairs:
         raise ValueError('No variables provided.')
-    found = {}
+    found: typing.Dict[str, typing.Any] = {}
     for gradient, variable in pairs:
         if gradient is None:
             continue
@@ -86,7 +93,7 @@ def _converted(gradient, variable):
     return gradient
 
 
-def check(gradient, variable):
+def check(gradient: Gradient, variable: tf.Variable) -> None:
     """Raises a ValueError where a variable is not of floating-point numbers, or its gradient not of
     its shape."""
     if not variable.dtype.is_floating:
@@ -101,7 +108,7 @@ def check(gradient, variable):
             variable.name, variable.shape, of, shape))
 
 
-def summed(gradients):
+def summed(gradients: typing.Sequence[Gradient]) -> Gradient:
     """The sum of a variable's gradients."""
     if len(gradients) == 1:
         return gradients[0]
@@ -114,7 +121,9 @@ def summed(gradients):
 # The step.
 
 
-def next_values(optimizer, layout, gradients, values, scaling=NO_SCALING, constraints=()):
+def next_values(optimizer: typing.Any, layout: Layout, gradients: typing.Sequence[Gradient],
+                values: Values, scaling: Scaling = NO_SCALING,
+                constraints: typing.Sequence[Constraint] = ()) -> Values:
     """One step as a pure function.
 
     Args:
@@ -149,7 +158,9 @@ def next_values(optimizer, layout, gradients, values, scaling=NO_SCALING, constr
         row - true_row for row, true_row in zip(layout.to_chunks(moved), true)])
 
 
-def changes(optimizer, plan, gradients, variables, owners, scaling, constraints):
+def changes(optimizer: typing.Any, plan: typing.Any, gradients: typing.Sequence[Gradient],
+            variables: typing.Sequence[tf.Variable], owners: typing.Dict[typing.Any, tf.Variable],
+            scaling: Scaling, constraints: typing.Sequence[Constraint]) -> typing.List[Change]:
     """One step on variables, and on the state beside them, as a list of `Change`.
 
     Args:
@@ -227,7 +238,7 @@ def _constrained(values, constraints):
             for value, constraint in zip(values, constraints)]
 
 
-def assign_all(changes):
+def assign_all(changes: typing.Sequence[Change]) -> typing.List[tf.Operation]:
     """The operations that make changes, all after every new value has been computed."""
     with tf.control_dependencies([change.value for change in changes]):
         return [change.variable.assign(change.value).op if change.rows is None else
@@ -238,7 +249,7 @@ def assign_all(changes):
 # Gradients of some rows only, where the update rule sees all of them.
 
 
-def dense(gradient, shape):
+def dense(gradient: Gradient, shape: typing.Sequence[int]) -> tf.Tensor:
     """A gradient as tensor: rows that IndexedSlices repeat are summed, None counts as zero."""
     if gradient is None:
         return tf.zeros(shape)
@@ -248,7 +259,8 @@ def dense(gradient, shape):
     return gradient
 
 
-def keep_untouched(layout, gradients, update, state):
+def keep_untouched(layout: Layout, gradients: typing.Sequence[Gradient], update: Update,
+                   state: typing.Any) -> Update:
     """The update where there is a gradient, elsewhere no step and the old state."""
     masks = [row > 0.0 for row in layout.to_chunks(
         [_touched(gradient, shape) for gradient, shape in zip(gradients, layout.shapes)])]
