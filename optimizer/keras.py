@@ -7,7 +7,7 @@ of the variables that hold meta-parameters there. This is the one module that im
 """
 
 import base64
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 
 import optimizer
 from optimizer import application, checkpoints, state, utils
-from optimizer.hints import Folder
+from optimizer.hints import Folder, Gradient
 
 if int(keras.__version__.split('.')[0]) < 3:
     raise ImportError('optimizer.keras needs Keras 3, as of TensorFlow 2.16; this is Keras %s. '
@@ -52,7 +52,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         if (folder is None) == (learned is None):
             raise ValueError('LearnedOptimizer needs the folder of a run.')
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self._waiting = []  # values for variables that do not exist yet
+        self._waiting: List[np.ndarray] = []  # values for variables that do not exist yet
         self._description, constants = _read(folder) if learned is None else _decode(learned)
         if num_steps is not None:
             self._description['kwargs'] = dict(self._description['kwargs'], num_steps=num_steps)
@@ -99,7 +99,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     def _distributed_tf_update_step(self, distribution, grads_and_vars, learning_rate):
         """One step of all variables together, on each device; Keras calls this where replicas have
         summed their gradients, in place of `update_step` for each variable."""
-        gradients = [[] for _ in self._trainable_variables]  # a variable may be listed twice
+        gradients: List[List[Gradient]] = [[] for _ in self._trainable_variables]
         for gradient, variable in grads_and_vars:
             gradients[self._get_variable_index(variable)].append(gradient)
         variables = [_owned(variable) for variable in self._trainable_variables]
