@@ -70,18 +70,18 @@ def _describe(folder):
 
 def _learned(values, name, folder, config):
     checkpoint, xla = builders.checkpoint(values, folder), builders.xla(values)
-    takes_num_steps = config[0] in optimizer.OPTIMIZERS and (
+    is_told = values.planned and config[0] in optimizer.OPTIMIZERS and (
         'num_steps' in builders.constructor_arguments(optimizer.OPTIMIZERS[config[0]]))
 
     def make(num_steps):
-        arguments = dict(config[1], num_steps=num_steps) if takes_num_steps else config[1]
+        arguments = dict(config[1], num_steps=num_steps) if is_told else config[1]
         learned = optimizer.build(config[0], arguments)
         learned.xla = xla
         learned.init_from_checkpoint(checkpoint)
         return learned
 
     builders.check_checkpoint(lambda: make(1))
-    digest = hashlib.sha256(json.dumps([config, xla], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([config, xla, is_told], sort_keys=True).encode())
     for path in _files_of(checkpoint) + _sources():
         with open(path, 'rb') as file:
             digest.update(file.read())

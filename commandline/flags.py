@@ -349,6 +349,8 @@ GROUPS = collections.OrderedDict([
                   'of the test; 0: as many.', NOT_NEGATIVE),
         _metatest('equal_time', False, 'Run each hand-tuned optimizer at its best learning rate '
                   'also for as many steps as take the time of the learned optimizer.'),
+        _metatest('planned', True, 'Tell learned optimizers that can use it, NormalizedMLP, how '
+                  'many steps the test has.'),
         _metatest('cards', False, 'Write a model card into the folder of each learned optimizer: '
                   'README.md, card.json, curves.png.'),
         _metatest('jobs', 1, 'Number of processes that metatest runs tests in; results are the '
