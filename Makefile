@@ -4,11 +4,12 @@ VENV := .venv
 VENV_TF1 := .venv-tf1
 PIP := -m pip install -qq --disable-pip-version-check
 PYTEST := -m pytest -q -rs -n 2
+SIZE := full
 # TensorFlow's start-up chatter.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pretrain benchmark bench test test-slow test-tf1 lint bazel clean
+.PHONY: help demo pretrain benchmark ablation bench test test-slow test-tf1 lint bazel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +30,9 @@ benchmark: $(VENV)/ready  ## the shipped optimizers beside hand-tuned ones, into
 	$(VENV)/bin/python metatest.py --flagfile=pretrained/benchmark.txt \
 	  $(if $(QUICK),--flagfile=pretrained/benchmark_quick.txt,--cards)
 	$(if $(QUICK),,cp benchmark/results.md pretrained/results.md)
+
+ablation: $(VENV)/ready  ## whether curriculum and imitation help, into ablation/: 3 hours (SIZE=medium: one; QUICK=1: minutes)
+	$(VENV)/bin/python -m benchmarks.ablation --size=$(if $(QUICK),quick,$(SIZE))
 
 bench: $(VENV)/ready  ## times, growth and memory: a table, benchmarks/results.json and scaling.png
 	$(VENV)/bin/python -m benchmarks.run $(if $(QUICK),--quick)

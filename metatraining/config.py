@@ -90,6 +90,7 @@ class MetaTraining(NamedTuple):
 
     curriculum: Curriculum = Curriculum.fixed(100)
     num_unrolls: Optional[Any] = None  # `Drawn`, of an episode; None: as many as its steps need
+    max_unrolls: int = 0  # of the run, which then ends; 0: no bound
     unroll_length: Union[int, Any] = 20  # steps of an unroll; or `Drawn`
     episodes: Optional[EpisodeSchedule] = None  # in place of the curriculum's lengths
     episode_limit: Optional[float] = None  # an episode ends at a meta-objective above this

@@ -141,6 +141,18 @@ class Progress:
             sorted(carried), lambda name: name.split('/')[0])]
 
 
+def saved_facts(folder):
+    """The numbers and settings of the state that a run has saved in its folder: a dict.
+
+    None where there is no state that can be read.
+    """
+    try:
+        with np.load(os.path.join(folder, run_files.STATE), allow_pickle=False) as arrays:
+            return json.loads(str(arrays['facts']))
+    except Exception:  # no file, or whatever zip and json make of a damaged one
+        return None
+
+
 def differences(recorded, present, name=''):
     """Where two nests of dicts differ, in words: a list such as `['x.y was 1, is 2']`."""
     if isinstance(recorded, dict) and isinstance(present, dict):
