@@ -77,8 +77,10 @@ def _write_results(values, learned, rows, found):
     result_files.write_csv(_path(values, 'results.csv'), found.curves + found.screened, names)
     text = result_files.summary_text(summaries, found.equal_time)
     run_files.write(_path(values, 'summary.md'), text.encode())
-    table = result_files.overview(summaries, [each.name for each in learned])
-    run_files.write(_path(values, 'results.md'), (table + '\n' + text).encode())
+    names_learned = [each.name for each in learned]
+    tables = [result_files.overview(summaries, names_learned),
+              result_files.standings(summaries, found.equal_time, names_learned), text]
+    run_files.write(_path(values, 'results.md'), '\n'.join(tables).encode())
     pictures = [('Loss against step', comparison.picture(
         comparison.make_figure(found.curves, summaries)))]
     run_files.write(_path(values, 'curves.png'), pictures[0][1])

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import OPTIMIZERS as LEARNED
-from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
+from optimizer.hierarchical_rnn import PRESET
 from problems import datasets
 from problems import problem_generator as pg
 from problems.convnets import VGG
@@ -34,16 +34,17 @@ OPTIMIZERS = collections.OrderedDict([
 SHIPPED = ('NormalizedMLP', 'HierarchicalRNN', 'RNNProp', 'L2ODM')
 
 
-def shipped(name):
+def shipped(name, xla=False):
     """A learned optimizer of a class that is shipped, with new meta-parameters."""
-    return hierarchical_rnn() if name == 'HierarchicalRNN' else LEARNED[name](random_seed=0)
+    preset = PRESET if name == 'HierarchicalRNN' else {}
+    learned = LEARNED[name](random_seed=0, **preset)
+    learned.xla = xla
+    return learned
 
 
 def hierarchical_rnn(xla=False):
     """A HierarchicalRNN as the scripts make it, with new meta-parameters."""
-    learned = HierarchicalRNN(random_seed=0, **PRESET)
-    learned.xla = xla
-    return learned
+    return shipped('HierarchicalRNN', xla)
 
 
 def perceptron(hidden_sizes, features=784, activation=tf.nn.sigmoid):

@@ -12,16 +12,18 @@ from evaluation import test_run
 class Stepper:
     """A model with its optimizer, in a session of its own; `run()` makes one step.
 
+    `device` is where all of it is; None: where TensorFlow puts it.
+
     Attributes:
       build_seconds: making the graph.
       first_seconds: the first step, which compiles it.
     """
 
-    def __init__(self, make_optimizer, problem, dataset, num_steps=100):
+    def __init__(self, make_optimizer, problem, dataset, num_steps=100, device=None):
         start = time.perf_counter()
-        with tf.Graph().as_default() as graph:
+        with tf.Graph().as_default() as graph, tf.device(device):
             test = test_run.TestRun(make_optimizer(), problem, num_steps, dataset,
-                                      models.BATCH_SIZE, seed=0)
+                                    models.BATCH_SIZE, seed=0)
         self.build_seconds = time.perf_counter() - start
         self._session = tf.Session(graph=graph)
         test.start(self._session)
@@ -59,14 +61,18 @@ def _model(name):
     return models.perceptron(models.MODELS[name], activation=tf.nn.relu)
 
 
+def cases(examples=1000):
+    """What the shipped optimizers are timed on: titles, problems and data sets."""
+    return [('update alone, 10^6 parameters', models.Sum(1000000), None),
+            ('MLP 784-512-512-10', _model('MLP 784-512-512-10'), models.examples(examples)),
+            ('convnet', models.convnet(), models.examples(examples)),
+            ('transformer', models.transformer(), models.characters(examples))]
+
+
 def shipped(repeats, examples=1000):
     """The steps of every shipped optimizer, and of its update alone at 10^6 parameters, against
     Adam's: yields each `Result`."""
-    cases = [('update alone, 10^6 parameters', models.Sum(1000000), None),
-             ('MLP 784-512-512-10', _model('MLP 784-512-512-10'), models.examples(examples)),
-             ('convnet', models.convnet(), models.examples(examples)),
-             ('transformer', models.transformer(), models.characters(examples))]
-    for title, problem, dataset in cases:
+    for title, problem, dataset in cases(examples):
         makers = dict({name: functools.partial(models.shipped, name) for name in models.SHIPPED},
                       Adam=models.OPTIMIZERS['Adam'])
         steppers = {name: Stepper(make, problem, dataset) for name, make in makers.items()}

@@ -22,20 +22,23 @@ class Unrolls:
       length: steps of the unrolls.
       checkpoint_every: see `optimizer.unroll.build_unroll`.
       xla: whether update rules are compiled.
+      batch_size: of a step.
+      optimizer: which is trained, one of `models.SHIPPED`.
+      device: where all of it is; None: where TensorFlow puts it.
 
     Attributes:
       build_seconds: making the graphs.
     """
 
     def __init__(self, problem, dataset, length, checkpoint_every=0, xla=False,
-                 batch_size=models.BATCH_SIZE):
+                 batch_size=models.BATCH_SIZE, optimizer='HierarchicalRNN', device=None):
         self._length, self._dataset, self._batch_size = length, dataset, batch_size
         self._rng = np.random.RandomState(0)
         start = time.perf_counter()
         graph = tf.Graph()
-        with graph.as_default():
+        with graph.as_default(), tf.device(device):
             self._build(problem, unroll.dataset_variables(dataset),
-                        models.hierarchical_rnn(xla), checkpoint_every)
+                        models.shipped(optimizer, xla), checkpoint_every)
             init = [tf.global_variables_initializer(), tf.local_variables_initializer()]
         self.build_seconds = time.perf_counter() - start
         config = tf.ConfigProto()

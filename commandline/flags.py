@@ -16,7 +16,7 @@ from absl import flags as absl_flags
 
 from evaluation import rules
 from metatraining import meta_step, validation
-from optimizer import OPTIMIZERS, rnn_cells
+from optimizer import OPTIMIZERS, rnn_cells, unroll
 from optimizer.hierarchical_rnn import PRESET
 from problems import image_files, problem_sets
 from techniques import curriculum as curricula
@@ -284,8 +284,9 @@ GROUPS = collections.OrderedDict([
                  'perturbations of meta-parameters.', POSITIVE),
         _metarun('meta_objective_of', 'examples', 'Examples of which the meta-objective is '
                  'computed at each step: examples, --mini_batch_size of them; batches, the '
-                 'step\'s own mini-batch, before the step, which costs nothing.',
-                 ('examples', 'batches')),
+                 'step\'s own mini-batch, before the step, which costs nothing; other_batches, '
+                 'mini-batches of a fifth of the examples that no step is made on.',
+                 unroll.OBJECTIVES_OF),
         _metarun('late_emphasis', 0.0, 'How much more late unrolls of an episode count: e, where '
                  'an unroll that ends at the share x of the steps counts 1 - e + 3 e x^2 times; '
                  'its meta-gradient is clipped before.', SHARE),

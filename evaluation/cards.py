@@ -61,8 +61,8 @@ def write(folder, name, record, curves, summaries):
 def card_text(name, record, summaries, num_seeds):
     """The card, in Markdown."""
     kind = record['optimizer']
-    pairs = [(own, comparison.best_rule(own.problem, summaries)) for own in summaries
-             if own.optimizer == name]
+    pairs = [(own, comparison.rival('best hand-tuned rule', own.problem, summaries))
+             for own in summaries if own.optimizer == name]
     pairs = [(own, rule) for own, rule in pairs if rule is not None]
     rules = comparison.in_order(row.optimizer for row in summaries
                                 if row.learning_rate is not None)

@@ -7,7 +7,7 @@ from typing import List, NamedTuple, Optional
 
 import numpy as np
 
-from evaluation.rules import CONSTANT, label
+from evaluation.rules import ADAM, CONSTANT, is_default, label
 from runs import run_files
 
 FINAL_STEPS = 50  # the final loss is the mean over so many last steps
@@ -65,7 +65,7 @@ def summarize(curves):
         finals[problem, group[0].optimizer, group[0].schedule][name] = np.mean(
             [final_loss(curve.losses) for curve in group])
     adam_times = {problem: _step_time(group) for (problem, _), group in groups.items()
-                  if (group[0].optimizer, group[0].schedule) == ('Adam', CONSTANT)}
+                  if (group[0].optimizer, group[0].schedule) == (ADAM, CONSTANT)}
     return [_summary(group, finals, adam_times.get(problem))
             for (problem, _), group in groups.items()]
 
@@ -77,7 +77,7 @@ def _step_time(group):
 def _summary(group, finals, adam_time):
     first = group[0]
     grid = finals[first.problem, first.optimizer, first.schedule]
-    adams = finals.get((first.problem, 'Adam', CONSTANT), {})
+    adams = finals.get((first.problem, ADAM, CONSTANT), {})
     ends = [final_loss(curve.losses) for curve in group]
     diverged = sum(not np.isfinite(end) for end in ends)
     best_so_far = [np.fmin.accumulate(curve.losses) for curve in group]
@@ -114,11 +114,54 @@ def in_order(values):
     return list(collections.OrderedDict.fromkeys(values))
 
 
-def best_rule(problem, summaries):
-    """The hand-tuned rule with the lowest final loss on a problem; None where there is none."""
-    rules = [row for row in summaries
-             if row.problem == problem and row.learning_rate is not None]
+#: What a learned optimizer is held against: words -> whether a `Summary` of a rule is one of them.
+#: Of several, the one with the lowest final loss on a problem is taken.
+RIVALS = collections.OrderedDict([
+    ('Adam 0.001', is_default),
+    ('Adam, best rate', lambda row: (row.optimizer, row.schedule) == (ADAM, CONSTANT)),
+    ('Adam cosine, best rate', lambda row: (row.optimizer, row.schedule) == (ADAM, 'cosine')),
+    ('best hand-tuned rule', lambda row: True),
+])
+
+
+def rival(words, problem, summaries):
+    """The `Summary` of a rival, see `RIVALS`, on a problem; None where there is none."""
+    rules = [row for row in summaries if row.problem == problem
+             and row.learning_rate is not None and RIVALS[words](row)]
     return min(rules, key=lambda row: sortable(row.final)) if rules else None
+
+
+class Standing(NamedTuple):
+    """How a learned optimizer compares with a rival over all problems where both were run."""
+
+    problems: int
+    wins: int  # problems on which it ends at or below
+    log_ratio: float  # mean natural logarithm of its final loss in units of the rival's
+    held_out_log_ratio: Optional[float]  # the same of the losses on held-out examples; None: none
+    wins_at_equal_time: Optional[int]  # None: not run
+
+
+def standing(name, words, summaries, equal_time=()):
+    """The `Standing` of a learned optimizer against a rival; None where they never met.
+
+    Losses are taken to be positive. One that is not finite makes the log ratio infinite.
+    """
+    own = {row.problem: row for row in summaries if row.optimizer == name}
+    pairs = [(row, rival(words, problem, summaries)) for problem, row in own.items()]
+    pairs = [(row, other) for row, other in pairs if other is not None]
+    if not pairs:
+        return None
+    held_out = [np.log(row.held_out_loss / other.held_out_loss) for row, other in pairs
+                if row.held_out_loss is not None and other.held_out_loss is not None]
+    timed = [(row, [each.final for each in equal_time if each.learned == name
+                    and label(each.summary) == label(other)
+                    and each.problem == row.problem]) for row, other in pairs]
+    return Standing(
+        len(pairs), sum(row.final <= other.final for row, other in pairs),
+        float(np.mean([np.log(row.final / other.final) for row, other in pairs])),
+        float(np.mean(held_out)) if held_out else None,
+        sum(row.final <= finals[0] for row, finals in timed) if all(
+            finals for _, finals in timed) else None)
 
 
 # Picture.

@@ -101,15 +101,38 @@ def overview(summaries, learned):
 
     Args:
       summaries: of a comparison.
-      learned: names of the learned optimizers; beside them is the best hand-tuned rule.
+      learned: names of the learned optimizers; beside them are `comparison.RIVALS`.
     """
-    lines = [['problem'] + list(learned) + ['best hand-tuned rule'], ['---'] * (len(learned) + 2)]
+    rivals = [words for words in comparison.RIVALS if any(
+        comparison.rival(words, row.problem, summaries) for row in summaries)]
+    lines = [['problem'] + list(learned) + rivals]
     for problem in comparison.in_order(row.problem for row in summaries):
-        final = {row.optimizer: '%.2g' % row.final for row in summaries if row.problem == problem}
-        rule = comparison.best_rule(problem, summaries)
+        final = {row.optimizer: '%.3g' % row.final for row in summaries if row.problem == problem}
+        rules = [comparison.rival(words, problem, summaries) for words in rivals]
         lines.append([problem] + [final.get(name, '') for name in learned]
-                     + ['%.2g (%s)' % (rule.final, label(rule)) if rule else ''])
-    return ''.join('| %s |\n' % ' | '.join(line) for line in lines)
+                     + ['%.3g (%s)' % (rule.final, label(rule)) if rule else '' for rule in rules])
+    return _markdown(lines)
+
+
+def standings(summaries, equal_time, learned):
+    """A Markdown table: how each learned optimizer stands against each rival over all problems."""
+    lines = [['optimizer', 'against', 'at or below', 'log ratio', 'held-out log ratio',
+              'at or below, equal time']]
+    for name in learned:
+        for words in comparison.RIVALS:
+            found = comparison.standing(name, words, summaries, equal_time)
+            if found is not None:
+                lines.append([name, words, '%d of %d' % (found.wins, found.problems),
+                              '%+.3f' % found.log_ratio,
+                              _or_dash('%+.3f', found.held_out_log_ratio),
+                              _or_dash('%%d of %d' % found.problems, found.wins_at_equal_time)])
+    return _markdown(lines)
+
+
+def _markdown(lines):
+    """A table of a list of rows, the first being the head."""
+    head, *rest = lines
+    return ''.join('| %s |\n' % ' | '.join(line) for line in [head, ['---'] * len(head)] + rest)
 
 
 # Runs that are kept.

@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 LEARNED = 'L2o'
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 CONSTANT = 'constant'
+ADAM, ADAM_DEFAULT = 'Adam', 1e-3  # the yardstick of all others, and the rate that is its default
 
 
 class AdamW(tf.train.AdamOptimizer):
@@ -39,7 +40,7 @@ class AdamW(tf.train.AdamOptimizer):
 HAND_TUNED = collections.OrderedDict([
     ('SGD', tf.train.GradientDescentOptimizer),
     ('Momentum', lambda rate: tf.train.MomentumOptimizer(rate, 0.9)),
-    ('Adam', tf.train.AdamOptimizer),
+    (ADAM, tf.train.AdamOptimizer),
     ('AdamW', AdamW),
     ('RMSProp', tf.train.RMSPropOptimizer),
     ('Adagrad', tf.train.AdagradOptimizer),
@@ -66,6 +67,11 @@ class Candidate(NamedTuple):
     def is_learned(self):
         """Whether it has no learning rate to tune."""
         return self.learning_rate is None
+
+
+def is_default(of):
+    """Whether a candidate, a `Curve` or a `Summary` is of Adam as it comes, untuned."""
+    return (of.optimizer, of.schedule, of.learning_rate) == (ADAM, CONSTANT, ADAM_DEFAULT)
 
 
 def label(of):

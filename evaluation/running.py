@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from evaluation import comparison, test_run
-from evaluation.rules import Candidate, label
+from evaluation.rules import Candidate, is_default, label
 from problems.problem_spec import Row
 
 HELD_OUT_LIMIT = 10000  # of more held-out examples, so many are measured
@@ -38,7 +38,7 @@ class Trial(NamedTuple):
 class Grids(NamedTuple):
     """How the learning rates of a rule are compared."""
 
-    finalists: int = 0  # rates that run with all seeds, the best with the first one; 0: all
+    finalists: int = 0  # rates of a grid that run with all seeds, the best with the first; 0: all
     screening_steps: int = 0  # length of the runs that choose them; 0: that of the test
     equal_time: bool = False  # whether rules also run for as long as a learned optimizer takes
 
@@ -254,7 +254,10 @@ def compare(candidates, rows, seeds, num_steps, runner, grids=ALL_RATES):
 
 
 def _screen(plan, seed, runner, grids):
-    """The plan without the learning rates that are left out, and the curves of these."""
+    """The plan without the learning rates that are left out, and the curves of these.
+
+    Adam as it comes is not left out.
+    """
     trials = [[Trial(candidate, row, seed, min(length, grids.screening_steps or length))
                for candidate in candidates if not candidate.is_learned]
               for row, length, candidates in plan]
@@ -266,7 +269,7 @@ def _screen(plan, seed, runner, grids):
         places, finalists = collections.Counter(), set()
         for candidate, curve in results:
             grid = candidate.optimizer, candidate.schedule
-            if places[grid] < grids.finalists:
+            if places[grid] < grids.finalists or is_default(candidate):
                 finalists.add(candidate)
             else:
                 left_out.append(curve)
@@ -277,8 +280,10 @@ def _screen(plan, seed, runner, grids):
 
 
 def _equal_time(plan, seeds, curves, runner):
-    """The rules at the best rate of each grid, run for as long as each learned optimizer takes."""
-    summaries = [summary for summary in comparison.summarize(curves) if summary.best]
+    """The best rate of each grid, and Adam as it comes, run for as long as each learned optimizer
+    takes."""
+    summaries = [summary for summary in comparison.summarize(curves)
+                 if summary.best or is_default(summary)]
     found, trials = [], []
     for row, length, candidates in plan:
         own = [summary for summary in summaries if summary.problem == row.name]

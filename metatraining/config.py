@@ -100,7 +100,7 @@ class MetaTraining(NamedTuple):
     data_freeze: bool = False  # the same examples for all episodes on a problem
     scaling_ranges: Tuple[float, ...] = ()  # log ranges of random scaling, one for each episode
     scaling_of: str = 'coordinates'  # what gets a scale: one of techniques.random_scaling.UNITS
-    objectives_of_batches: bool = False  # see `optimizer.unroll.build_unroll`
+    objectives_of: str = 'examples'  # of the meta-objective: one of optimizer.unroll.OBJECTIVES_OF
     late_emphasis: float = 0.0  # e: an unroll ending at the share x counts 1 - e + 3 e x^2 times
     unplanned_share: float = 0.0  # of the episodes, in which the optimizer is not told their length
     evolution: Optional[evolution_strategies.Config] = None  # None: back-propagation

@@ -33,6 +33,9 @@ def run_episode(graph, session, training, progress, share, reporter, machine, rn
     imitates = graph.teacher is not None and rng.uniform() < training.imitation.ratio
     stride = training.imitation.steps_per_label if imitates else 1
     batches = graph.examples.batches(sum(lengths) * stride, rng)
+    others = None
+    if training.objectives_of == 'other_batches':
+        others = graph.examples.other_batches(sum(lengths), rng)
     fresh = training.reset_state or not _is_usable(graph.carried_state(session))
     finite, done, labels, teacher_state = 0, 0, None, None
     for index, length in enumerate(lengths):
@@ -48,6 +51,7 @@ def run_episode(graph, session, training, progress, share, reporter, machine, rn
         feed = graph.feed(start, here[::stride], key, first_unroll=index == 0,
                           reset_state=index == 0 and fresh, planned=planned,
                           importance=importance, teacher_steps=labels,
+                          other_batches=None if others is None else others[done:done + length],
                           regularize=training.penalty.counts(index, len(lengths)))
         feed.update(rate_feed)
         report = _run_unroll(graph, session, feed, imitates, progress, reporter)

@@ -140,7 +140,7 @@ def meta_training(words, seed=None, validation_rows=()):
         initial_params=words.initial_params, reset_state=words.reset_rnn_params,
         mini_batch_size=words.mini_batch_size, data_freeze=words.data_freeze,
         scaling_ranges=tuple(words.scaling_ranges) if words.random_scaling else (),
-        scaling_of=words.scaling_of, objectives_of_batches=words.meta_objective_of == 'batches',
+        scaling_of=words.scaling_of, objectives_of=words.meta_objective_of,
         late_emphasis=words.late_emphasis, unplanned_share=words.unplanned_episodes,
         evolution=_evolution(words), problems_at_once=words.problems_at_once,
         imitation=_imitation(words),

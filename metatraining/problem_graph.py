@@ -12,6 +12,9 @@ from optimizer import unroll
 from problems import datasets
 from techniques import evolution_strategies, imitation, random_scaling
 
+#: The share of the examples that no step is made on, where the meta-objective is of others.
+SET_ASIDE = 0.2
+
 
 class Examples:
     """The examples of a problem that are in use: variables of a graph, and how to draw from them.
@@ -21,16 +24,18 @@ class Examples:
     Args:
       row: the problem's `Row`.
       limit: how many examples are in use at the most.
+      set_aside: the share of them of which no batch is drawn, but only `other_batches`.
 
     Attributes:
       variables: `data` and `labels`, local variables.
       is_part: whether there are more examples than are in use.
     """
 
-    def __init__(self, row, limit):
+    def __init__(self, row, limit, set_aside=0.0):
         self._dataset = row.dataset or datasets.EMPTY_DATASET
         self._size = min(limit, self._dataset.size)
-        self._batch_size = min(row.batch_size or self._size, self._size)
+        self._set_aside = int(set_aside * self._size)
+        self._batch_size = min(row.batch_size or self._size, self._size - self._set_aside)
         self.is_part = self._size < self._dataset.size
         self.variables = unroll.dataset_variables(self._chosen(slice(self._size)))
 
@@ -46,7 +51,14 @@ class Examples:
 
     def batches(self, count, rng):
         """Indices of the examples of so many batches, `[count, batch size]`."""
-        return self._chosen(slice(self._size)).batch_indices(count, self._batch_size, rng)
+        first = self._chosen(slice(self._size - self._set_aside))
+        return first.batch_indices(count, self._batch_size, rng)
+
+    def other_batches(self, count, rng):
+        """The same, of the examples that are set aside."""
+        first = self._size - self._set_aside
+        return first + self._chosen(slice(first, self._size)).batch_indices(
+            count, min(self._batch_size, self._set_aside), rng)
 
 
 class ValidationPoint(NamedTuple):
@@ -127,12 +139,12 @@ class ProblemGraph:
         if training.evolution is not None:
             self.unroll = evolution_strategies.build_unroll(
                 optimizer, self._scaled, examples.variables, training.evolution,
-                training.objectives_of_batches)
+                training.objectives_of)
         else:
             self.unroll = optimizer.train(
                 self._scaled, examples.variables, penalty,
                 checkpoint_every=training.checkpoint_every, swap_memory=training.swap_memory,
-                objectives_of_batches=training.objectives_of_batches)
+                objectives_of=training.objectives_of)
         with machine.shared_variables():
             self.step = meta_steps.on(self.unroll)
         self.teacher = None
@@ -151,7 +163,7 @@ class ProblemGraph:
                             dict(zip(self._scaled.scales, scales)))
 
     def feed(self, start, batches, key, first_unroll, reset_state, regularize, planned=0,
-             importance=1.0, teacher_steps=None):
+             importance=1.0, teacher_steps=None, other_batches=None):
         """What to feed for one unroll.
 
         Args:
@@ -164,6 +176,7 @@ class ProblemGraph:
           planned: the number of steps of the episode that the optimizer is told; 0: it is not.
           importance: of the meta-gradient.
           teacher_steps: None or what to imitate, `[steps] + shape` for each tensor.
+          other_batches: None or int `[steps, batch size]`, the examples of each step's objective.
         """
         graph, steps = self.unroll, len(batches)
         # Every unroll feeds the same tensors: a graph is compiled anew for each set of them.
@@ -172,6 +185,8 @@ class ProblemGraph:
                 graph.reset_state: reset_state, graph.regularize: regularize,
                 graph.imitate: teacher_steps is not None,
                 self._importance: importance}
+        if other_batches is not None:
+            feed[graph.other_batches] = other_batches
         if self._planned_steps is not None:
             feed[self._planned_steps] = planned
         feed.update(zip(graph.initial_params, start.params))

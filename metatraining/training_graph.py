@@ -5,7 +5,13 @@ from typing import Any, Dict, List, NamedTuple
 import tensorflow.compat.v1 as tf
 
 from metatraining.meta_step import MetaSteps
-from metatraining.problem_graph import Examples, ProblemGraph, ValidationGraph, draw_seed
+from metatraining.problem_graph import (
+    SET_ASIDE,
+    Examples,
+    ProblemGraph,
+    ValidationGraph,
+    draw_seed,
+)
 
 
 class TrainingGraph(NamedTuple):
@@ -40,7 +46,8 @@ def build(optimizer_spec, rows, training, learning_rate, gradient_clip, obj_trai
         optimizer.xla = training.xla
         with machine.shared_variables():
             meta_steps = MetaSteps(optimizer, training.meta_optimizer, learning_rate, gradient_clip)
-        examples = [Examples(row, training.mini_batch_size) for row in rows]
+        set_aside = SET_ASIDE if training.objectives_of == 'other_batches' else 0.0
+        examples = [Examples(row, training.mini_batch_size, set_aside) for row in rows]
 
         def validation(problem, examples):
             return ValidationGraph(optimizer, problem, examples, training.initial_params)

@@ -20,8 +20,8 @@ LOG_RANGE = 7.0  # logarithms that enter the network are at least minus this, re
 TAIL = 0.01  # share of the planned steps that 1 - x is kept away from 0 by
 
 #: What the network sees of a tensor, and its outputs, with their values before meta-training.
-INPUTS = ('fast', 'slow', 'gradient', 'parameter', 'is_matrix', 'fan_in', 'size', 'steps_done',
-          'planned', 'x', 'x_squared', 'log_rest')
+INPUTS = ('fast', 'slow', 'gradient', 'parameter', 'is_matrix', 'fan_in', 'size', 'depth',
+          'steps_done', 'planned', 'x', 'x_squared', 'log_rest')
 OUTPUTS = ('log_size', 'slow', 'gradient', 'log_smoothing', 'magnitude', 'agreement')
 INITIAL_BIASES = {'log_size': -7.6, 'log_smoothing': -4.0}
 INITIAL_WEIGHTS = {('parameter', 'log_size'): 0.3, ('fan_in', 'log_size'): -1.2,
@@ -56,9 +56,10 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
     Before meta-training the coefficients are about those of normalised Adam: 0 but for the sizes
     and a small smoothing. The network, one layer of tanh units beside a linear map, sees for each
     tensor the logarithms of RMS(m1), RMS(m2), RMS(g), each relative to sqrt(mean(v)), and of
-    RMS(parameters), fan-in, number of parameters and steps done; whether it is a matrix; whether
-    the number of steps is planned, and if so, of the share x of them that is done: x, x^2,
-    log(1 - x). Sizes are at most 1. Steps do not change where the loss is multiplied by a constant.
+    RMS(parameters), fan-in, number of parameters, of matrices in the model and of steps done;
+    whether it is a matrix; whether the number of steps is planned, and if so, of the share x of
+    them that is done: x, x^2, log(1 - x). Sizes are at most 1. Steps do not change where the loss
+    is multiplied by a constant.
 
     Args:
       num_steps: after how many steps training ends; None: not known.
@@ -174,12 +175,14 @@ def _half_log(mean_squares):
 
 
 def _constants(shapes):
-    """What the network sees of the tensors' shapes, `[3, tensors]`."""
+    """What the network sees of the tensors' shapes, `[4, tensors]`."""
     fans = np.array([np.prod(shape[:-1], dtype=float) for shape in shapes])
     sizes = np.array([np.prod(shape, dtype=float) for shape in shapes])
     ranks = np.array([len(shape) for shape in shapes])
+    matrices = np.full(len(shapes), np.maximum(np.sum(ranks > 1), 1.0))
     return tf.constant(np.stack([ranks > 1, 0.5 * np.log(np.maximum(fans, 1.0)) - 1.5,
-                                 0.25 * np.log(np.maximum(sizes, 1.0)) - 1.5]), tf.float32)
+                                 0.25 * np.log(np.maximum(sizes, 1.0)) - 1.5,
+                                 np.log(matrices) - 1.5]), tf.float32)
 
 
 def _progress(steps_done, num_steps, num_tensors):

@@ -107,10 +107,10 @@ class StatePlan:
             return {Place(piece.tensor, '%s/%s' % (self._piece_name(piece), name)): leaf
                     for name, leaf in named}
         rows = tf.concat([leaf for _, leaf in named], 0)
-        ends = [sum(chunk.sizes[:index + 1]) for index in range(len(chunk.pieces))]
-        return {Place(piece.tensor, self._piece_name(piece)):
-                rows if piece.size == chunk.size else rows[:, end - piece.size:end]
-                for piece, end in zip(chunk.pieces, ends)}
+        sizes = chunk.sizes + ([chunk.padding] if chunk.padding else [])
+        columns = [rows] if len(sizes) == 1 else tf.split(rows, sizes, axis=1)
+        return {Place(piece.tensor, self._piece_name(piece)): part
+                for piece, part in zip(chunk.pieces, columns)}
 
     def _chunk_together(self, chunk, named, kept):
         """The inverse of `_chunk_apart`; `named` gives names and shapes."""

@@ -15,6 +15,9 @@ from optimizer.gradient_checkpointing import segmented_loop
 EPSILON = 1e-6  # inside the logarithm of the meta-objective
 NOISE = 2 ** 19  # added to a random key, makes it that of the gradients' noise
 
+#: Of what a step's objective can be: all examples, the step's own mini-batch, another mini-batch.
+OBJECTIVES_OF = ('examples', 'batches', 'other_batches')
+
 
 class Data(typing.NamedTuple):
     """A data set in variables."""
@@ -37,6 +40,7 @@ class Unroll(typing.NamedTuple):
     """
     objective_weights: tf.Tensor  # [n]
     batches: tf.Tensor  # [n, batch], indices into `data`
+    other_batches: tf.Tensor  # the same, of the objectives where these are on other batches
     first_unroll: tf.Tensor  # begin at `initial_params`, a new optimizee; else go on from `state`
     reset_state: tf.Tensor  # with a fresh optimizer state; default: as `first_unroll`
     imitate: tf.Tensor  # let the parameters follow the teacher
@@ -79,7 +83,7 @@ class Plan(typing.NamedTuple):
     rule: typing.Callable  # (gradients, optimizer state, params) -> Update
     fed: Unroll
     bound: typing.Optional[tf.Tensor]  # an objective above it ends the unroll; None: none does
-    objectives_of_batches: bool  # each step's objective is that of its own mini-batch
+    objectives_of: str  # one of `OBJECTIVES_OF`
     objectives_after_loop: bool  # compute the objectives together, of the parameters recorded
     repeatable: bool  # a step that is taken again must see the same random numbers
     swap_memory: bool
@@ -128,7 +132,7 @@ class NoPenalty:
 
 
 def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_every=0,
-                 swap_memory=False, objectives_of_batches=False):
+                 swap_memory=False, objectives_of='examples'):
     """Builds the graph of one unroll.
 
     Args:
@@ -142,9 +146,9 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_ever
       checkpoint_every: keep what the meta-gradient needs only at every so many steps and compute
         the rest anew; 0: keep everything. Nothing in the problem may then be random but by its key.
       swap_memory: keep it in the computer's memory, not the GPU's; version-1 control flow only.
-      objectives_of_batches: the objective of a step is that on its own mini-batch, before the step,
-        not that on all data. It is noisier and costs nothing; only the initial objective is that
-        on all data.
+      objectives_of: the objective of a step, before it, is that on all data, 'examples'; on the
+        step's own mini-batch, 'batches', which is noisier and costs nothing; or on another one,
+        'other_batches'. The initial objective is that on all data.
 
     Returns:
       an `Unroll`.
@@ -163,9 +167,9 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_ever
         if multiplier > 0:
             bound = start.initial_objective + (multiplier - 1.0) * tf.abs(start.initial_objective)
         plan = Plan(optimizer, problem, penalty or NoPenalty(), layout,
-                    optimizer.step_rule(layout), fed, bound, objectives_of_batches,
+                    optimizer.step_rule(layout), fed, bound, objectives_of,
                     objectives_after_loop=(problem.objectives is not None and bound is None
-                                           and not objectives_of_batches),
+                                           and objectives_of == 'examples'),
                     repeatable=checkpoint_every > 0, swap_memory=swap_memory)
         with tf.name_scope('loop'):
             end, (objectives, imitation, penalties) = _run(plan, start, checkpoint_every)
@@ -238,9 +242,11 @@ def placeholders(optimizer, problem, dataset):
     shapes = [tensor.shape.as_list() for tensor in initial_params]
     first_unroll = tf.placeholder_with_default(True, [], name='first_unroll')
     data, labels = dataset_placeholders(dataset)
+    batches = tf.placeholder(tf.int32, [None, None], name='batches')
     return Unroll(
         objective_weights=tf.placeholder(tf.float32, [None], name='objective_weights'),
-        batches=tf.placeholder(tf.int32, [None, None], name='batches'),
+        batches=batches,
+        other_batches=tf.placeholder_with_default(batches, [None, None], name='other_batches'),
         first_unroll=first_unroll,
         reset_state=tf.placeholder_with_default(first_unroll, [], name='reset_state'),
         imitate=tf.placeholder_with_default(False, [], name='imitate'),
@@ -382,12 +388,11 @@ def _step(plan, here):
         of_batch = batch_objective(points)
         if plan.objectives_after_loop:
             objective = here.objective
-        elif not plan.objectives_of_batches:
-            objective = problem.objective(here.params, fed.data, fed.labels)
-        elif here.attended:
-            objective = batch_objective(here.params)
-        else:
+        elif plan.objectives_of == 'batches' and not here.attended:
             objective = of_batch
+        else:
+            objective = problem.objective(
+                here.params, *objective_examples(fed, here.step, plan.objectives_of))
     with tf.name_scope('penalty'):
         curvature = tf.zeros([])
         if penalty.meta_weight:
@@ -442,7 +447,18 @@ def attended_points(layout, params, update):
 
 def batch_of(fed, step):
     """The examples of one step."""
-    return tuple(tf.gather(array, fed.batches[step]) for array in (fed.data, fed.labels))
+    return _gather(fed, fed.batches[step])
+
+
+def objective_examples(fed, step, objectives_of):
+    """The examples of which a step's objective is, see `OBJECTIVES_OF`."""
+    if objectives_of == 'examples':
+        return fed.data, fed.labels
+    return _gather(fed, (fed.batches if objectives_of == 'batches' else fed.other_batches)[step])
+
+
+def _gather(fed, indices):
+    return tuple(tf.gather(array, indices) for array in (fed.data, fed.labels))
 
 
 def _distance(steps, teacher_steps):

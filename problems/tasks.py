@@ -112,7 +112,9 @@ FAMILIES = collections.OrderedDict([
             _image_task('relu_mlp_28_narrow', Perceptron, 28, 32, 10, (16, 16)),
             _image_task('tanh_mlp_8_wide', Perceptron, 8, 32, 10, (384, 32), activation=tf.tanh),
             _image_task('tanh_mlp_8', Perceptron, 8, 64, 10, (24,) * 3, activation=tf.tanh),
-            _image_task('tanh_mlp_14', Perceptron, 14, 32, 10, (32,) * 5, activation=tf.tanh)],
+            _image_task('tanh_mlp_14', Perceptron, 14, 32, 10, (32,) * 5, activation=tf.tanh),
+            _image_task('tanh_mlp_28_deep', Perceptron, 28, 64, 10, (20,) * 6, activation=tf.tanh),
+            _image_task('relu_mlp_28_deep', Perceptron, 28, 64, 10, (24,) * 4)],
         validation=[
             _image_task('relu_mlp_14_wide', Perceptron, 14, 48, 10, (128, 64)),
             _image_task('tanh_mlp_8_deep', Perceptron, 8, 48, 10, (40,) * 4, activation=tf.tanh)],
@@ -139,7 +141,8 @@ FAMILIES = collections.OrderedDict([
     ('autoencoder', Family(
         small=[
             _image_task('autoencoder_8', Autoencoder, 8, 64, (32, 8, 32)),
-            _image_task('autoencoder_14', Autoencoder, 14, 32, (64, 12, 64), activation=tf.tanh)],
+            _image_task('autoencoder_14', Autoencoder, 14, 32, (64, 12, 64), activation=tf.tanh),
+            _image_task('autoencoder_28_narrow', Autoencoder, 28, 64, (20, 6, 20))],
         validation=[_image_task('autoencoder_14_wide', Autoencoder, 14, 64, (96, 16, 96))],
         full=[_image_task('autoencoder', Autoencoder, 28, 128, (128, 32, 128))],
         help='Autoencoders of images.')),

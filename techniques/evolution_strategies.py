@@ -34,7 +34,7 @@ class Particles(NamedTuple):
     perturbations: list  # sums since the episode began, of the first particle in each pair
 
 
-def build_unroll(optimizer, problem, dataset=None, config=None, objectives_of_batches=False):
+def build_unroll(optimizer, problem, dataset=None, config=None, objectives_of='examples'):
     """Builds the graph of one unroll, with a meta-gradient by section 4 of the paper:
 
         g = sum over pairs of (L+ - L-) * (sum of e) / (2 * pairs * sigma^2)
@@ -45,7 +45,7 @@ def build_unroll(optimizer, problem, dataset=None, config=None, objectives_of_ba
     same initial parameters, batches and noise.
 
     Args:
-      optimizer, problem, dataset, objectives_of_batches: see `optimizer.unroll.build_unroll`.
+      optimizer, problem, dataset, objectives_of: see `optimizer.unroll.build_unroll`.
       config: a `Config`; None: its defaults.
 
     Returns:
@@ -73,7 +73,7 @@ def build_unroll(optimizer, problem, dataset=None, config=None, objectives_of_ba
 
         def run(particle):
             return _run(optimizer.with_values(particle[0]), problem, layout, fed,
-                        start.initial_objective, objectives_of_batches, *particle[1:])
+                        start.initial_objective, objectives_of, *particle[1:])
 
         carried = (start.params, start.attended, start.optimizer)
         types = tf.nest.map_structure(lambda tensor: tensor.dtype, carried)
@@ -128,7 +128,7 @@ def _start(problem, fed, state):
                      initial_objective, perturbations)
 
 
-def _run(optimizer, problem, layout, fed, initial_objective, objectives_of_batches, params,
+def _run(optimizer, problem, layout, fed, initial_objective, objectives_of, params,
          attended, state):
     """The steps of one particle: what it hands on, and its objectives as in `Unroll`."""
     rule, num_steps = optimizer.step_rule(layout), tf.size(fed.objective_weights)
@@ -140,11 +140,11 @@ def _run(optimizer, problem, layout, fed, initial_objective, objectives_of_batch
     def step(index, params, attended, state, objectives):
         batch, points = unroll.batch_of(fed, index), attended or params
         of_batch = problem.objective(points, *batch)
-        if objectives_of_batches and not attended:
+        if objectives_of == 'batches' and not attended:
             objective = of_batch
         else:
             objective = problem.objective(
-                params, *(batch if objectives_of_batches else (fed.data, fed.labels)))
+                params, *unroll.objective_examples(fed, index, objectives_of))
         gradients = problem.gradients(of_batch, points, unroll.noise_key(fed.random_key, index))
         update = rule(gradients, state, params)
         moved = [param + move for param, move in zip(params, layout.to_tensors(update.steps))]

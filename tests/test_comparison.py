@@ -69,6 +69,31 @@ def test_summary_table_is_sorted_by_result():
     assert names == ['**L2o**', '**Adam 0.1**', 'Adam 1']
 
 
+def ending(optimizer, rate, problem, final, held_out, schedule='constant'):
+    """A summary of which little matters."""
+    return comparison.summarize([comparison.Curve(
+        optimizer, rate, problem, 1, [final] * 60, 1e-3, schedule, held_out)])[0]
+
+
+def test_a_learned_optimizer_is_held_against_its_rivals_over_all_problems():
+    summaries = [ending('learned', None, 'one', 1.0, 3.0), ending('learned', None, 'two', 4.0, 2.0),
+                 ending('Adam', 1e-3, 'one', 2.0, 3.0), ending('Adam', 1e-3, 'two', 4.0, 8.0),
+                 ending('Adam', 1e-2, 'one', 0.5, 3.0), ending('SGD', 0.1, 'two', 2.0, 1.0)]
+    times = [running.EqualTime(summary.problem, 'learned', summary, 9, final)
+             for summary, final in zip(summaries[2:4], (0.8, 4.0))]
+    default = comparison.standing('learned', 'Adam 0.001', summaries, times)
+    np.testing.assert_allclose(default, (2, 2, np.log(0.5) / 2, np.log(0.25) / 2, 1), rtol=1e-6)
+    best = comparison.standing('learned', 'Adam, best rate', summaries, times)
+    np.testing.assert_allclose(best[:3], (2, 1, np.log(2.0) / 2), rtol=1e-6)
+    assert best.wins_at_equal_time is None
+    assert comparison.rival('best hand-tuned rule', 'two', summaries).optimizer == 'SGD'
+    assert comparison.standing('learned', 'Adam cosine, best rate', summaries) is None
+    table = result_files.standings(summaries, times, ['learned'])
+    assert '| learned | Adam 0.001 | 2 of 2 | -0.347 | -0.693 | 1 of 2 |' in table
+    assert '| two | 4 | 4 (Adam 0.001) | 4 (Adam 0.001) | 2 (SGD 0.1) |' in (
+        result_files.overview(summaries, ['learned']))
+
+
 def test_csv_and_pickles_agree(tmp_path):
     short = {each.problem: each.problem[:2] for each in CURVES}
     result_files.write_csv(str(tmp_path / 'results.csv'), CURVES, short)
@@ -246,11 +271,13 @@ def test_a_comparison_runs_all_seeds_of_all_candidates():
 def test_of_a_grid_only_the_finalists_run_with_all_seeds():
     found = running.compare(GRID, [QUADRATIC], [1, 2], None, running.Runner(),
                             running.Grids(finalists=1, screening_steps=10))
-    assert len(found.curves) == 4 * 2 and len(found.screened) == 4
+    assert len(found.curves) == (4 + 1) * 2 and len(found.screened) == 3
+    assert any(rules.is_default(curve) for curve in found.curves)
     assert {label(curve) for curve in found.curves}.isdisjoint(map(label, found.screened))
     assert {len(curve.losses) for curve in found.screened} == {10}
-    grids = {(row.optimizer, row.schedule): row for row in comparison.summarize(found.curves)}
-    assert len(grids) == 4 and all(row.best for row in grids.values())
+    grids = {(row.optimizer, row.schedule): row for row in comparison.summarize(found.curves)
+             if row.best}
+    assert len(grids) == 4
     assert grids['Adam', 'constant'].learning_rate == 0.1
 
 

@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 from optimizer import OPTIMIZERS
 from optimizer.global_learning_rate import GlobalLearningRate
 from problems import problem_generator as pg
+from problems.datasets import Dataset
 from problems.problem import Problem
 from techniques import evolution_strategies
 
@@ -22,6 +23,39 @@ class Parabola(Problem):
 
     def _objective(self, parameters, data, labels):
         return 0.5 * tf.square(parameters[0])
+
+
+class Mean(Problem):
+    """Half the squared distance from one number to the mean of the examples."""
+
+    needs_data = True
+
+    def __init__(self):
+        super().__init__([()])
+
+    def _objective(self, parameters, data, labels):
+        return 0.5 * tf.square(parameters[0] - tf.reduce_mean(data))
+
+
+@pytest.mark.parametrize('objectives_of, expected', [
+    ('examples', 0.5 * (0.7 - 2.0) ** 2), ('batches', 0.5 * (0.7 - 1.0) ** 2),
+    ('other_batches', 0.5 * (0.7 - 3.0) ** 2)])
+@pytest.mark.parametrize('estimator', ['backprop', 'pes'])
+def test_objectives_are_of_the_examples_that_are_asked_for(estimator, objectives_of, expected):
+    optimizer = GlobalLearningRate(RATE, use_log_objective=False)
+    data = Dataset(np.array([[1.0], [3.0]], 'float32'), np.zeros(2, 'int32'))
+    if estimator == 'pes':
+        graph = evolution_strategies.build_unroll(
+            optimizer, Mean(), data, evolution_strategies.Config(1, 1e-6), objectives_of)
+    else:
+        graph = optimizer.train(Mean(), data, objectives_of=objectives_of)
+    with tf.Session() as session:
+        session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+        feed = {graph.objective_weights: [0.5, 0.5], graph.batches: [[0], [0]],
+                graph.other_batches: [[1], [1]], graph.initial_params[0]: 0.7}
+        objectives = session.run(graph.problem_objectives, feed)
+    np.testing.assert_allclose(objectives[0], 0.5 * (0.7 - 2.0) ** 2, rtol=1e-5)
+    np.testing.assert_allclose(objectives[1], expected, rtol=1e-4)
 
 
 def gradients_of_unrolls(unrolls, pairs=PAIRS, weights=(0.0, 1.0)):

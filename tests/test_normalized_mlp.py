@@ -8,11 +8,12 @@ from optimizer.normalized_mlp import NormalizedMLP
 from problems.problem import Problem
 
 SHAPES = [(), (3,), (5, 8), (1,), (3, 3, 2, 4), (80, 60), (70, 59)]
+MATRICES = sum(len(shape) > 1 for shape in SHAPES)
 
 
 def meta_parameters(rng):
     """Values that no coefficient is trivial with."""
-    shapes = {'linear/w': (12, 6), 'linear/b': (6,), 'hidden/w': (12, 16), 'hidden/b': (16,),
+    shapes = {'linear/w': (13, 6), 'linear/b': (6,), 'hidden/w': (13, 16), 'hidden/b': (16,),
               'output/w': (16, 6)}
     values = {name: 0.15 * rng.standard_normal(shape) for name, shape in shapes.items()}
     values['linear/b'][0] -= 5.0
@@ -39,8 +40,8 @@ def formula_step(theta, g, x, moments, t, num_steps):
     inputs = np.array(
         [half_log(np.mean(value ** 2) / np.mean(v)) for value in (m1, m2, g)]
         + [half_log(np.mean(x ** 2)), x.ndim > 1, 0.5 * np.log(fan_in) - 1.5,
-           0.25 * np.log(x.size) - 1.5, np.log(t) / 3.0 - 1.0, bool(num_steps), share, share ** 2,
-           np.log(1.0 - share + 0.01)])
+           0.25 * np.log(x.size) - 1.5, np.log(MATRICES) - 1.5, np.log(t) / 3.0 - 1.0,
+           bool(num_steps), share, share ** 2, np.log(1.0 - share + 0.01)])
     outputs = inputs @ theta['linear/w'] + theta['linear/b'] + np.tanh(
         inputs @ theta['hidden/w'] + theta['hidden/b']) @ theta['output/w']
     log_size, of_slow, of_gradient, log_smoothing, magnitude, agreement = outputs

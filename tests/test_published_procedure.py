@@ -320,6 +320,15 @@ def test_frozen_examples_are_the_first_ones():
         assert len(np.unique(session.run(examples.variables.data), axis=0)) == 10
 
 
+def test_other_batches_are_of_examples_that_no_step_is_made_on():
+    row = Row(Spec(pg.SoftmaxRegression, (4, 2), {}), CLUSTERS, 5)
+    examples = problem_graph.Examples(row, 20, set_aside=0.2)
+    rng = np.random.RandomState(0)
+    seen, others = examples.batches(30, rng), examples.other_batches(30, rng)
+    assert seen.shape == (30, 5) and set(np.ravel(seen)) == set(range(16))
+    assert others.shape == (30, 4) and set(np.ravel(others)) == set(range(16, 20))
+
+
 def test_an_episode_goes_through_shuffled_passes():
     graph = Graph()
     graph.teacher = None
