@@ -2,14 +2,17 @@
 
 VENV := .venv
 VENV_TF1 := .venv-tf1
+VENV_DOCS := .venv-docs
 PIP := -m pip install -qq --disable-pip-version-check
 PYTEST := -m pytest -q -rs -n 2
 SIZE := full
+# What the site shows, or links to.
+PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples pretrained benchmarks
 # TensorFlow's start-up chatter.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pretrain benchmark ablation bench test test-slow test-tf1 lint bazel clean
+.PHONY: help demo pretrain benchmark ablation bench docs test test-slow test-tf1 lint bazel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,6 +39,11 @@ ablation: $(VENV)/ready  ## whether curriculum and imitation help, into ablation
 
 bench: $(VENV)/ready  ## times, growth and memory: a table, benchmarks/results.json and scaling.png
 	$(VENV)/bin/python -m benchmarks.run $(if $(QUICK),--quick)
+
+docs: $(VENV_DOCS)/ready  ## the pages of docs/, and the API from docstrings, as a site: site/html/index.html
+	rm -rf site/pages && mkdir -p site/pages
+	cd site/pages && ln -s $(addprefix ../../,$(PAGES)) .
+	$(VENV_DOCS)/bin/mkdocs build --config-file docs/mkdocs.yml
 
 test: $(VENV)/ready  ## the fast tests
 	$(VENV)/bin/python $(PYTEST) -m 'not slow'
@@ -68,15 +76,17 @@ bazel: $(VENV)/ready  ## build and test with Bazel, offline
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/bazel_test.sh
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(VENV_TF1) demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_TF1) $(VENV_DOCS) site demo .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/ready: requirements/tf2.txt
+$(VENV_DOCS)/ready: requirements/docs.txt
+$(VENV)/ready $(VENV_DOCS)/ready:
 	@python='$(PYTHON)'; python=$${python:-$$(tools/find_python.sh 3.11+)} || \
 	  { echo 'Python 3.11 or newer is needed: install it, or say PYTHON=/path/to/it' >&2; exit 1; }; \
-	echo "Setting up $(VENV) with $$python (minutes, the first time)"; \
-	"$$python" -m venv $(VENV)
-	@$(VENV)/bin/python $(PIP) -r $<
+	echo "Setting up $(@D) with $$python (minutes, the first time)"; \
+	"$$python" -m venv $(@D)
+	@$(@D)/bin/python $(PIP) -r $<
 	@touch $@
 
 $(VENV_TF1)/ready: requirements/tf1.txt

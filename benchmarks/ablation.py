@@ -6,6 +6,9 @@ files of `published/` and with equal numbers of unrolls, and tests all of them w
 problems that they were not trained on. The same command goes on where it was interrupted.
 """
 
+from commandline import quiet  # noqa: F401  before all else: it silences TensorFlow's import
+
+# isort: split
 import argparse
 import csv
 import json

@@ -1,4 +1,4 @@
-"""README's table of speed: `python -m benchmarks.report` puts it there, from results.json."""
+"""The table of docs/speed.md: `python -m benchmarks.report` puts it there, from results.json."""
 
 import json
 import os
@@ -6,10 +6,10 @@ import os
 from benchmarks import measuring, models
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-README = os.path.join(os.path.dirname(FOLDER), 'README.md')
+PAGE = os.path.join(os.path.dirname(FOLDER), 'docs', 'speed.md')
 RESULTS = os.path.join(FOLDER, 'results.json')
 
-#: README's table is between these lines.
+#: The table is between these lines of the page.
 BEGIN, END = '<!-- speed: begin -->\n', '<!-- speed: end -->\n'
 
 SMALL, LAYERS, LARGE = 'MLP 784-20-10', '31-layer MLP', 'MLP 784-512-512-10'
@@ -34,7 +34,7 @@ def read(path=RESULTS):
 
 
 def place(text, markdown):
-    """README's text with another table."""
+    """The page's text with another table."""
     before, rest = text.split(BEGIN)
     return before + BEGIN + markdown + END + rest.split(END)[1]
 
@@ -112,18 +112,18 @@ _ROWS = (
     _shipped('step, %s, batch 128' % LARGE, LARGE),
     _shipped('step, convnet of 10^5 parameters, batch 128', 'convnet'),
     _shipped('step, transformer of 10^5 parameters, batch 128', 'transformer'),
-    _command('training command above: start, after imports, to the end of the first unroll',
+    _command('published training command: start, after imports, to the end of the first unroll',
              'to first unroll', '60 s'),
-    _command('training command above with one meta-iteration, whole process', 'whole process',
+    _command('published training command with one meta-iteration, whole process', 'whole process',
              '92 s'),
     _memory, _checkpointing, _xla)
 
 
 def main():
-    """Renews README's table."""
-    with open(README, encoding='utf-8') as file:
+    """Renews the page's table."""
+    with open(PAGE, encoding='utf-8') as file:
         text = file.read()
-    with open(README, 'w', encoding='utf-8') as file:
+    with open(PAGE, 'w', encoding='utf-8') as file:
         file.write(place(text, table(read())))
 
 

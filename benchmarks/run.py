@@ -1,7 +1,7 @@
 """All benchmarks: `python -m benchmarks.run [--quick]`, or `make bench`.
 
-Prints figures as they are found, at the end the table of README; writes results.json and
-scaling.png. `python -m benchmarks.report` puts that table into README.
+Prints figures as they are found, at the end the table of docs/speed.md; writes results.json and
+scaling.png. `python -m benchmarks.report` puts that table there.
 """
 
 from commandline import quiet  # noqa: F401  before all else: it silences TensorFlow's import

@@ -38,7 +38,8 @@ def write(folder, name, record, curves, summaries):
       folder: of the learned optimizer.
       name: in the curves and summaries.
       record: what the folder's `run.json` holds.
-      curves, summaries: of the comparison.
+      curves: of the comparison.
+      summaries: of the comparison.
 
     Raises:
       OSError: the folder cannot be written.

@@ -39,7 +39,7 @@ class Called(NamedTuple):
 
 
 class Imitation(NamedTuple):
-    """A share of the unrolls learns from a teacher's steps (arXiv 2010.09089, section 3.2)."""
+    """A share of the episodes learns from a teacher's steps (arXiv 2010.09089, section 3.2)."""
 
     teacher: Any = 'adam'  # a key of `techniques.imitation.TEACHERS`, or such an object
     ratio: float = 0.1  # that share, 0 to 1

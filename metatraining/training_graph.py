@@ -32,7 +32,9 @@ def build(optimizer_spec, rows, training, learning_rate, gradient_clip, obj_trai
       optimizer_spec: has `build()`, which returns a `TrainableOptimizer`.
       rows: the `Row`s of the problems to train on.
       training: a `MetaTraining`.
-      learning_rate, gradient_clip, obj_train_max_multiplier: see `metaopt.train_optimizer`.
+      learning_rate: see `metaopt.train_optimizer`.
+      gradient_clip: likewise.
+      obj_train_max_multiplier: likewise.
       machine: a `runs.machines.OneMachine`.
       rng: decides everything random in it.
     """

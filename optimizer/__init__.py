@@ -2,6 +2,8 @@
 
     optimizer = load('rnnprop')
     train = optimizer.minimize(loss)
+
+The rest of a program stays as it is.
 """
 
 import json

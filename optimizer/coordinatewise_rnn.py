@@ -40,7 +40,8 @@ class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
       dynamic_output_scale: let the learning rates change from step to step.
       learnable_decay: learn the decay; else it is the constant sigmoid(default_decay_var_init).
       zero_init_lr_weights: learning rates do not change before meta-training.
-      rnn_readout_scale, default_decay_var_init: initial values of the meta-parameters.
+      rnn_readout_scale: spread of the initial read-outs from the cells.
+      default_decay_var_init: initial logit of the decay.
       **kwargs: see `TrainableOptimizer`.
 
     Raises:

@@ -93,9 +93,13 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
       learnable_inp_decay: learn the decay rate of the accumulated gradients.
       learnable_rnn_init: learn the initial states; else they are drawn from U(-1, 1).
       random_seed: of everything random in the optimizer.
-      rnn_readout_scale, affine_scale, default_decay_var_init, scale_decay_bias_init,
-      learning_rate_momentum_logit_init, biasgrucell_scale, biasgrucell_gate_bias_init: initial
-        values of the meta-parameters.
+      rnn_readout_scale: spread of the initial read-outs from the parameters' states.
+      affine_scale: spread of the initial biases from the levels above.
+      default_decay_var_init: initial logit of the decay rate of the accumulated gradients.
+      scale_decay_bias_init: initial logit of the decay rate of the mean squares.
+      learning_rate_momentum_logit_init: initial logit of the momentum of log learning rates.
+      biasgrucell_scale: spread of the cells' initial weights.
+      biasgrucell_gate_bias_init: initial bias of the cells' gates.
       use_second_derivatives: see `TrainableOptimizer`.
       cell_cls: class of the cells of all levels: `rnn_cells.BiasGRUCell` or one derived from it.
 

@@ -35,7 +35,8 @@ class RNNProp(l2o_dm.LSTMOptimizer):
 
     Args:
       units: of the input projection and both LSTM layers.
-      beta1, beta2: decay of the two moments.
+      beta1: decay of the first moment.
+      beta2: decay of the second moment.
       output_scale: the largest step.
       **kwargs: see `TrainableOptimizer`.
     """

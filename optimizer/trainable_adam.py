@@ -33,7 +33,10 @@ class TrainableAdam(trainable_optimizer.CoordinatewiseOptimizer):
     The meta-parameters: the logarithms of learning rate and epsilon, the logits of both betas.
 
     Args:
-      learning_rate, beta1, beta2, epsilon: the constants before meta-training.
+      learning_rate: before meta-training, as all of these constants.
+      beta1: decay of the first moment.
+      beta2: decay of the second moment.
+      epsilon: added to the root of the second moment.
       **kwargs: see `TrainableOptimizer`.
 
     Raises:

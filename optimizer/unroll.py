@@ -193,7 +193,9 @@ def build_rollout(optimizer, problem, dataset=None):
     Any number of steps in constant memory; the objective on all data is computed once, at the end.
 
     Args:
-      optimizer, problem, dataset: as for `build_unroll`.
+      optimizer: as for `build_unroll`.
+      problem: likewise.
+      dataset: likewise.
 
     Returns:
       a `Rollout`.

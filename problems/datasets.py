@@ -186,7 +186,8 @@ def images(train=True, source=None, side=28):
     """Returns the images of `mnist`, float32 [n, side, side, 1], averaged over squares of pixels.
 
     Args:
-        train, source: as for `mnist`.
+        train: as for `mnist`.
+        source: as for `mnist`.
         side: 28; 14: the means of 2 x 2 pixels; 8: of 3 x 3, without a border of two pixels. The
             embedded digits, which were enlarged, are as they were made at 8.
 

@@ -13,7 +13,8 @@ def batch_normalization(features, scale, shift):
 
     Args:
         features: [batch, height, width, channels].
-        scale, shift: [channels].
+        scale: [channels].
+        shift: [channels].
     """
     mean, variance = tf.nn.moments(features, [0, 1, 2])
     factor = scale * tf.rsqrt(variance + _EPSILON)

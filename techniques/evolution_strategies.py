@@ -45,8 +45,11 @@ def build_unroll(optimizer, problem, dataset=None, config=None, objectives_of='e
     same initial parameters, batches and noise.
 
     Args:
-      optimizer, problem, dataset, objectives_of: see `optimizer.unroll.build_unroll`.
+      optimizer: see `optimizer.unroll.build_unroll`.
+      problem: likewise.
+      dataset: likewise.
       config: a `Config`; None: its defaults.
+      objectives_of: see `optimizer.unroll.build_unroll`.
 
     Returns:
       an `optimizer.unroll.Unroll` with `meta_gradients`; objectives are means over the particles,

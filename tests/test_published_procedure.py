@@ -1,4 +1,4 @@
-"""Meta-training proceeds as the published scripts do, but where README names a difference."""
+"""Meta-training proceeds as the published scripts do, but where docs/differences.md says so."""
 
 import os
 import types

@@ -1,36 +1,63 @@
-"""README: the code on using a learned optimizer runs as it stands; the speed table is measured."""
+"""README and docs/: their code runs, their commands parse, their tables are those measured."""
 
+import glob
 import os
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 import tensorflow.compat.v1 as tf
+from absl import flags as absl_flags
 
 from benchmarks import report
+from commandline import flags
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SECTION = 'Use a learned optimizer in your model'
+README, USE, QUALITY = (os.path.join(ROOT, *path) for path in (
+    ['README.md'], ['docs', 'use.md'], ['docs', 'quality.md']))
+PAGES = [README] + sorted(glob.glob(os.path.join(ROOT, 'docs', '*.md')))
 
 
-def blocks(kind):
-    """The code blocks ```python (kind '') or ```python KIND of the section."""
-    path = os.path.join(ROOT, 'README.md')
-    text = open(path, encoding='utf-8').read() if os.path.exists(path) else ''
-    found = re.search(r'^## %s\n(.*?)(?=^## |\Z)' % SECTION, text, re.DOTALL | re.MULTILINE)
-    if not found:
-        pytest.skip('README.md has no section "%s"' % SECTION)
-    return re.findall(r'^```python%s\n(.*?)^```' % (' ' + kind if kind else ''), found.group(1),
-                      re.DOTALL | re.MULTILINE)
+def text(path):
+    with open(path, encoding='utf-8') as file:
+        return file.read()
+
+
+def blocks(path, language):
+    """The code blocks of a page in this language."""
+    return re.findall(r'^```%s\n(.*?)^```' % language, text(path), re.DOTALL | re.MULTILINE)
+
+
+def python_blocks(path, keras):
+    """Those of Keras, which needs a program of its own, or the others."""
+    found = [block for block in blocks(path, 'python') if ('optimizer.keras' in block) == keras]
+    assert found
+    return found
+
+
+def run_in_eager_mode(code):
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_five_lines_of_readme_train():
+    weights = tf.get_variable('weights', [3], initializer=tf.zeros_initializer())
+    names = {'loss': tf.reduce_sum(tf.square(weights - 1.0))}
+    for block in python_blocks(README, keras=False):
+        exec(block, names)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(50):
+            session.run(names['train'])
+        assert session.run(names['loss']) < 1.5
 
 
 def test_graph_blocks(run_folder, tmp_path):
     """One after another, as a reader would type them."""
-    code = blocks('')
     names = {'folder': run_folder, 'checkpoints': str(tmp_path)}
-    assert code
-    for block in code:
+    for block in python_blocks(USE, keras=False):
         exec(block, names)
     assert tf.train.latest_checkpoint(str(tmp_path)).endswith('model.ckpt-20')
 
@@ -38,24 +65,30 @@ def test_graph_blocks(run_folder, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(tf.__version__ < '2', reason='TensorFlow 1 has no Keras 3')
 def test_keras_blocks(run_folder, tmp_path):
-    code = blocks('keras')
-    assert code
-    prelude = 'folder, checkpoints = %r, %r\n' % (run_folder, str(tmp_path))
-    done = subprocess.run([sys.executable, '-c', prelude + ''.join(code)], cwd=ROOT,
-                          stderr=subprocess.PIPE)
-    assert done.returncode == 0, done.stderr.decode()
+    run_in_eager_mode('folder, checkpoints = %r, %r\n' % (run_folder, str(tmp_path))
+                      + ''.join(python_blocks(USE, keras=True))
+                      + ''.join(python_blocks(README, keras=True)))
+
+
+@pytest.mark.parametrize('page', PAGES, ids=os.path.basename)
+def test_commands_have_flags_that_exist(page):
+    """All of `metarun.py` and `metatest.py` but those with a gap: `...`."""
+    for command in ''.join(blocks(page, 'sh')).replace('\\\n', ' ').splitlines():
+        words = shlex.split(command, comments=True)
+        script = next((name for name in ('metarun', 'metatest') if name + '.py' in words), None)
+        if script and '...' not in command and '$' not in command:
+            values = absl_flags.FlagValues()
+            flags.define(getattr(flags, script.upper()), values)
+            assert values(words[words.index(script + '.py'):])[1:] == []
 
 
 def test_speed_table_is_what_was_measured():
-    with open(report.README, encoding='utf-8') as file:
-        text = file.read()
     table = report.table(report.read())
     assert table.count('\n') == 2 + len(report._ROWS)
-    assert report.place(text, table) == text, 'run: python -m benchmarks.report'
+    page = text(report.PAGE)
+    assert report.place(page, table) == page, 'run: python -m benchmarks.report'
 
 
 def test_table_of_pretrained_optimizers_is_what_was_measured():
-    with open(os.path.join(ROOT, 'pretrained', 'results.md'), encoding='utf-8') as file:
-        table = file.read().split('\n\n')[0]
-    with open(report.README, encoding='utf-8') as file:
-        assert table in file.read(), 'copy it from pretrained/results.md'
+    table = text(os.path.join(ROOT, 'pretrained', 'results.md')).split('\n\n')[0]
+    assert table in text(QUALITY), 'copy it from pretrained/results.md'
