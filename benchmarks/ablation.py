@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -52,7 +53,7 @@ class Size(NamedTuple):
 SIZES = {
     'full': Size(1000, 10, 2, (1, 2), ('mnist_mlp_relu', 'mnist_mlp_deeper', 'mnist_conv'),
                  (1000, 10000), (6,)),
-    'medium': Size(200, 2, 1, (1, 2), ('mnist_mlp_relu', 'mnist_mlp_deeper'), (1000, 10000), (6,)),
+    'medium': Size(100, 2, 1, (1, 2), ('mnist_mlp_relu', 'mnist_mlp_deeper'), (1000,), (6,)),
     'quick': Size(20, 2, 1, (1, 2), ('mnist_mlp_relu',), (20, 60), (6,)),
 }
 
@@ -196,11 +197,14 @@ def main(arguments=None):
     os.makedirs(folder, exist_ok=True)
     left = [training for training in trainings(size)
             if not (progress.saved_facts(run_folder(folder, training)) or {}).get('complete')]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         run([training_command(size, folder, training) for training in left], options.jobs, _show)
         run([test_command(size, folder, options.jobs)], 1, _show)
     except RuntimeError as error:
         sys.exit('ablation: %s' % error)
+    except KeyboardInterrupt:
+        sys.exit(130)
     results = collect(size, folder)
     run_files.write(os.path.join(folder, 'results.json'), (
         json.dumps(results, indent=1, sort_keys=True) + '\n').encode())

@@ -59,9 +59,10 @@ class Logs:
 
 
 def table(results):
-    """Two tables in Markdown: losses, and what each technique changes."""
+    """Three tables in Markdown: losses, what each technique changes, how long was trained."""
     logs = Logs(results)
-    return '\n'.join(_losses(logs) + [''] + _changes(logs)) + '\n'
+    return '\n'.join(_losses(logs) + [''] + _changes(logs) + [''] + _lengths(
+        logs, results['trained'])) + '\n'
 
 
 def _losses(logs):
@@ -98,6 +99,18 @@ def _changes(logs):
                 TITLES[system], variant, np.mean(changes),
                 ', '.join('%+.2f' % value for value in np.mean(changes, axis=0)),
                 better, worse, len(changes)))
+    return lines
+
+
+def _lengths(logs, trained):
+    """How many unrolls each training took, and its last stage."""
+    lines = ['| unrolls (and last stage) of each seed | %s |' % ' | '.join(logs.variants),
+             '|---' * (len(logs.variants) + 1) + '|']
+    for system in logs.systems:
+        cells = [', '.join('%d (%d)' % (each['unrolls'], each['stage']) for each in trained
+                           if (each['system'], each['variant']) == (system, variant))
+                 for variant in logs.variants]
+        lines.append('| %s | %s |' % (TITLES[system], ' | '.join(cells)))
     return lines
 
 

@@ -98,7 +98,10 @@ def results_of(losses):
     """Results by dict (system, variant, problem, steps) -> a loss for each seed."""
     return {'tested': [
         dict(zip(('system', 'variant', 'problem', 'steps'), key), seed=seed, test_seed=6, loss=loss)
-        for key, values in losses.items() for seed, loss in enumerate(values)]}
+        for key, values in losses.items() for seed, loss in enumerate(values)],
+        'trained': [dict(system=system, variant=variant, seed=seed, unrolls=90 + seed, stage=2)
+                    for system, variant in sorted({key[:2] for key in losses})
+                    for seed in (0, 1)]}
 
 
 def test_the_table_has_means_and_spreads_of_natural_logarithms():
@@ -112,6 +115,7 @@ def test_the_table_has_means_and_spreads_of_natural_logarithms():
     assert '| RNNProp | conv | 10,000 | 0.50 ± 0.00 | 4.20 ± 3.82 | 0.36, -7.00 |' in text
     # Changes: -5 and -2; 1 and ln(1000) - 0.5; by more than the spread in the first alone.
     assert '| RNNProp | both | +0.10 | -2.00, +2.20 | 1, 0 of 2 |' in text
+    assert text.endswith('| RNNProp | 90 (2), 91 (2) | 90 (2), 91 (2) |\n')
 
 
 def test_the_page_has_the_table_of_the_figures_that_are_kept():
