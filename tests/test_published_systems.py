@@ -45,12 +45,12 @@ def test_the_page_shows_how_each_system_is_trained_and_evaluated():
     assert sum(script == 'metatest' for script, _ in found) == 4
 
 
-def test_the_command_that_learns_differs_in_meta_optimizer_and_coordinates_alone():
+def test_the_command_that_learns_differs_in_four_flags_alone():
     both = {arguments[0]: set(arguments[1:]) for script, arguments in commands()
             if script == 'metarun' and arguments[0].startswith('--train_dir=hess_cl_mt')}
     published, learning = both['--train_dir=hess_cl_mt'], both['--train_dir=hess_cl_mt_adam']
     assert learning - published == {'--meta_optimizer=adam', '--meta_learning_rate=1e-3',
-                                    '--random_scaling'}
+                                    '--random_scaling', '--max_log_lr=-3'}
     assert published < learning
 
 
