@@ -34,7 +34,7 @@ benchmark: $(VENV)/ready  ## the shipped optimizers beside hand-tuned ones, into
 	  $(if $(QUICK),--flagfile=pretrained/benchmark_quick.txt,--cards)
 	$(if $(QUICK),,cp benchmark/results.md pretrained/results.md)
 
-ablation: $(VENV)/ready  ## whether curriculum and imitation help, into ablation/: 3 hours (SIZE=medium: one; QUICK=1: minutes)
+ablation: $(VENV)/ready  ## whether curriculum and imitation help, into ablation/: 2 hours (SIZE=medium: less; QUICK=1: minutes)
 	$(VENV)/bin/python -m benchmarks.ablation --size=$(if $(QUICK),quick,$(SIZE))
 
 bench: $(VENV)/ready  ## times, growth and memory: a table, benchmarks/results.json and scaling.png

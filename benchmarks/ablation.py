@@ -52,8 +52,8 @@ class Size(NamedTuple):
 
 SIZES = {
     'full': Size(1000, 10, 2, (1, 2), ('mnist_mlp_relu', 'mnist_mlp_deeper', 'mnist_conv'),
-                 (1000, 10000), (6,)),
-    'medium': Size(100, 2, 1, (1, 2), ('mnist_mlp_relu',), (1000, 10000), (6,)),
+                 (1000, 10000), (6, 12)),
+    'medium': Size(100, 2, 1, (1, 2), ('mnist_mlp_relu',), (1000,), (6,)),
     'quick': Size(20, 2, 1, (1, 2), ('mnist_mlp_relu',), (20, 60), (6,)),
 }
 
