@@ -14,6 +14,8 @@ from commandline import quiet  # noqa: F401  before what imports TensorFlow: it 
 import argparse
 import os
 
+import tensorflow.compat.v1 as tf
+
 from commandline import script
 from optimizer import published_weights
 from runs import run_files, run_record
@@ -67,4 +69,5 @@ def bring(weights, folder, overwrite=False):
 
 
 if __name__ == '__main__':
+    tf.logging.set_verbosity(tf.logging.ERROR)
     main()
