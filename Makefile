@@ -12,7 +12,7 @@ PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples pretrained
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pretrain benchmark ablation bench docs test test-slow test-tf1 lint bazel clean
+.PHONY: help demo pretrain benchmark ablation bench coverage docs test test-slow test-tf1 lint bazel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,9 +30,13 @@ demo: $(VENV)/ready  ## meta-train a HierarchicalRNN, evaluate it, draw its lear
 	@echo 'The optimizer is in demo/train, its comparison in demo/eval: see summary.md, curves.png'
 
 benchmark: $(VENV)/ready  ## the shipped optimizers beside hand-tuned ones, into benchmark/: hours (QUICK=1: minutes)
+	$(VENV)/bin/python metatest.py --flagfile=pretrained/real_tasks.txt \
+	  $(if $(QUICK),--flagfile=pretrained/benchmark_quick.txt --save_dir=benchmark/quick_real_tasks)
 	$(VENV)/bin/python metatest.py --flagfile=pretrained/benchmark.txt \
 	  $(if $(QUICK),--flagfile=pretrained/benchmark_quick.txt,--cards)
 	$(if $(QUICK),,cp benchmark/results.md pretrained/results.md)
+	$(if $(QUICK),,cp benchmark/real_tasks/results.md pretrained/real_tasks.md)
+	$(if $(QUICK),,cp benchmark/real_tasks/overview.png pretrained/real_tasks.png)
 
 ablation: $(VENV)/ready  ## whether curriculum and imitation help, into ablation/: 2 hours (SIZE=medium: less; QUICK=1: minutes)
 	$(VENV)/bin/python -m benchmarks.ablation --size=$(if $(QUICK),quick,$(SIZE))
@@ -45,8 +49,11 @@ docs: $(VENV_DOCS)/ready  ## the pages of docs/, and the API from docstrings, as
 	cd site/pages && ln -s $(addprefix ../../,$(PAGES)) .
 	$(VENV_DOCS)/bin/mkdocs build --config-file docs/mkdocs.yml
 
-test: $(VENV)/ready  ## the fast tests
-	$(VENV)/bin/python $(PYTEST) -m 'not slow'
+test: $(VENV)/ready  ## the fast tests (COVERAGE=1: see coverage)
+	$(VENV)/bin/python $(PYTEST) -m 'not slow' $(if $(COVERAGE),--cov --cov-report=)
+
+coverage:  ## of `make test COVERAGE=1`: how much of the code it ran, the five least covered files first
+	@$(VENV)/bin/coverage report --skip-empty --sort=cover | sed -n '1,7p; /^TOTAL/p'
 
 test-slow: $(VENV)/ready  ## the slow tests
 	$(VENV)/bin/python $(PYTEST) -m slow || [ $$? -eq 5 ]
@@ -68,15 +75,16 @@ pretrain: $(VENV)/ready  ## meta-train the optimizers of pretrained/ from nothin
 	  cp pretraining/$$name/*/run.json pretraining/$$name/*/model.ckpt-0.* pretrained/$$name || exit 1; \
 	done
 
-lint: $(VENV)/ready  ## ruff, and whether the BUILD files agree with the sources
+lint: $(VENV)/ready  ## ruff, mypy, and whether the BUILD files agree with the sources
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
 	$(VENV)/bin/python tools/build_files.py
 
 bazel: $(VENV)/ready  ## build and test with Bazel, offline
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/bazel_test.sh
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(VENV_TF1) $(VENV_DOCS) site demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_TF1) $(VENV_DOCS) site demo .pytest_cache .ruff_cache .mypy_cache .coverage .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/ready: requirements/tf2.txt

@@ -9,7 +9,7 @@ Stronger Baselines for Learning to Optimize" (arXiv 2010.09089). `test_optimizer
 
 import gc
 import sys
-from typing import Any, NamedTuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, TextIO
 
 import numpy as np
 
@@ -44,27 +44,32 @@ NONFINITE_LIMIT = 10  # meta-iterations in a row without any finite unroll that 
 _DRAWS, _PROBLEM, _VALIDATION, _EPISODE = range(4)
 
 
-def register_optimizers():
+def register_optimizers() -> Dict[str, type]:
     """The learned optimizers: dict from names to classes."""
     return dict(OPTIMIZERS)
 
 
-def sample_numiter(scale, min_steps=50, rng=np.random):
+def sample_numiter(scale: float, min_steps: int = 50, rng: Any = np.random) -> int:
     """An exponentially distributed number of steps: `min_steps` plus a draw of mean `scale`."""
     return int(rng.exponential(scale) + min_steps)
 
 
-def sigmoid_weights(n, slope=0.1, offset=5):
+def sigmoid_weights(n: int, slope: float = 0.1, offset: float = 5) -> np.ndarray:
     """Objective weights [n] that grow as sigmoid(slope * (step - offset)) and sum to 1."""
     weights = 1.0 / (1.0 + np.exp(-slope * (np.arange(n) - offset)))
     return weights / np.sum(weights)
 
 
-def train_optimizer(logdir, optimizer_spec, problems_and_data, num_problems, num_meta_iterations,
-                    num_unroll_func=None, num_partial_unroll_itrs_func=None, learning_rate=1e-4,
-                    gradient_clip=5.0, is_chief=True, select_random_problems=True, callbacks=None,
-                    obj_train_max_multiplier=-1, out=sys.stdout, *, training=MetaTraining(),
-                    run=Run(), **options):
+def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequence[Sequence[Any]],
+                    num_problems: int, num_meta_iterations: int,
+                    num_unroll_func: Optional[Callable[[], int]] = None,
+                    num_partial_unroll_itrs_func: Optional[Callable[[], int]] = None,
+                    learning_rate: float = 1e-4, gradient_clip: float = 5.0, is_chief: bool = True,
+                    select_random_problems: bool = True,
+                    callbacks: Optional[Sequence[Callable[[Any], Any]]] = None,
+                    obj_train_max_multiplier: float = -1, out: Optional[TextIO] = sys.stdout, *,
+                    training: MetaTraining = MetaTraining(), run: Run = Run(),
+                    **options: Any) -> TrainingResult:
     """Meta-trains the optimizer that a `Spec` describes.
 
     Args:

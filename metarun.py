@@ -4,6 +4,8 @@ if __name__ == '__main__':  # before the import of TensorFlow, which takes secon
     from commandline import endings
     endings.install('metarun')
 
+from typing import Optional
+
 from commandline import quiet  # noqa: F401  before what imports TensorFlow: it silences that
 
 # isort: split
@@ -12,6 +14,7 @@ import sys
 import zlib
 
 import numpy as np
+from absl.flags import FlagValues
 
 import metaopt
 from commandline import builders, cluster_config, flags, resuming, script, training_config
@@ -19,7 +22,7 @@ from metatraining import reporting
 from runs import cluster, machines, run_files, run_record
 
 
-def main(values, reporter=None):
+def main(values: FlagValues, reporter: Optional[reporting.Reporter] = None) -> None:
     """Meta-trains as the flags say, on one machine or as part of a cluster.
 
     Args:

@@ -12,13 +12,15 @@ import importlib.util
 import os
 import sys
 
+from absl.flags import FlagValues
+
 from commandline import builders, candidates, flags, script
 from commandline.comparison_progress import ComparisonProgress
 from evaluation import cards, comparison, inspection, report, result_files, rules, running
 from runs import run_files, run_record
 
 
-def main(values):
+def main(values: FlagValues) -> None:
     """Runs every chosen optimizer on every chosen problem and writes the results."""
     _check(values)
     learned = candidates.learned_optimizers(values)
@@ -81,20 +83,29 @@ def _write_results(values, learned, rows, found):
     tables = [result_files.overview(summaries, names_learned),
               result_files.standings(summaries, found.equal_time, names_learned), text]
     run_files.write(_path(values, 'results.md'), '\n'.join(tables).encode())
-    pictures = [('Loss against step', comparison.picture(
-        comparison.make_figure(found.curves, summaries)))]
-    run_files.write(_path(values, 'curves.png'), pictures[0][1])
+    pictures = _pictures(values, found.curves, summaries, names_learned)
     if values.inspect:
         pictures += _inspect(values, learned, rows, names)
     page = report.page('Comparison of optimizers', summaries, found.equal_time, pictures)
     run_files.write(_path(values, 'report.html'), page.encode())
     if values.cards:
         for each in learned:
-            cards.write(each.folder, each.name, run_record.read(each.folder), found.curves,
-                        summaries)
+            record = run_record.read(each.folder) or {}
+            cards.write(each.folder, each.name, record, found.curves, summaries)
     print('\n' + text)
     print('Results: %s' % ', '.join(_path(values, name) for name in (
         'results.csv', 'summary.md', 'curves.png', 'report.html')))
+
+
+def _pictures(values, curves, summaries, names_learned):
+    """Pairs (caption, picture), each also written into a file."""
+    figures = [('Final losses', 'overview.png', comparison.make_overview(summaries, names_learned)),
+               ('Loss against step', 'curves.png', comparison.make_figure(curves, summaries))]
+    pictures = [(caption, name, comparison.picture(figure)) for caption, name, figure in figures
+                if figure is not None]
+    for _, name, content in pictures:
+        run_files.write(_path(values, name), content)
+    return [(caption, content) for caption, _, content in pictures]
 
 
 def _path(values, name):

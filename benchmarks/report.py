@@ -1,5 +1,7 @@
-"""The table of docs/speed.md: `python -m benchmarks.report` puts it there, from results.json."""
+"""The tables of docs/speed.md: `python -m benchmarks.report` puts them there, from results.json and
+gpu.json."""
 
+import collections
 import json
 import os
 
@@ -7,10 +9,11 @@ from benchmarks import measuring, models
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 PAGE = os.path.join(os.path.dirname(FOLDER), 'docs', 'speed.md')
-RESULTS = os.path.join(FOLDER, 'results.json')
+RESULTS, GPU_RESULTS = os.path.join(FOLDER, 'results.json'), os.path.join(FOLDER, 'gpu.json')
 
-#: The table is between these lines of the page.
-BEGIN, END = '<!-- speed: begin -->\n', '<!-- speed: end -->\n'
+#: A table is between two such lines of the page.
+BEGIN, END = '<!-- %s: begin -->\n', '<!-- %s: end -->\n'
+SPEED, GPU = 'speed', 'gpu'
 
 SMALL, LAYERS, LARGE = 'MLP 784-20-10', '31-layer MLP', 'MLP 784-512-512-10'
 
@@ -33,10 +36,26 @@ def read(path=RESULTS):
         return [measuring.Result(**result) for result in json.load(file)['results']]
 
 
-def place(text, markdown):
-    """The page's text with another table."""
-    before, rest = text.split(BEGIN)
-    return before + BEGIN + markdown + END + rest.split(END)[1]
+def place(text, name, markdown):
+    """The page's text with another table in the place of that name."""
+    begin, end = BEGIN % name, END % name
+    before, rest = text.split(begin)
+    return before + begin + markdown + end + rest.split(end)[1]
+
+
+def gpu_table(results):
+    """The table in Markdown of what `benchmarks.gpu` has measured: a column for each place."""
+    rows, places = collections.OrderedDict(), []
+    for result in results:
+        place_name, optimizer = result.name.split(': ')
+        places += [place_name] * (place_name not in places)
+        ratio = '' if result.yardstick != 'Adam' or optimizer == 'Adam' else (
+            ' (%s)' % _two(result.ratio))
+        rows.setdefault((result.group, optimizer), {})[place_name] = (
+            '%s ms%s' % (_two(result.value), ratio))
+    lines = [['work', 'optimizer'] + places, ['---'] * (2 + len(places))]
+    lines += [list(row) + [cells.get(name, '') for name in places] for row, cells in rows.items()]
+    return ''.join('| %s |\n' % ' | '.join(line) for line in lines)
 
 
 def _unroll(work, name, published):
@@ -124,7 +143,7 @@ def main():
     with open(PAGE, encoding='utf-8') as file:
         text = file.read()
     with open(PAGE, 'w', encoding='utf-8') as file:
-        file.write(place(text, table(read())))
+        file.write(place(place(text, SPEED, table(read())), GPU, gpu_table(read(GPU_RESULTS))))
 
 
 if __name__ == '__main__':

@@ -2,18 +2,20 @@
 
 import inspect
 import os
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
+from absl.flags import FlagValues
 
 from commandline.flags import FLAGS, METARUN, FlagError, include, include_in_validation
 from metatraining import store
 from optimizer import OPTIMIZERS, RUN_FILE, checkpoints, describe
 from problems import problem_sets
 from problems.datasets import DataSource
-from problems.problem_spec import Spec
+from problems.problem_spec import Row, Spec
 
 
-def run_folder(values):
+def run_folder(values: FlagValues) -> str:
     """The folder of a training run, named as published."""
     return os.path.join(values.train_dir, '%s_%s_%d_%d' % (
         values.optimizer, values.cell_cls, values.cell_size, values.num_cells))
@@ -22,7 +24,7 @@ def run_folder(values):
 #: Where an argument of an optimizer's constructor does not come from the flag of its own name: the
 #: flag that gives it, or a function of the flags' values; None: its default stays. The row None is
 #: for all optimizers.
-ALIASES = {
+ALIASES: Dict[Optional[str], Dict[str, Any]] = {
     None: {
         'obj_train_max_multiplier': 'objective_training_max_multiplier',
         'init_lr_range': lambda values: (values.min_lr, values.max_lr),
@@ -47,7 +49,7 @@ ALIASES = {
 }
 
 
-def optimizer_config(values):
+def optimizer_config(values: FlagValues) -> Tuple[str, Dict[str, Any]]:
     """(name, constructor arguments) of the learned optimizer: what `run.json` records.
 
     Every argument of the constructor that has a flag, by its name or by `ALIASES`, gets its value.
@@ -68,7 +70,7 @@ def optimizer_config(values):
     return name, arguments
 
 
-def constructor_arguments(cls):
+def constructor_arguments(cls: type) -> List[str]:
     """Names of what a constructor takes, and of what it hands on to its bases as `**kwargs`."""
     names = []
     for base in cls.__mro__:
@@ -97,13 +99,13 @@ def _check_optimizer(values):
             raise FlagError('--%s needs --dynamic_output_scale' % name)
 
 
-def optimizer_spec(values):
+def optimizer_spec(values: FlagValues) -> Spec:
     """The `Spec` of the learned optimizer; its random numbers come from the graph's seed."""
     name, arguments = optimizer_config(values)
     return Spec(OPTIMIZERS[name], (), arguments)
 
 
-def chosen_sets(values):
+def chosen_sets(values: FlagValues) -> List[str]:
     """Names of the problem sets that the flags include."""
     chosen = [name for name in problem_sets.PROBLEM_SETS
               if getattr(values, include(name), False)]
@@ -113,7 +115,7 @@ def chosen_sets(values):
     return chosen
 
 
-def data_source(values):
+def data_source(values: FlagValues) -> DataSource:
     """The `DataSource` of all problem sets."""
     names = {values.image_source, values.mnist_source} - {'auto'}
     if len(names) > 1:
@@ -123,7 +125,7 @@ def data_source(values):
                       values.text_file or None)
 
 
-def problems_and_data(values, script, seed=None):
+def problems_and_data(values: FlagValues, script: str, seed: Optional[int] = None) -> List[Row]:
     """The rows of all chosen problem sets; for tests every row has a name.
 
     Data that are drawn come from the seed, if there is one, and for tests so do problems: training
@@ -149,14 +151,14 @@ def _named(sets):
     return list(named.values())
 
 
-def rows_of(values, name, script, seed=None):
+def rows_of(values: FlagValues, name: str, script: str, seed: Optional[int] = None) -> List[Row]:
     """The rows of one problem set, for meta-training or for tests."""
     problem_set = problem_sets.PROBLEM_SETS[name]
     return (problem_set.training if script == METARUN else problem_set.testing)(
         data_source(values), seed)
 
 
-def validation_rows(values, seed):
+def validation_rows(values: FlagValues, seed: Optional[int]) -> List[Row]:
     """The rows of all problem sets that are chosen for the validation."""
     return [row for name in _validation_sets(values)
             for row in rows_of(values, name, METARUN, seed)]
@@ -167,14 +169,14 @@ def _validation_sets(values):
             if getattr(values, include_in_validation(name), False)]
 
 
-def xla(values):
+def xla(values: FlagValues) -> bool:
     """Whether XLA shall compile update rules."""
     if values.xla and tf.__version__.startswith('1.'):
         raise FlagError('--xla needs TensorFlow 2, this is %s' % tf.__version__)
     return values.xla
 
 
-def learned(values):
+def learned(values: FlagValues) -> Tuple[str, Tuple[str, Dict[str, Any]]]:
     """What metatest evaluates: folder of the run, (name, constructor arguments) of its optimizer.
 
     Where --train_dir itself holds a `run.json`, as the folders of `pretrained/` do, that describes
@@ -195,7 +197,7 @@ def learned(values):
     return folder, optimizer_config(values)
 
 
-def checkpoint(values, folder):
+def checkpoint(values: FlagValues, folder: str) -> str:
     """The checkpoint in a run's folder that metatest evaluates.
 
     Raises:
@@ -214,7 +216,7 @@ def checkpoint(values, folder):
     return os.path.join(folder, found[0])
 
 
-def check_checkpoint(make_optimizer):
+def check_checkpoint(make_optimizer: Callable[[], Any]) -> None:
     """Builds the optimizer once, so that a wrong checkpoint is found before anything is run."""
     with tf.Graph().as_default():
         try:
@@ -223,7 +225,7 @@ def check_checkpoint(make_optimizer):
             raise FlagError('--train_dir: %s' % error) from error
 
 
-def as_dict(values, script):
+def as_dict(values: FlagValues, script: str) -> Dict[str, Any]:
     """The values of the script's own flags, without the problem sets that were not chosen."""
     names = [flag.name for flag in FLAGS if script in flag.defaults]
     included = {include(name): True for name in chosen_sets(values)}

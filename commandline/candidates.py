@@ -3,15 +3,17 @@
 import hashlib
 import json
 import os
-from typing import Any, Callable, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
+from absl.flags import FlagValues
 
 import optimizer
 from commandline import builders, script
 from commandline.flags import METATEST, FlagError, define
 from evaluation import rules, running
+from problems.problem_spec import Row
 
 DEFAULT_STEPS = 100  # of a test where neither the flag nor the problem says how many
 
@@ -26,7 +28,7 @@ class Learned(NamedTuple):
     identity: str  # differs where config, meta-parameters, rule or compiler do
 
 
-def learned_optimizers(values):
+def learned_optimizers(values: FlagValues) -> List[Learned]:
     """A list of `Learned`: those of --learned, or the one in --train_dir.
 
     The checkpoints are opened, so that what is wrong with them is found before anything is run.
@@ -68,18 +70,18 @@ def _describe(folder):
 
 def _learned(values, name, folder, config):
     checkpoint, xla = builders.checkpoint(values, folder), builders.xla(values)
-    takes_num_steps = config[0] in optimizer.OPTIMIZERS and (
+    is_told = values.planned and config[0] in optimizer.OPTIMIZERS and (
         'num_steps' in builders.constructor_arguments(optimizer.OPTIMIZERS[config[0]]))
 
     def make(num_steps):
-        arguments = dict(config[1], num_steps=num_steps) if takes_num_steps else config[1]
+        arguments = dict(config[1], num_steps=num_steps) if is_told else config[1]
         learned = optimizer.build(config[0], arguments)
         learned.xla = xla
         learned.init_from_checkpoint(checkpoint)
         return learned
 
     builders.check_checkpoint(lambda: make(1))
-    digest = hashlib.sha256(json.dumps([config, xla], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([config, xla, is_told], sort_keys=True).encode())
     for path in _files_of(checkpoint) + _sources():
         with open(path, 'rb') as file:
             digest.update(file.read())
@@ -99,7 +101,7 @@ def _sources():
             if name.endswith('.py')]
 
 
-def candidates(values, learned):
+def candidates(values: FlagValues, learned: Sequence[Learned]) -> List[rules.Candidate]:
     """The list of `Candidate`, in the order of --test_optimizer."""
     found = []
     for name in values.test_optimizer:
@@ -111,7 +113,7 @@ def candidates(values, learned):
     return found
 
 
-def remake(record):
+def remake(record: Dict[str, Any]) -> Tuple[List[rules.Candidate], List[Row]]:
     """The (candidates, rows) of a metatest, in a new process.
 
     Args:
@@ -126,18 +128,18 @@ def remake(record):
     return candidates(values, learned_optimizers(values)), rows_to_test(values)
 
 
-def rows_to_test(values):
+def rows_to_test(values: FlagValues) -> List[Row]:
     """The rows of the chosen problem sets: every one has a name and a number of steps."""
     return [row._replace(num_steps=values.num_testing_itrs or row.num_steps or DEFAULT_STEPS)
             for row in builders.problems_and_data(values, METATEST, values.seeds[0])]
 
 
-def grids(values):
+def grids(values: FlagValues) -> running.Grids:
     """How learning rates are compared."""
     return running.Grids(values.finalists, values.screening_steps, values.equal_time)
 
 
-def file_names(values, rows):
+def file_names(values: FlagValues, rows: Sequence[Row]) -> Dict[str, str]:
     """The name of each row in the published file names."""
     if len(rows) == 1:
         return {rows[0].name: values.model_name}

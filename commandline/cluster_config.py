@@ -1,10 +1,14 @@
 """The cluster that the flags describe."""
 
+from typing import Optional
+
+from absl.flags import FlagValues
+
 from commandline.flags import FlagError
 from runs import cluster as clusters
 
 
-def cluster(values):
+def cluster(values: FlagValues) -> Optional[clusters.Cluster]:
     """The `Cluster` that this process is part of; None: it trains alone."""
     hosts = {job: _addresses(values, job + '_hosts') for job in ('ps', 'worker')}
     found = clusters.Cluster(hosts['ps'], hosts['worker'], values.job_name, values.task,

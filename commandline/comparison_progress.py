@@ -1,11 +1,13 @@
 """Shows how far a comparison is: a bar on a terminal, else one line a minute."""
 
 import time
+from typing import Callable, Dict, Optional, TextIO, Tuple
 
 import tqdm
 
 from evaluation import comparison
 from evaluation.rules import label
+from evaluation.running import Trial
 
 LINE_PERIOD = 60  # seconds from one line to the next
 
@@ -18,21 +20,22 @@ class ComparisonProgress:
       clock: gives seconds.
     """
 
-    def __init__(self, out, clock=time.time):
+    def __init__(self, out: Optional[TextIO], clock: Callable[[], float] = time.time) -> None:
         self._out, self._clock = out, clock
-        self._total, self._done, self._best = 0, 0, {}
+        self._total = self._done = 0
+        self._best: Dict[str, Tuple[float, str]] = {}
         self._last_line, self._bar = clock(), None
         if out is not None and getattr(out, 'isatty', lambda: False)():
             self._bar = tqdm.tqdm(total=0, file=out, unit='run', dynamic_ncols=True, leave=False)
 
-    def expect(self, number):
+    def expect(self, number: int) -> None:
         """So many more trials are going to be run."""
         self._total += number
         if self._bar is not None:
             self._bar.total = self._total
             self._bar.refresh()
 
-    def done(self, trial, curve, was_kept):
+    def done(self, trial: Trial, curve: comparison.Curve, was_kept: bool) -> None:
         """A trial has been run, or its result been kept from before."""
         self._done += 1
         final, problem = comparison.final_loss(curve.losses), trial.row.name
@@ -47,7 +50,7 @@ class ComparisonProgress:
             self._out.write('%d of %d runs done; %s\n' % (self._done, self._total, words))
             self._out.flush()
 
-    def end(self):
+    def end(self) -> None:
         """The comparison has ended, or was interrupted."""
         if self._bar is not None:
             self._bar.refresh()

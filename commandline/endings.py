@@ -13,7 +13,7 @@ import threading
 WORDS = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
 
 
-def install(script):
+def install(script: str) -> None:
     """From now on these signals end the process; one that is ignored stays so (nohup)."""
     if sys.stderr is None:
         return

@@ -9,10 +9,11 @@ import difflib
 import math
 import sys
 import unicodedata
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
 
 import numpy as np
 from absl import flags as absl_flags
+from absl.flags import FlagValues
 
 from evaluation import rules
 from metatraining import meta_step, validation
@@ -351,6 +352,8 @@ GROUPS = collections.OrderedDict([
                   'of the test; 0: as many.', NOT_NEGATIVE),
         _metatest('equal_time', False, 'Run each hand-tuned optimizer at its best learning rate '
                   'also for as many steps as take the time of the learned optimizer.'),
+        _metatest('planned', True, 'Tell learned optimizers that can use it, NormalizedMLP, how '
+                  'many steps the test has.'),
         _metatest('cards', False, 'Write a model card into the folder of each learned optimizer: '
                   'README.md, card.json, curves.png.'),
         _metatest('jobs', 1, 'Number of processes that metatest runs tests in; results are the '
@@ -412,7 +415,7 @@ FLAGS = [flag for group in GROUPS.values() for flag in group]
 SPELLINGS = {'include_mnist_conv_problem': 'include_mnist_conv_problems'}
 
 
-def define(script, flag_values=absl_flags.FLAGS):
+def define(script: str, flag_values: FlagValues = absl_flags.FLAGS) -> None:
     """Defines the flags of `METARUN` or `METATEST`."""
     for flag in FLAGS:
         if script in flag.defaults:
@@ -429,18 +432,18 @@ def define(script, flag_values=absl_flags.FLAGS):
         absl_flags.DEFINE_alias(spelling, name, flag_values=flag_values, module_name=sys.argv[0])
 
 
-def sets(script):
+def sets(script: str) -> List[str]:
     """Names of the problem sets that a script can use."""
     return [name for name, rows in problem_sets.PROBLEM_SETS.items()
             if script == METATEST or rows.training is not None]
 
 
-def include(name):
+def include(name: str) -> str:
     """The flag that includes a problem set."""
     return 'include_%s_problems' % name
 
 
-def include_in_validation(name):
+def include_in_validation(name: str) -> str:
     """The flag that includes a problem set in the validation."""
     return 'include_%s_validation' % name
 
@@ -450,8 +453,9 @@ def _define(flag, script, flag_values):
     if script in flag.idle:
         text += ' (No effect in %s.)' % script
     options = dict(flag_values=flag_values, module_name=sys.argv[0])
-    definers = {bool: absl_flags.DEFINE_boolean, int: absl_flags.DEFINE_integer,
-                float: absl_flags.DEFINE_float, str: absl_flags.DEFINE_string}
+    definers: Dict[type, Any] = {
+        bool: absl_flags.DEFINE_boolean, int: absl_flags.DEFINE_integer,
+        float: absl_flags.DEFINE_float, str: absl_flags.DEFINE_string}
     if isinstance(default, list) or isinstance(flag.allowed, tuple):
         kind = default[0] if isinstance(default, list) else default
         absl_flags.DEFINE(_Parser(type(kind), isinstance(default, list), flag.allowed), flag.name,
@@ -512,7 +516,7 @@ class _Serializer(absl_flags.ArgumentSerializer):
 class _Parser(absl_flags.ArgumentParser):
     """Parses a word or number of some choices, or a comma-separated list of at least one."""
 
-    def __init__(self, kind, is_list, allowed):
+    def __init__(self, kind: type, is_list: bool, allowed: Any) -> None:
         noun = {str: 'words', int: 'whole numbers', float: 'numbers'}[kind]
         self._kind, self._is_list = kind, is_list
         self._choices = allowed if isinstance(allowed, tuple) else None
@@ -540,7 +544,7 @@ class _Parser(absl_flags.ArgumentParser):
         return value
 
 
-def suggestion(word, choices):
+def suggestion(word: str, choices: Iterable[str]) -> str:
     """`; did you mean ...?`, where one of the choices is like the word; else nothing."""
     by_lower_case = {choice.lower(): choice for choice in choices}
     found = difflib.get_close_matches(word.lower(), by_lower_case, n=1)

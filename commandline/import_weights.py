@@ -13,6 +13,7 @@ from commandline import quiet  # noqa: F401  before what imports TensorFlow: it 
 # isort: split
 import argparse
 import os
+from typing import Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -23,7 +24,7 @@ from runs import run_files, run_record
 NAME = 'import_weights'
 
 
-def main(arguments=None):
+def main(arguments: Optional[Sequence[str]] = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog=NAME, description='Brings the published weights of L2O-DM or RNNProp into the folder '
@@ -43,7 +44,7 @@ def main(arguments=None):
     print('%s: the weights of %s are in %s' % (NAME, name, options.folder))
 
 
-def bring(weights, folder, overwrite=False):
+def bring(weights: str, folder: str, overwrite: bool = False) -> str:
     """Writes `run.json` and `model.ckpt-0`; returns the name of the optimizer's class.
 
     Args:

@@ -9,12 +9,13 @@ import contextlib
 import os
 import sys
 import tempfile
+from typing import Iterator
 
 LEVEL = 'TF_CPP_MIN_LOG_LEVEL'
 
 
 @contextlib.contextmanager
-def held_back():
+def held_back() -> Iterator[None]:
     """Holds back what anybody writes to file descriptor 2; shows it if the block raises."""
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -33,7 +34,7 @@ def held_back():
             os.close(stderr)
 
 
-def import_tensorflow():
+def import_tensorflow() -> None:
     """Imports it quietly, unless the environment asks for noise or there is no standard error."""
     if os.environ.get(LEVEL) in ('0', '1') or sys.stderr is None:
         return

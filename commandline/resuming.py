@@ -1,19 +1,23 @@
 """Whether a run goes on from what its folder holds, and with which seed."""
 
 import os
+from typing import Sequence
 
 import numpy as np
+from absl.flags import FlagValues
 
 from commandline import builders
 from commandline.flags import FREE, METARUN, FlagError
 from metatraining import meta_step
-from metatraining.config import as_data
+from metatraining.config import MetaTraining, Run, as_data
 from metatraining.progress import Progress
 from metatraining.store import Store
+from problems.problem_spec import Row
 from runs import run_files, run_record
+from runs.machines import OneMachine
 
 
-def find_seed(values, folder, machine):
+def find_seed(values: FlagValues, folder: str, machine: OneMachine) -> int:
     """The seed: the flag's, that of the run that goes on, or a drawn one.
 
     Raises:
@@ -45,7 +49,7 @@ def _recorded(folder):
         raise FlagError('--train_dir: %s' % error) from error
 
 
-def check_state(values, folder, training, seed):
+def check_state(values: FlagValues, folder: str, training: MetaTraining, seed: int) -> None:
     """Reads the saved state once, so that a damaged one is found before anything is run."""
     if values.overwrite:
         return
@@ -57,7 +61,8 @@ def check_state(values, folder, training, seed):
         raise FlagError('%s; --overwrite begins anew' % error) from error
 
 
-def write_record(values, folder, training, run, rows):
+def write_record(values: FlagValues, folder: str, training: MetaTraining, run: Run,
+                 rows: Sequence[Row]) -> None:
     """Writes `run.json`.
 
     Raises:

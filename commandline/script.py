@@ -3,17 +3,20 @@
 import contextlib
 import os
 import sys
+from typing import Any, Callable, NoReturn
 
 import tensorflow.compat.v1 as tf
-from absl import app, logging
+from absl import app
 from absl import flags as absl_flags
+from absl.flags import FlagValues
+from absl.logging import converter
 
 from commandline import usage
 from commandline.flags import METARUN, FlagError, define
 from problems.datasets import DataError
 
 
-def run_script(script, main):
+def run_script(script: str, main: Callable[[FlagValues], Any]) -> None:
     """Parses the command line, sets TensorFlow up and runs `main(flag values)`.
 
     What the user can mend (flags, files) ends with one line on stderr and exit status 2.
@@ -55,7 +58,7 @@ def _run(script, main, values):
         fail(script, '%s: %s' % (error.filename or 'output', error.strerror or error))
 
 
-def set_up_tensorflow(script, values):
+def set_up_tensorflow(script: str, values: FlagValues) -> None:
     """TensorFlow's modes of this process."""
     tf.disable_v2_behavior()
     tf.enable_resource_variables()
@@ -72,11 +75,11 @@ def _write_any_name():
 def _set_verbosity(values):
     """TensorFlow's Python code reports errors, and what else --verbosity asks for."""
     chosen = values['verbosity']
-    tf.logging.set_verbosity(logging.converter.absl_to_standard(chosen.value) if chosen.present
+    tf.logging.set_verbosity(converter.absl_to_standard(chosen.value) if chosen.present
                              else tf.logging.ERROR)
 
 
-def fail(script, error):
+def fail(script: str, error: object) -> NoReturn:
     """Ends the process: one line on stderr, exit status 2."""
     sys.stderr.write('%s: %s\n' % (script, ' '.join(str(error).split())))
     sys.exit(2)

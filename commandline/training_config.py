@@ -1,12 +1,17 @@
 """From flags to the records of a meta-training, `MetaTraining` and `Run`."""
 
+from typing import Optional
+
+from absl.flags import FlagValues
+
 from commandline import builders
 from commandline.flags import FlagError
 from metatraining import keywords
-from metatraining.config import Run
+from metatraining.config import MetaTraining, Run
+from runs.machines import OneMachine
 
 
-def meta_training(values, seed):
+def meta_training(values: FlagValues, seed: Optional[int]) -> MetaTraining:
     """What is learned: the `MetaTraining`.
 
     Args:
@@ -24,7 +29,7 @@ def meta_training(values, seed):
         raise FlagError('--%s' % error) from error
 
 
-def run(values, seed, machine):
+def run(values: FlagValues, seed: Optional[int], machine: OneMachine) -> Run:
     """How it is carried out: the `Run`."""
     return Run(seed=seed, resume=not values.overwrite, save_period=values.save_period,
                keep_checkpoints=values.keep_checkpoints, machine=machine)

@@ -32,7 +32,7 @@ EXAMPLES = {
 WORDS = ('--help', '-help', '-h', '-?', '--?')  # arguments that ask for the page
 
 
-def page(script, width=100):
+def page(script: str, width: int = 100) -> str:
     """The text of `--help` of a script."""
     parts = ['%s For example:' % PURPOSES[script], _wrap(EXAMPLES[script], width, '  ', ' \\'), '']
     for title, flags in GROUPS.items():

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any, Dict, Sequence, Tuple
 
 from evaluation import comparison
 from evaluation.rules import label
@@ -31,7 +32,8 @@ problem: %(rules)s.
 """
 
 
-def write(folder, name, record, curves, summaries):
+def write(folder: str, name: str, record: Dict[str, Any], curves: Sequence[comparison.Curve],
+          summaries: Sequence[comparison.Summary]) -> None:
     """Writes the card, its numbers (`card.json`) and the curves into the folder of an optimizer.
 
     Args:
@@ -59,12 +61,13 @@ def write(folder, name, record, curves, summaries):
     comparison.draw_curves(os.path.join(folder, CURVES), shown, comparison.summarize(shown))
 
 
-def card_text(name, record, summaries, num_seeds):
+def card_text(name: str, record: Dict[str, Any], summaries: Sequence[comparison.Summary],
+              num_seeds: int) -> str:
     """The card, in Markdown."""
     kind = record['optimizer']
-    pairs = [(own, comparison.rival('best hand-tuned rule', own.problem, summaries))
-             for own in summaries if own.optimizer == name]
-    pairs = [(own, rule) for own, rule in pairs if rule is not None]
+    rivals = [(own, comparison.rival('best hand-tuned rule', own.problem, summaries))
+              for own in summaries if own.optimizer == name]
+    pairs = [(own, rule) for own, rule in rivals if rule is not None]
     rules = comparison.in_order(row.optimizer for row in summaries
                                 if row.learning_rate is not None)
     return _TEXT % dict(
@@ -91,7 +94,7 @@ def _held_out(row):
         ('%.2g', row.held_out_loss), ('%.3f', row.accuracy)) if value is not None)
 
 
-def verdict(pairs, num_seeds):
+def verdict(pairs: Sequence[Tuple[comparison.Summary, comparison.Summary]], num_seeds: int) -> str:
     """On how many problems the optimizer is at or below the best hand-tuned rule, in words.
 
     Args:

@@ -3,7 +3,7 @@
 import collections
 import io
 import warnings
-from typing import List, NamedTuple, Optional
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -49,21 +49,22 @@ class Summary(NamedTuple):
 # Numbers.
 
 
-def final_loss(losses):
+def final_loss(losses: Sequence[float]) -> float:
     """The mean of the last losses; infinite for a run that diverged."""
     last = np.mean(losses[-FINAL_STEPS:])
     return float(last) if np.isfinite(last) else np.inf
 
 
-def summarize(curves):
+def summarize(curves: Sequence[Curve]) -> List[Summary]:
     """A `Summary` of each candidate on each problem, the best of each grid marked."""
-    groups = collections.OrderedDict()
+    groups: Dict[Tuple[str, str], List[Curve]] = collections.OrderedDict()
     for curve in curves:
         groups.setdefault((curve.problem, label(curve)), []).append(curve)
-    finals = collections.defaultdict(dict)  # (problem, rule, schedule) -> label -> final loss
+    # (problem, rule, schedule) -> label -> final loss
+    finals: Dict[Tuple[str, str, str], Dict[str, float]] = collections.defaultdict(dict)
     for (problem, name), group in groups.items():
-        finals[problem, group[0].optimizer, group[0].schedule][name] = np.mean(
-            [final_loss(curve.losses) for curve in group])
+        finals[problem, group[0].optimizer, group[0].schedule][name] = float(
+            np.mean([final_loss(curve.losses) for curve in group]))
     adam_times = {problem: _step_time(group) for (problem, _), group in groups.items()
                   if (group[0].optimizer, group[0].schedule) == (ADAM, CONSTANT)}
     return [_summary(group, finals, adam_times.get(problem))
@@ -104,12 +105,12 @@ def _mean(values):
     return None if None in values else float(np.mean(values))
 
 
-def sortable(value):
+def sortable(value: float) -> float:
     """The value, or infinity for one that is not finite."""
     return value if np.isfinite(value) else np.inf
 
 
-def in_order(values):
+def in_order(values: Iterable[str]) -> List[str]:
     """Each of the values once, in the order of their first appearance."""
     return list(collections.OrderedDict.fromkeys(values))
 
@@ -124,7 +125,7 @@ RIVALS = collections.OrderedDict([
 ])
 
 
-def rival(words, problem, summaries):
+def rival(words: str, problem: str, summaries: Sequence[Summary]) -> Optional[Summary]:
     """The `Summary` of a rival, see `RIVALS`, on a problem; None where there is none."""
     rules = [row for row in summaries if row.problem == problem
              and row.learning_rate is not None and RIVALS[words](row)]
@@ -141,7 +142,8 @@ class Standing(NamedTuple):
     wins_at_equal_time: Optional[int]  # None: not run
 
 
-def standing(name, words, summaries, equal_time=()):
+def standing(name: str, words: str, summaries: Sequence[Summary],
+             equal_time: Sequence[Any] = ()) -> Optional[Standing]:
     """The `Standing` of a learned optimizer against a rival; None where they never met.
 
     Losses are taken to be positive. One that is not finite makes the log ratio infinite.
@@ -164,15 +166,50 @@ def standing(name, words, summaries, equal_time=()):
             finals for _, finals in timed) else None)
 
 
-# Picture.
+# Pictures.
 
 
-def draw_curves(path, curves, summaries):
+def make_overview(summaries: Sequence[Summary], learned: Sequence[str]) -> Any:
+    """A figure of final losses in units of Adam's at its best rate: a row for each problem.
+
+    Shown are the learned optimizers, Adam as it comes, and the best hand-tuned rule. None where
+    Adam was not run on any problem.
+    """
+    from matplotlib.figure import Figure
+
+    default, unit, best = 'Adam 0.001', 'Adam, best rate', 'best hand-tuned rule'
+    units = {problem: rival(unit, problem, summaries)
+             for problem in in_order(row.problem for row in summaries)}
+    problems = [problem for problem, row in units.items() if row and np.isfinite(row.final)]
+    if not problems:
+        return None
+    figure = Figure(figsize=(8, 1.6 + 0.36 * len(problems)), tight_layout=True)
+    axes = figure.add_subplot(1, 1, 1)
+    for place, (name, marker) in enumerate(
+            [(default, 'x'), (best, '|')] + [(name, 'o') for name in learned]):
+        shown = [(rival(name, problem, summaries) if name in RIVALS else next(
+            (row for row in summaries if (row.optimizer, row.problem) == (name, problem)), None))
+            for problem in problems]
+        points = [(row.final / units[row.problem].final, problems.index(row.problem))
+                  for row in shown if row is not None and np.isfinite(row.final)]
+        if points:
+            axes.scatter(*zip(*points), marker=marker, s=90 if marker == '|' else 45,
+                         label=plain(name), zorder=2 + place)
+    axes.axvline(1.0, color='gray', linewidth=1)
+    axes.set(xscale='log', xlabel='final loss / that of Adam at the best rate of its grid')
+    axes.set_yticks(range(len(problems)))
+    axes.set_yticklabels([plain(problem) for problem in problems])
+    axes.invert_yaxis()
+    axes.legend(loc='lower center', bbox_to_anchor=(0.5, 1.0), ncol=3, frameon=False)
+    return figure
+
+
+def draw_curves(path: str, curves: Sequence[Curve], summaries: Sequence[Summary]) -> None:
     """Draws log loss against step, for the best learning rate of each optimizer, into a file."""
     run_files.write(path, picture(make_figure(curves, summaries)))
 
 
-def picture(figure):
+def picture(figure: Any) -> bytes:
     """The bytes of a figure as PNG."""
     content = io.BytesIO()
     with warnings.catch_warnings():
@@ -181,7 +218,7 @@ def picture(figure):
     return content.getvalue()
 
 
-def make_figure(curves, summaries):
+def make_figure(curves: Sequence[Curve], summaries: Sequence[Summary]) -> Any:
     """The figure of `draw_curves`: a panel for each problem, mean and band over the seeds."""
     from matplotlib.figure import Figure
 
@@ -202,7 +239,7 @@ def make_figure(curves, summaries):
     return figure
 
 
-def plain(text):
+def plain(text: str) -> str:
     """The text as matplotlib shows it unchanged: a dollar sign begins no formula."""
     return text.replace('$', r'\$')
 

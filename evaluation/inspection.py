@@ -4,7 +4,7 @@ To see why an optimizer doesn't learn: learning rates that sit at their bounds, 
 size, steps that don't go downhill.
 """
 
-from typing import List, NamedTuple
+from typing import Any, Callable, List, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -28,7 +28,8 @@ class Inspection(NamedTuple):
     rate_spreads: np.ndarray
 
 
-def inspect(make_optimizer, row, seed, num_steps):
+def inspect(make_optimizer: Callable[[], tf.train.Optimizer], row: Sequence[Any], seed: int,
+            num_steps: int) -> Inspection:
     """Runs an optimizer on a problem and looks at every step: an `Inspection`.
 
     Args:
@@ -84,7 +85,7 @@ def _cosine(left, right):
     return float(np.sum(left * right) / norms) if norms > 0 else 0.0
 
 
-def make_figure(title, inspection):
+def make_figure(title: str, inspection: Inspection) -> Any:
     """The figure of an `Inspection`: four panels against the step, a line for each tensor.
 
     Args:

@@ -2,9 +2,11 @@
 
 import base64
 import html
+from typing import Sequence, Tuple
 
 from evaluation import comparison
 from evaluation.rules import label
+from evaluation.running import EqualTime
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -35,7 +37,8 @@ _COLUMNS = ('optimizer', 'final loss', 'spread', 'held-out loss', 'accuracy', 'm
             'times Adam\'s', 'diverged')
 
 
-def page(title, summaries, equal_time, pictures):
+def page(title: str, summaries: Sequence[comparison.Summary], equal_time: Sequence[EqualTime],
+         pictures: Sequence[Tuple[str, bytes]]) -> str:
     """The text of the page.
 
     Args:

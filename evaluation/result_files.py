@@ -7,20 +7,22 @@ import json
 import os
 import pickle
 import re
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from evaluation import comparison
 from evaluation.rules import LEARNED, label
-from problems.problem_spec import Spec
+from evaluation.running import EqualTime, Trial
+from problems.problem_spec import Row, Spec
 from runs import run_files
 
 PROTOCOL = 1  # to be raised where a run of the same trial gives other results than before
 KEPT = 'runs'  # folder of the runs that are kept, inside of that of the results
 
 
-def write_pickle(folder, model_name, curve):
+def write_pickle(folder: str, model_name: str, curve: comparison.Curve) -> str:
     """The losses of one run as a pickled list of floats, in the published file name."""
     suffix = model_name if curve.optimizer == LEARNED else '%s-%s' % (
         model_name, _file_words(label(curve)))
@@ -29,7 +31,7 @@ def write_pickle(folder, model_name, curve):
     return path
 
 
-def write_csv(path, curves, short_names):
+def write_csv(path: str, curves: Sequence[comparison.Curve], short_names: Dict[str, str]) -> None:
     """All losses, a row each: optimizer, learning_rate, schedule, problem, seed, step, loss,
     problem_name.
 
@@ -40,8 +42,8 @@ def write_csv(path, curves, short_names):
     writer.writerow(['optimizer', 'learning_rate', 'schedule', 'problem', 'seed', 'step', 'loss',
                      'problem_name'])
     for curve in curves:
-        learned = curve.learning_rate is None
-        rate, schedule = ('', '') if learned else ('%g' % curve.learning_rate, curve.schedule)
+        rate, schedule = ('', '') if curve.learning_rate is None else (
+            '%g' % curve.learning_rate, curve.schedule)
         for step, loss in enumerate(curve.losses):
             writer.writerow([curve.optimizer, rate, schedule, short_names[curve.problem],
                              curve.seed, step, repr(float(loss)), curve.problem])
@@ -51,7 +53,8 @@ def write_csv(path, curves, short_names):
 # Tables.
 
 
-def summary_text(summaries, equal_time=()):
+def summary_text(summaries: Sequence[comparison.Summary],
+                 equal_time: Sequence[EqualTime] = ()) -> str:
     """A Markdown table for each problem, sorted by final loss, and the results at equal time."""
     lines = []
     for problem in comparison.in_order(summary.problem for summary in summaries):
@@ -96,7 +99,7 @@ def _equal_time_lines(results):
     return lines
 
 
-def overview(summaries, learned):
+def overview(summaries: Sequence[comparison.Summary], learned: Sequence[str]) -> str:
     """A Markdown table of final losses: a row for each problem, a column for each optimizer.
 
     Args:
@@ -114,7 +117,8 @@ def overview(summaries, learned):
     return _markdown(lines)
 
 
-def standings(summaries, equal_time, learned):
+def standings(summaries: Sequence[comparison.Summary], equal_time: Sequence[EqualTime],
+              learned: Sequence[str]) -> str:
     """A Markdown table: how each learned optimizer stands against each rival over all problems."""
     lines = [['optimizer', 'against', 'at or below', 'log ratio', 'held-out log ratio',
               'at or below, equal time']]
@@ -150,10 +154,11 @@ class KeptRuns:
       anew: whether what is there is left unread.
     """
 
-    def __init__(self, folder, anew=False):
-        self._folder, self._anew, self._digests = folder, anew, {}
+    def __init__(self, folder: str, anew: bool = False) -> None:
+        self._folder, self._anew = folder, anew
+        self._digests: Dict[int, str] = {}
 
-    def read(self, trial):
+    def read(self, trial: Trial) -> Optional[comparison.Curve]:
         """The `Curve` of a trial, or None where there is none that can be read."""
         try:
             if self._anew:
@@ -169,13 +174,14 @@ class KeptRuns:
             losses.tolist(), float(step_time), candidate.schedule,
             *[float(value) if value.size else None for value in (held_out_loss, accuracy)])
 
-    def write(self, trial, curve):
+    def write(self, trial: Trial, curve: comparison.Curve) -> None:
         """Keeps the `Curve` of a trial."""
         os.makedirs(self._folder, exist_ok=True)
         content = io.BytesIO()
-        np.savez(content, losses=curve.losses, step_time=curve.step_time, **{
+        arrays: Dict[str, Any] = {
             name: [] if value is None else value for name, value in (
-                ('held_out_loss', curve.held_out_loss), ('accuracy', curve.accuracy))})
+                ('held_out_loss', curve.held_out_loss), ('accuracy', curve.accuracy))}
+        np.savez(content, losses=curve.losses, step_time=curve.step_time, **arrays)
         run_files.write(self._path(trial), content.getvalue())
 
     def _path(self, trial):
@@ -189,7 +195,7 @@ class KeptRuns:
         return os.path.join(self._folder, '%s-%s.npz' % (slug(words), key))
 
 
-def slug(words):
+def slug(words: str) -> str:
     """The words as a part of a file name: letters, digits, dots and dashes."""
     return _file_words(words)[:80].strip('-')
 
@@ -198,7 +204,7 @@ def _file_words(words):
     return re.sub(r'[^\w.-]+', '-', words)
 
 
-def row_digest(row):
+def row_digest(row: Row) -> str:
     """Tells problems apart by all that decides what a run on one gives."""
     parts = [repr(_description(row.spec)), repr(row.batch_size)]
     for dataset in (row.dataset, row.held_out):

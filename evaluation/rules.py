@@ -6,9 +6,11 @@ optimizers (arXiv 2010.09089, section 4), and with schedules that let the rate f
 
 import collections
 import math
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
+
+Rate = Union[float, tf.Tensor]
 
 LEARNED = 'L2o'
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
@@ -24,11 +26,14 @@ class AdamW(tf.train.AdamOptimizer):
       weight_decay: the decay; 0.01, as usual elsewhere.
     """
 
-    def __init__(self, learning_rate=1e-3, weight_decay=0.01, name='AdamW'):
+    def __init__(self, learning_rate: Rate = 1e-3, weight_decay: float = 0.01,
+                 name: str = 'AdamW') -> None:
         super().__init__(learning_rate, name=name)
         self._shrinkage = learning_rate * weight_decay
 
-    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+    def apply_gradients(self, grads_and_vars: Iterable[Tuple[Any, tf.Variable]],
+                        global_step: Optional[tf.Variable] = None,
+                        name: Optional[str] = None) -> tf.Operation:
         pairs = [pair for pair in grads_and_vars if pair[0] is not None]
         with tf.control_dependencies([gradient for gradient, _ in pairs]):
             decays = [variable.assign_sub(self._shrinkage * variable) for _, variable in pairs]
@@ -64,17 +69,17 @@ class Candidate(NamedTuple):
     identity: str = ''  # of learned ones: differs where their results may
 
     @property
-    def is_learned(self):
+    def is_learned(self) -> bool:
         """Whether it has no learning rate to tune."""
         return self.learning_rate is None
 
 
-def is_default(of):
+def is_default(of: Any) -> bool:
     """Whether a candidate, a `Curve` or a `Summary` is of Adam as it comes, untuned."""
     return (of.optimizer, of.schedule, of.learning_rate) == (ADAM, CONSTANT, ADAM_DEFAULT)
 
 
-def label(of):
+def label(of: Any) -> str:
     """`Adam cosine 0.01`: what a candidate, a `Curve` or a `Summary` is called."""
     if of.learning_rate is None:
         return of.optimizer
@@ -82,7 +87,8 @@ def label(of):
     return ' '.join(words)
 
 
-def hand_tuned(names, learning_rates, schedules=(CONSTANT,)):
+def hand_tuned(names: Sequence[str], learning_rates: Sequence[float],
+               schedules: Sequence[str] = (CONSTANT,)) -> List[Candidate]:
     """The candidates that stand for the grids of hand-tuned rules.
 
     Args:
@@ -122,12 +128,15 @@ class Scheduled(tf.train.Optimizer):
       num_steps: the length of the run; after it the rate stays at the last value.
     """
 
-    def __init__(self, rule, initial_rate, schedule, num_steps):
+    def __init__(self, rule: Callable[[tf.Tensor], tf.train.Optimizer], initial_rate: float,
+                 schedule: str, num_steps: int) -> None:
         super().__init__(use_locking=False, name='Scheduled')
         self._rule, self._initial_rate = rule, initial_rate
         self._schedule, self._num_steps = schedule, num_steps
 
-    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+    def apply_gradients(self, grads_and_vars: Iterable[Tuple[Any, tf.Variable]],
+                        global_step: Optional[tf.Variable] = None,
+                        name: Optional[str] = None) -> tf.Operation:
         if global_step is None:
             raise ValueError('A schedule needs global_step, which counts the steps.')
         done = tf.cast(global_step.read_value(), tf.float32) / self._num_steps

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from typing import Any, List, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -71,17 +71,17 @@ class WorkerDied(RuntimeError):
 class Silent:
     """Takes note of the progress of a comparison, and shows nothing."""
 
-    def expect(self, number):
+    def expect(self, number: int) -> None:
         """So many more trials are going to be run."""
 
-    def done(self, trial, curve, was_kept):
+    def done(self, trial: Trial, curve: comparison.Curve, was_kept: bool) -> None:
         """A trial has been run, or its result been kept from before."""
 
 
 # One run.
 
 
-def run(trial):
+def run(trial: Trial) -> comparison.Curve:
     """Runs one trial: a `Curve`."""
     candidate, row, seed, num_steps = trial
     with tf.Graph().as_default() as graph:
@@ -111,7 +111,8 @@ def _take_steps(session, test, num_steps):
 class _HeldOut:
     """Loss and accuracy on examples that no step sees."""
 
-    def __init__(self, problem, optimizer, test, dataset):
+    def __init__(self, problem: Any, optimizer: tf.train.Optimizer, test: test_run.TestRun,
+                 dataset: Any) -> None:
         self._arrays = [array[:HELD_OUT_LIMIT] for array in (dataset.data, dataset.labels)]
         self._places = [tf.placeholder(array.dtype, (None,) + array.shape[1:])
                         for array in self._arrays]
@@ -149,20 +150,22 @@ class Runner:
       observer: see `Silent`.
     """
 
-    def __init__(self, kept=None, jobs=1, remake=None, observer=None):
+    def __init__(self, kept: Any = None, jobs: int = 1, remake: Optional[Callable[[], Any]] = None,
+                 observer: Any = None) -> None:
         if jobs > 1 and remake is None:
             raise ValueError('More than one job needs remake.')
         self._kept, self._observer = kept, observer or Silent()
-        self._jobs, self._remake, self._pool = jobs, remake, None
+        self._jobs, self._remake = jobs, remake
+        self._pool: Any = None
 
-    def run(self, trials):
+    def run(self, trials: Sequence[Trial]) -> List[comparison.Curve]:
         """The curves of these trials, in their order.
 
         Raises:
           WorkerDied: a process was ended from outside.
         """
         self._observer.expect(len(trials))
-        curves = [self._kept.read(trial) if self._kept else None for trial in trials]
+        curves: List[Any] = [self._kept.read(trial) if self._kept else None for trial in trials]
         missing = [index for index, curve in enumerate(curves) if curve is None]
         for trial, curve in zip(trials, curves):
             if curve is not None:
@@ -175,7 +178,7 @@ class Runner:
             self._observer.done(trials[index], curve, False)
         return curves
 
-    def close(self):
+    def close(self) -> None:
         """Ends the processes."""
         if self._pool is not None:
             self._pool.shutdown(wait=False)
@@ -203,7 +206,8 @@ class Runner:
             raise WorkerDied('a process was ended from outside') from error
 
 
-_made = {}  # what `remake` has made in this process: 'candidates' and 'rows', by their names
+#: What `remake` has made in this process: 'candidates' and 'rows', by their names.
+_made: Dict[str, Any] = {}
 
 
 def _begin_worker(remake, parent):
@@ -229,7 +233,8 @@ def _run_named(candidate, row, seed, num_steps):
 # Comparisons.
 
 
-def compare(candidates, rows, seeds, num_steps, runner, grids=ALL_RATES):
+def compare(candidates: Sequence[Candidate], rows: Sequence[Row], seeds: Sequence[int],
+            num_steps: Optional[int], runner: Runner, grids: Grids = ALL_RATES) -> Comparison:
     """Runs all candidates on all problems with all seeds, but for what the grids leave out.
 
     Args:
@@ -243,7 +248,7 @@ def compare(candidates, rows, seeds, num_steps, runner, grids=ALL_RATES):
     Returns:
       a `Comparison`.
     """
-    plan = [(row, num_steps or row.num_steps, candidates) for row in rows]
+    plan: List[Any] = [(row, num_steps or row.num_steps, candidates) for row in rows]
     screened = []
     if grids.finalists:
         plan, screened = _screen(plan, seeds[0], runner, grids)
@@ -266,7 +271,8 @@ def _screen(plan, seed, runner, grids):
     for (row, length, candidates), row_trials in zip(plan, trials):
         results = [(trial.candidate, next(curves)) for trial in row_trials]
         results.sort(key=lambda result: comparison.final_loss(result[1].losses))
-        places, finalists = collections.Counter(), set()
+        places: Dict[Tuple[str, str], int] = collections.Counter()
+        finalists = set()
         for candidate, curve in results:
             grid = candidate.optimizer, candidate.schedule
             if places[grid] < grids.finalists or is_default(candidate):

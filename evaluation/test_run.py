@@ -2,13 +2,18 @@
 
 import os
 import time
-from typing import List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import unroll
 from problems import datasets
+from problems.datasets import Dataset
+from problems.problem import Problem
+
+Seed = Any  # a whole number or None; a list of arrays: the initial values themselves
+Records = Dict[str, list]
 
 
 class WallClock(NamedTuple):
@@ -20,8 +25,12 @@ class WallClock(NamedTuple):
     times_adam: float  # the median step in units of Adam's
 
 
-def test_optimizer(optimizer, problem, num_iter, dataset=None, batch_size=None, seed=None,
-                   graph=None, logdir=None, record_every=None, restore_model_name=None):
+def test_optimizer(optimizer: tf.train.Optimizer, problem: Problem, num_iter: int,
+                   dataset: Optional[Dataset] = None, batch_size: Optional[int] = None,
+                   seed: Seed = None, graph: Optional[tf.Graph] = None,
+                   logdir: Optional[str] = None, record_every: Optional[int] = None,
+                   restore_model_name: Optional[str] = None) -> Tuple[
+                       List[float], List[np.ndarray], Records]:
     """Runs an optimizer on a problem.
 
     Whatever is random in the problem (initial values, batches, noise) depends on the seed alone: at
@@ -57,7 +66,8 @@ def test_optimizer(optimizer, problem, num_iter, dataset=None, batch_size=None, 
             logdir = os.path.join(logdir or '', restore_model_name)
         run = TestRun(optimizer, problem, num_iter, dataset, batch_size, seed, logdir)
         facts = run.facts(optimizer) if record_every else {}
-        objective_values, records = [], {}
+        objective_values: List[float] = []
+        records: Records = {}
         with tf.Session(graph=graph) as session:
             run.start(session)
             step = session.make_callable([run.objective, run.train])
@@ -80,7 +90,9 @@ class TestRun:
       train: the operation of one step.
     """
 
-    def __init__(self, optimizer, problem, num_iter, dataset, batch_size, seed, logdir=None):
+    def __init__(self, optimizer: tf.train.Optimizer, problem: Problem, num_iter: int,
+                 dataset: Optional[Dataset], batch_size: Optional[int], seed: Seed,
+                 logdir: Optional[str] = None) -> None:
         dataset = datasets.EMPTY_DATASET if dataset is None else dataset
         if problem.needs_data and not dataset.size:
             raise ValueError('%s needs data: give a data set' % type(problem).__name__)
@@ -114,12 +126,12 @@ class TestRun:
         self._init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer(),
                               tf.tables_initializer())
 
-    def start(self, session):
+    def start(self, session: tf.Session) -> None:
         """Initialises everything."""
         session.run(self._init)
         self._problem.init_fn(session)
 
-    def facts(self, optimizer):
+    def facts(self, optimizer: tf.train.Optimizer) -> Dict[str, Any]:
         """What is known before a step: name in the records -> tensor, or a list of tensors."""
         objective = self._problem.objective(
             [parameter.read_value() for parameter in self.parameters], *self._data)
@@ -147,8 +159,9 @@ def _record(records, index, facts):
         records.setdefault(name, []).append(value)
 
 
-def run_wall_clock_test(optimizer, problem, num_steps, dataset=None, seed=None, logdir=None,
-                        batch_size=None):
+def run_wall_clock_test(optimizer: tf.train.Optimizer, problem: Problem, num_steps: int,
+                        dataset: Optional[Dataset] = None, seed: Seed = None,
+                        logdir: Optional[str] = None, batch_size: Optional[int] = None) -> float:
     """Returns the median time of an optimizer's steps on a problem, in seconds.
 
     Args: as for `measure_steps`.
@@ -157,8 +170,9 @@ def run_wall_clock_test(optimizer, problem, num_steps, dataset=None, seed=None, 
                                        logdir)))
 
 
-def measure_steps(optimizer, problem, num_steps, dataset=None, seed=None, logdir=None,
-                  batch_size=None):
+def measure_steps(optimizer: tf.train.Optimizer, problem: Problem, num_steps: int,
+                  dataset: Optional[Dataset] = None, seed: Seed = None,
+                  logdir: Optional[str] = None, batch_size: Optional[int] = None) -> WallClock:
     """Times an optimizer's steps on a problem, in the default graph, and Adam's beside it.
 
     Args: as for `test_optimizer`; the first, untimed, step comes in addition to `num_steps`.

@@ -21,7 +21,7 @@ class Drawn(NamedTuple):
     scale: float  # the mean of what is added
     least: int
 
-    def draw(self, rng):
+    def draw(self, rng: np.random.RandomState) -> int:
         return min(int(rng.exponential(self.scale) + self.least), 3 * self.least)
 
 
@@ -33,7 +33,7 @@ class Called(NamedTuple):
 
     function: Callable[[], int]
 
-    def draw(self, rng):
+    def draw(self, rng: np.random.RandomState) -> int:
         with global_generators_from(rng.randint(2 ** 31 - 1)):
             return int(self.function())
 
@@ -153,7 +153,7 @@ class NothingFiniteError(RuntimeError):
     """Meta-training in which every unroll had a non-finite objective or gradient."""
 
 
-def as_data(value):
+def as_data(value: Any) -> Any:
     """A record as what JSON can hold: dicts, lists, numbers and words."""
     if hasattr(value, '_asdict'):
         return {name: as_data(field) for name, field in value._asdict().items()}

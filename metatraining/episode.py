@@ -3,11 +3,16 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from metatraining.config import UnrollReport
-from metatraining.problem_graph import draw_key
+from metatraining.config import MetaTraining, UnrollReport
+from metatraining.problem_graph import Feed, ProblemGraph, draw_key
+from metatraining.progress import Progress
+from metatraining.reporting import Reporter
+from runs.machines import OneMachine
 
 
-def run_episode(graph, session, training, progress, share, reporter, machine, rng, rate_feed):
+def run_episode(graph: ProblemGraph, session: tf.Session, training: MetaTraining,
+                progress: Progress, share: float, reporter: Reporter, machine: OneMachine,
+                rng: np.random.RandomState, rate_feed: Feed) -> None:
     """Trains on one episode of a problem.
 
     An episode that imitates does so in all of its unrolls: the teacher's trajectory goes on from
@@ -62,7 +67,7 @@ def run_episode(graph, session, training, progress, share, reporter, machine, rn
     progress.nonfinite_streak = 0 if finite else progress.nonfinite_streak + 1
 
 
-def is_finite(report):
+def is_finite(report: UnrollReport) -> bool:
     """Whether an unroll's meta-objective and all of its meta-gradient are finite."""
     return report.nonfinite_share == 0 and bool(np.isfinite(report.meta_objective))
 

@@ -1,6 +1,6 @@
 """Meta-training described by the published names, which are those of the flags."""
 
-from typing import NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from metatraining.config import (
     Drawn,
@@ -12,6 +12,7 @@ from metatraining.config import (
     Validation,
 )
 from optimizer.unroll import NoPenalty
+from problems.problem_spec import Row
 from techniques import evolution_strategies
 from techniques.curriculum import PUBLISHED_STAGES, Curriculum
 from techniques.regularization import Penalty
@@ -29,8 +30,8 @@ class Keywords(NamedTuple):
     max_unrolls: int = 0
     min_num_itr_partial_unroll: int = 10
     num_partial_unroll_itr_scale: float = 20
-    episode_steps: Tuple[int, ...] = (0,)
-    episode_shares: Tuple[float, ...] = (0.0,)
+    episode_steps: Sequence[int] = (0,)
+    episode_shares: Sequence[float] = (0.0,)
     short_episodes: float = 0.0
     episode_limit: float = 0.0
     initial_params: str = 'own'
@@ -38,7 +39,7 @@ class Keywords(NamedTuple):
     mini_batch_size: int = 10000
     data_freeze: bool = False
     random_scaling: bool = False
-    scaling_ranges: Tuple[float, ...] = (3.0,)
+    scaling_ranges: Sequence[float] = (3.0,)
     scaling_of: str = 'coordinates'
     problems_at_once: int = 1
     meta_gradient: str = 'backprop'
@@ -48,7 +49,7 @@ class Keywords(NamedTuple):
     late_emphasis: float = 0.0
     unplanned_episodes: float = 0.0
     if_cl: bool = False
-    cl_steps: Tuple[int, ...] = PUBLISHED_STAGES
+    cl_steps: Sequence[int] = PUBLISHED_STAGES
     cl_patience: int = 3
     if_mt: bool = False
     mt_ratio: float = 0.1
@@ -66,8 +67,8 @@ class Keywords(NamedTuple):
     meta_optimizer: str = 'rmsprop'
     meta_learning_rate_decay: float = 1.0
     meta_learning_rate_decay_steps: int = 1000
-    meta_learning_rate_factors: Tuple[float, ...] = (1.0,)
-    meta_learning_rate_shares: Tuple[float, ...] = (0.0,)
+    meta_learning_rate_factors: Sequence[float] = (1.0,)
+    meta_learning_rate_shares: Sequence[float] = (0.0,)
     average_decay: float = 0.0
     gradient_clip_by: str = 'entry'
     rms_decay: float = 0.9
@@ -86,7 +87,8 @@ class Keywords(NamedTuple):
 FORMER_NAMES = {'evaluation': 'validation', 'imitate': 'imitation'}
 
 
-def described(training, run, options):
+def described(training: MetaTraining, run: Run,
+              options: Dict[str, Any]) -> Tuple[MetaTraining, Run]:
     """The records of a run of which single fields are given by name.
 
     Args:
@@ -119,7 +121,8 @@ def described(training, run, options):
     return training._replace(**fields), run
 
 
-def meta_training(words, seed=None, validation_rows=()):
+def meta_training(words: Keywords, seed: Optional[int] = None,
+                  validation_rows: Sequence[Row] = ()) -> MetaTraining:
     """The `MetaTraining` that `Keywords` describe.
 
     Args:

@@ -1,9 +1,13 @@
 """The step of the meta-optimizer: gradients of the meta-objective, made safe, applied."""
 
-from typing import NamedTuple
+from typing import Callable, Dict, List, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+
+from metatraining.config import MetaOptimizer
+from optimizer.trainable_optimizer import TrainableOptimizer
+from optimizer.unroll import Unroll
 
 _SCOPE = 'meta_step'  # in the names of some of the meta-optimizer's variables
 LARGEST_GRADIENT = 1e15  # squares of so large entries can still be summed
@@ -37,7 +41,8 @@ class MetaSteps:
       importance: a placeholder, 1 by default; a meta-gradient is multiplied by it, once clipped.
     """
 
-    def __init__(self, optimizer, config, learning_rate, gradient_clip):
+    def __init__(self, optimizer: TrainableOptimizer, config: MetaOptimizer, learning_rate: float,
+                 gradient_clip: float) -> None:
         self._optimizer, self._config, self._clip = optimizer, config, gradient_clip
         with tf.name_scope(_SCOPE) as self._scope:
             self._global_step = tf.Variable(0, trainable=False, name='global_step', dtype=tf.int32)
@@ -55,7 +60,7 @@ class MetaSteps:
                 self._average = MovingAverage(optimizer.named_meta_parameters,
                                               config.average_decay)
 
-    def on(self, graph):
+    def on(self, graph: Unroll) -> MetaStep:
         """The `MetaStep` on the meta-objective of an `Unroll`, or on what it imitates.
 
         A non-finite entry of the gradient counts as zero; one above `LARGEST_GRADIENT` counts as
@@ -103,7 +108,7 @@ class MetaSteps:
         with tf.control_dependencies([train]):
             return tf.group(self._average.update())
 
-    def variables(self):
+    def variables(self) -> Dict[str, tf.Variable]:
         """What a run saves: dict from names, as published, to variables.
 
         The meta-parameters, the slots of the meta-optimizer (once it has stepped on an unroll),
@@ -136,14 +141,14 @@ class MovingAverage:
 
     _PREFIX, _WEIGHT = 'average/', 'average_weight'
 
-    def __init__(self, variables, decay):
+    def __init__(self, variables: Dict[str, tf.Variable], decay: float) -> None:
         self._decay, self._averaged = decay, dict(variables)
         self.variables = {self._PREFIX + name: tf.Variable(
             tf.zeros(variable.shape), trainable=False, name='average')
             for name, variable in variables.items()}
         self.variables[self._WEIGHT] = tf.Variable(0.0, trainable=False, name=self._WEIGHT)
 
-    def update(self):
+    def update(self) -> List[tf.Operation]:
         """The operations that take the variables' values into account."""
         present = {self._PREFIX + name: variable.read_value()
                    for name, variable in self._averaged.items()}
@@ -152,7 +157,7 @@ class MovingAverage:
                 for name, average in self.variables.items()]
 
     @classmethod
-    def applied(cls, values):
+    def applied(cls, values: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Saved values in which averages stand for what is averaged, and are left out.
 
         Without any average, or before the first step, the values as they are.
@@ -173,7 +178,8 @@ class SavedTypes(NamedTuple):
     meta_parameters: frozenset  # the names of the meta-parameters among them
 
 
-def saved_types(make_optimizer, config):
+def saved_types(make_optimizer: Callable[[], TrainableOptimizer],
+                config: MetaOptimizer) -> SavedTypes:
     """The `SavedTypes` of an optimizer with a meta-optimizer; builds no unroll."""
     with tf.Graph().as_default():
         optimizer = make_optimizer()

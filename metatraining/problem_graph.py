@@ -3,13 +3,19 @@
 Both are made once and never change; each knows what must be fed for the work it stands for.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from metatraining.config import Imitation, MetaTraining
+from metatraining.meta_step import MetaSteps
 from optimizer import unroll
+from optimizer.trainable_optimizer import TrainableOptimizer
 from problems import datasets
+from problems.problem import Problem
+from problems.problem_spec import Row
+from runs.machines import Feed, OneMachine
 from techniques import evolution_strategies, imitation, random_scaling
 
 #: The share of the examples that no step is made on, where the meta-objective is of others.
@@ -31,7 +37,7 @@ class Examples:
       is_part: whether there are more examples than are in use.
     """
 
-    def __init__(self, row, limit, set_aside=0.0):
+    def __init__(self, row: Row, limit: int, set_aside: float = 0.0) -> None:
         self._dataset = row.dataset or datasets.EMPTY_DATASET
         self._size = min(limit, self._dataset.size)
         self._set_aside = int(set_aside * self._size)
@@ -43,18 +49,18 @@ class Examples:
         return self._dataset._replace(data=self._dataset.data[indices],
                                       labels=self._dataset.labels[indices])
 
-    def load_others(self, session, rng):
+    def load_others(self, session: tf.Session, rng: np.random.RandomState) -> None:
         """Takes other examples into use, drawn without replacement."""
         drawn = self._chosen(rng.permutation(self._dataset.size)[:self._size])
         for variable, array in zip(self.variables, drawn):
             variable.load(array, session)
 
-    def batches(self, count, rng):
+    def batches(self, count: int, rng: np.random.RandomState) -> np.ndarray:
         """Indices of the examples of so many batches, `[count, batch size]`."""
         first = self._chosen(slice(self._size - self._set_aside))
         return first.batch_indices(count, self._batch_size, rng)
 
-    def other_batches(self, count, rng):
+    def other_batches(self, count: int, rng: np.random.RandomState) -> np.ndarray:
         """The same, of the examples that are set aside."""
         first = self._size - self._set_aside
         return first + self._chosen(slice(first, self._size)).batch_indices(
@@ -79,18 +85,20 @@ class ValidationGraph:
       initial_params: how to begin, see `MetaTraining`.
     """
 
-    def __init__(self, optimizer, problem, examples, initial_params):
+    def __init__(self, optimizer: TrainableOptimizer, problem: Problem, examples: Examples,
+                 initial_params: str) -> None:
         self._problem, self._examples = problem, examples
         self._initial_params = initial_params
         self._rollout = unroll.build_rollout(optimizer, problem, examples.variables)
         self._planned_steps = optimizer.planned_steps
 
-    def draw_point(self, rng, planned=True):
+    def draw_point(self, rng: np.random.RandomState, planned: bool = True) -> ValidationPoint:
         """A `ValidationPoint`."""
         return ValidationPoint(draw_initial_params(self._problem, self._initial_params, rng),
                                draw_seed(rng), planned)
 
-    def final_objective(self, session, point, steps, frozen):
+    def final_objective(self, session: tf.Session, point: ValidationPoint, steps: int,
+                        frozen: Feed) -> float:
         """The objective on all examples in use after so many steps from a `ValidationPoint`.
 
         `frozen` is what to feed beside, so that meta-parameters have certain values.
@@ -130,10 +138,11 @@ class ProblemGraph:
       teacher: a `Teacher`, None where nothing is imitated.
     """
 
-    def __init__(self, optimizer, problem, examples, meta_steps, training, machine):
+    def __init__(self, optimizer: TrainableOptimizer, problem: Problem, examples: Examples,
+                 meta_steps: MetaSteps, training: MetaTraining, machine: OneMachine) -> None:
         self.problem, self.examples, self._training = problem, examples, training
         penalty = training.penalty if training.penalty.ever_counts else unroll.NoPenalty()
-        self._scaled = (random_scaling.RandomScaling(problem) if training.scaling_ranges
+        self._scaled: Any = (random_scaling.RandomScaling(problem) if training.scaling_ranges
                         else problem)
         self._planned_steps, self._importance = optimizer.planned_steps, meta_steps.importance
         if training.evolution is not None:
@@ -151,7 +160,7 @@ class ProblemGraph:
         if training.imitation:
             self.teacher = Teacher(training.imitation, self._scaled, examples.variables)
 
-    def draw_start(self, rng):
+    def draw_start(self, rng: np.random.RandomState) -> EpisodeStart:
         """An `EpisodeStart`."""
         ranges = self._training.scaling_ranges
         params = draw_initial_params(self.problem, self._training.initial_params, rng)
@@ -162,8 +171,10 @@ class ProblemGraph:
         return EpisodeStart([param / scale for param, scale in zip(params, scales)],
                             dict(zip(self._scaled.scales, scales)))
 
-    def feed(self, start, batches, key, first_unroll, reset_state, regularize, planned=0,
-             importance=1.0, teacher_steps=None, other_batches=None):
+    def feed(self, start: EpisodeStart, batches: np.ndarray, key: np.ndarray, first_unroll: bool,
+             reset_state: bool, regularize: bool, planned: int = 0, importance: float = 1.0,
+             teacher_steps: Optional[List[np.ndarray]] = None,
+             other_batches: Optional[np.ndarray] = None) -> Feed:
         """What to feed for one unroll.
 
         Args:
@@ -197,11 +208,11 @@ class ProblemGraph:
                                else -teacher_steps[index])
         return feed
 
-    def carried_state(self, session):
+    def carried_state(self, session: tf.Session) -> List[np.ndarray]:
         """The optimizer's state after the last unroll, a flat list of arrays."""
         return session.run(tf.nest.flatten(self.unroll.state.optimizer))
 
-    def load_carried_state(self, session, values):
+    def load_carried_state(self, session: tf.Session, values: Sequence[np.ndarray]) -> None:
         """The inverse of `carried_state`."""
         for variable, value in zip(tf.nest.flatten(self.unroll.state.optimizer), values):
             variable.load(value, session)
@@ -216,7 +227,7 @@ class Teacher:
       data: the variables of its examples.
     """
 
-    def __init__(self, config, problem, data):
+    def __init__(self, config: Imitation, problem: Problem, data: unroll.Data) -> None:
         teacher = config.teacher
         if isinstance(teacher, str):
             teacher = imitation.make_teacher(teacher, config.learning_rate)
@@ -230,7 +241,8 @@ class Teacher:
             teacher, problem, self._params, self._state, self._batches, *data,
             steps_per_label=config.steps_per_label, key=self._key + [unroll.NOISE, 0])
 
-    def run(self, session, params, state, batches, key, scales):
+    def run(self, session: tf.Session, params: Sequence[np.ndarray], state: Any,
+            batches: np.ndarray, key: np.ndarray, scales: Feed) -> List[Any]:
         """Its steps from `params`, as labels for the student, and its state after them.
 
         Args:
@@ -253,18 +265,19 @@ class Teacher:
         return session.run([self._result.steps, self._result.state], feed)
 
 
-def draw_initial_params(problem, kind, rng):
+def draw_initial_params(problem: Problem, kind: str,
+                        rng: np.random.RandomState) -> List[np.ndarray]:
     """Initial values of a problem: a list of arrays."""
     if kind == 'normal':
         return [rng.standard_normal(shape) for shape in problem.param_shapes]
     return problem.initial_values(draw_seed(rng))
 
 
-def draw_seed(rng) -> int:
+def draw_seed(rng: np.random.RandomState) -> int:
     """A seed for another generator."""
     return int(rng.randint(2 ** 31 - 1))
 
 
-def draw_key(rng) -> Any:
+def draw_key(rng: np.random.RandomState) -> np.ndarray:
     """A key for TensorFlow's stateless operations, int [2]."""
     return rng.randint(2 ** 30, size=2)

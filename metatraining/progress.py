@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import os
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from techniques.curriculum import CurriculumState
 
 _COUNTERS = ('problem', 'iteration', 'meta_iterations', 'unrolls', 'nonfinite_unrolls',
              'nonfinite_streak')
+
+SHOWN = 3  # of the differences between two trainings
 
 
 class Progress:
@@ -42,30 +45,32 @@ class Progress:
       complete: whether the run has come to its end.
     """
 
-    def __init__(self, seed, task=0, training=None):
+    def __init__(self, seed: int, task: int = 0, training: Any = None) -> None:
         self.seed, self._task, self._training = seed, task, training
         self.curriculum = CurriculumState()
         self.problem = self.iteration = self.meta_iterations = self.unrolls = 0
         self.nonfinite_unrolls = self.nonfinite_streak = 0
-        self.values, self.best, self.carried = {}, {}, []
+        self.values: Dict[str, np.ndarray] = {}
+        self.best: Dict[str, np.ndarray] = {}
+        self.carried: List[List[np.ndarray]] = []
         self.best_cost = self.baseline_cost = np.inf
         self.complete = False
 
-    def generator(self, *words):
+    def generator(self, *words: int) -> np.random.RandomState:
         """A `RandomState` of its own for each sequence of whole numbers `words`."""
         own = (self._task,) if self._task else ()
         return np.random.RandomState(np.array((self.seed,) + words + own, 'uint32'))
 
     @property
-    def trained_is_best(self):
+    def trained_is_best(self) -> bool:
         """Whether what was trained is at least as good as what it began with."""
         return bool(self.best) and self.best_cost <= self.baseline_cost
 
-    def next_problem(self):
+    def next_problem(self) -> None:
         """Goes on to the next draw of a problem."""
         self.problem, self.iteration = self.problem + 1, 0
 
-    def save(self, folder):
+    def save(self, folder: str) -> None:
         """Writes the state; at any moment the file holds either the old or the new one, whole.
 
         Raises:
@@ -82,10 +87,10 @@ class Progress:
                        for problem, state in enumerate(self.carried)
                        for index, value in enumerate(state)})
         content = io.BytesIO()
-        np.savez(content, facts=np.array(json.dumps(facts)), **arrays)
+        np.savez(content, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
         run_files.write(os.path.join(folder, run_files.STATE), content.getvalue())
 
-    def restore(self, folder):
+    def restore(self, folder: str) -> bool:
         """Goes on from a saved state, if there is one; tells whether.
 
         Raises:
@@ -103,7 +108,7 @@ class Progress:
                 path, type(error).__name__, error)) from error
         return True
 
-    def check(self, expected):
+    def check(self, expected: Dict[str, Tuple[Tuple[int, ...], Any]]) -> None:
         """Checks the restored values against dict `expected`, names to (shape, numpy type).
 
         Raises:
@@ -122,7 +127,9 @@ class Progress:
             raise ValueError('it is of seed %s, not %s' % (facts['seed'], self.seed))
         changed = differences(facts['training'], self._training)
         if changed:
-            raise ValueError('it is of another training: %s' % '; '.join(changed))
+            more = len(changed) - SHOWN
+            raise ValueError('it is of another training: %s%s' % (
+                '; '.join(changed[:SHOWN]), '; and %d more' % more if more > 0 else ''))
         if not all(_is_count(facts[name]) for name in _COUNTERS):
             raise ValueError('its counters are no numbers')
         for name in _COUNTERS:
@@ -141,7 +148,7 @@ class Progress:
             sorted(carried), lambda name: name.split('/')[0])]
 
 
-def saved_facts(folder):
+def saved_facts(folder: str) -> Optional[Dict[str, Any]]:
     """The numbers and settings of the state that a run has saved in its folder: a dict.
 
     None where there is no state that can be read.
@@ -153,8 +160,12 @@ def saved_facts(folder):
         return None
 
 
-def differences(recorded, present, name=''):
-    """Where two nests of dicts differ, in words: a list such as `['x.y was 1, is 2']`."""
+def differences(recorded: Any, present: Any, name: str = '') -> List[str]:
+    """Where two nests of dicts and lists differ, in words: a list such as `['x.1 was 3, is 2']`."""
+    lists = isinstance(recorded, list) and isinstance(present, list)
+    if lists and len(recorded) == len(present):
+        recorded, present = ({str(index): value for index, value in enumerate(values)}
+                             for values in (recorded, present))
     if isinstance(recorded, dict) and isinstance(present, dict):
         found = []
         for key in sorted(set(recorded) | set(present)):

@@ -9,11 +9,14 @@ import errno
 import os
 import socket
 import time
+from typing import Any, Callable, Dict, List, Optional, TextIO
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 import tqdm
 
+from metatraining.config import UnrollReport
+from metatraining.progress import Progress
 from runs import run_files
 
 LINE_PERIOD = 60  # seconds between lines of progress
@@ -32,12 +35,14 @@ class Reporter:
       prefix: what every line begins with.
     """
 
-    def __init__(self, out, summaries=None, timeline=None, clock=time.time, prefix=''):
+    def __init__(self, out: Optional[TextIO], summaries: Optional['Summaries'] = None,
+                 timeline: Optional[str] = None, clock: Callable[[], float] = time.time,
+                 prefix: str = '') -> None:
         self._display = _display(out, clock, prefix)
         self._summaries, self._timeline = summaries, timeline
-        self._objectives = []
+        self._objectives: List[float] = []
 
-    def begin(self, progress, num_meta_iterations):
+    def begin(self, progress: Progress, num_meta_iterations: Optional[int]) -> None:
         """Meta-training begins, or goes on from `progress`.
 
         Args:
@@ -46,24 +51,25 @@ class Reporter:
         """
         self._display.begin(progress.meta_iterations, num_meta_iterations)
 
-    def notice(self, text):
+    def notice(self, text: str) -> None:
         """Shows a line that the user should know."""
         self._display.line([text])
 
-    def wants_details(self, progress):
+    def wants_details(self, progress: Progress) -> bool:
         """Whether the coming unroll shall be reported with `details`."""
         return self._summaries is not None and self._summaries.due(progress.unrolls)
 
-    def wants_timeline(self, progress):
+    def wants_timeline(self, progress: Progress) -> bool:
         """Whether the coming unroll shall be traced; not the first, which sets the graph up."""
         return self._timeline is not None and progress.unrolls > 0
 
-    def timeline(self, metadata):
+    def timeline(self, metadata: tf.RunMetadata) -> None:
         """Takes the `RunMetadata` of the unroll."""
-        write_timeline(os.path.join(self._timeline, TIMELINE), metadata)
+        write_timeline(os.path.join(self._timeline or '', TIMELINE), metadata)
         self._timeline = None
 
-    def unroll(self, progress, report, details=None):
+    def unroll(self, progress: Progress, report: UnrollReport,
+               details: Optional[Dict[str, Any]] = None) -> None:
         """Takes note of an unroll.
 
         Args:
@@ -78,14 +84,14 @@ class Reporter:
             self._summaries.unroll(progress, report, details)
         self._display.unroll(progress, report)
 
-    def validation(self, progress, stage, cost, improved):
+    def validation(self, progress: Progress, stage: int, cost: float, improved: bool) -> None:
         """Reports a validation, with the mean meta-objective of the unrolls since the last one."""
         self._display.line(self._done(progress, stage) + [
             'validation %.4g%s' % (cost, ' (best)' if improved else '')])
         if self._summaries is not None:
             self._summaries.validation(progress, stage, cost)
 
-    def episode(self, progress):
+    def episode(self, progress: Progress) -> None:
         """Reports the unrolls since the last time, where there is no validation."""
         self._display.line(self._done(progress, progress.curriculum.stage))
 
@@ -97,7 +103,7 @@ class Reporter:
         self._objectives = []
         return parts + nonfinite_in_words(progress)
 
-    def end(self):
+    def end(self) -> None:
         """Meta-training has ended, or was interrupted."""
         self._display.end()
         if self._summaries is not None:
@@ -133,9 +139,9 @@ class _Nothing:
 class _Lines(_Nothing):
     """A line a minute, and one for each validation."""
 
-    _period = LINE_PERIOD
+    _period: float = LINE_PERIOD
 
-    def __init__(self, out, clock, prefix):
+    def __init__(self, out: TextIO, clock: Callable[[], float], prefix: str) -> None:
         self._out, self._clock, self._prefix = out, clock, prefix
 
     def begin(self, done, total):
@@ -205,13 +211,13 @@ def _has_size(terminal):
         return False
 
 
-def nonfinite_in_words(progress):
+def nonfinite_in_words(progress: Progress) -> List[str]:
     """What to say of unrolls that were not finite, a list: nothing, where there were none."""
     count = progress.nonfinite_unrolls
     return ['%d unrolls not finite' % count] if count else []
 
 
-def in_words(seconds):
+def in_words(seconds: float) -> str:
     """`40 s`, `12 min`, `3.5 h`."""
     if seconds < 100:
         return '%.0f s' % seconds
@@ -231,7 +237,7 @@ class Summaries:
     Its methods raise OSError where the file cannot be written.
     """
 
-    def __init__(self, folder, period):
+    def __init__(self, folder: str, period: int) -> None:
         self._period = period
         name = 'events.out.tfevents.%d.%s' % (time.time(), socket.gethostname())
         # Not by tf.summary.FileWriter: errors come up in a thread of its own.
@@ -239,11 +245,11 @@ class Summaries:
         self._records = tf.io.TFRecordWriter(self._path)
         self._write_event(file_version='brain.Event:2')
 
-    def due(self, unrolls):
+    def due(self, unrolls: int) -> bool:
         """Whether the unroll after so many is reported."""
         return unrolls % self._period == 0
 
-    def unroll(self, progress, report, details):
+    def unroll(self, progress: Progress, report: UnrollReport, details: Dict[str, Any]) -> None:
         """Writes the numbers of an unroll and histograms of the optimizer's state."""
         values = report._asdict()
         values.pop('ended_early')
@@ -259,7 +265,7 @@ class Summaries:
             summary.append(_histogram('state/' + name, np.concatenate(arrays)))
         self._write(summary, progress)
 
-    def validation(self, progress, stage, cost):
+    def validation(self, progress: Progress, stage: int, cost: float) -> None:
         """Writes the cost of a validation."""
         self._write([_number('validation/cost', cost), _number('validation/stage', stage + 1)],
                     progress)
@@ -274,7 +280,7 @@ class Summaries:
         except Exception as error:  # the versions of TensorFlow raise many kinds
             raise OSError(errno.EIO, 'cannot be written', self._path) from error
 
-    def close(self):
+    def close(self) -> None:
         """Closes the file."""
         try:
             self._records.close()
@@ -307,7 +313,7 @@ def _leaves(state, path=()):
         children = [(path, child) for child in state]
     else:
         return {'/'.join(path) or 'all': [np.reshape(state, -1)]}
-    found = {}
+    found: Dict[str, List[np.ndarray]] = {}
     for child_path, child in children:
         for name, arrays in _leaves(child, child_path).items():
             found.setdefault(name, []).extend(arrays)
@@ -317,7 +323,7 @@ def _leaves(state, path=()):
 # Where the time goes.
 
 
-def write_timeline(path, metadata):
+def write_timeline(path: str, metadata: tf.RunMetadata) -> None:
     """Writes the step statistics of a `RunMetadata` for chrome://tracing."""
     from tensorflow.python.client import timeline
 

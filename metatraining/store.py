@@ -1,7 +1,12 @@
 """What a run keeps in its folder while it trains."""
 
 import os
+from typing import Callable, Dict, Optional
 
+import numpy as np
+
+from metatraining.meta_step import SavedTypes
+from metatraining.progress import Progress
 from optimizer import checkpoints
 from runs import run_files
 
@@ -21,21 +26,21 @@ class Store:
       writes: whether this process saves.
     """
 
-    def __init__(self, folder, keep_checkpoints, writes):
+    def __init__(self, folder: str, keep_checkpoints: int, writes: bool) -> None:
         self._folder, self._keep, self._writes = folder, keep_checkpoints, writes
 
     @property
-    def best_checkpoint(self):
+    def best_checkpoint(self) -> str:
         """The path of the best meta-parameters."""
         return os.path.join(self._folder, BEST_CHECKPOINT)
 
-    def begin(self, resume):
+    def begin(self, resume: bool) -> None:
         """Makes the folder; removes what a killed process has left, or with it all of a run."""
         os.makedirs(self._folder, exist_ok=True)
         if self._writes:
             (run_files.tidy if resume else run_files.discard)(self._folder)
 
-    def restore(self, progress, find_expected):
+    def restore(self, progress: Progress, find_expected: Callable[[], SavedTypes]) -> Optional[str]:
         """Goes on from a saved state; without one, begins with the newest checkpoint, if any.
 
         The checkpoints that are there then are of another run: they are kept, as `before-<name>`.
@@ -64,22 +69,22 @@ class Store:
         return os.path.join(self._folder, run_files.set_checkpoints_aside(self._folder)[
             os.path.basename(newest)])
 
-    def save_best(self, values):
+    def save_best(self, values: Dict[str, np.ndarray]) -> None:
         """Writes the best meta-parameters."""
         self._write(0, values)
 
-    def save_validated(self, meta_iterations, values):
+    def save_validated(self, meta_iterations: int, values: Dict[str, np.ndarray]) -> None:
         """Writes the meta-parameters of a validation, and removes old ones."""
         if self._keep:
             self._write(meta_iterations, values)
         if self._writes and self._keep >= 0:
             run_files.keep_latest(self._folder, self._keep)
 
-    def save_best_of_stage(self, stage, values):
+    def save_best_of_stage(self, stage: int, values: Dict[str, np.ndarray]) -> None:
         """Writes the best meta-parameters of a curriculum's stage, an index from 0."""
         self._write(stage + 1, values)
 
-    def save(self, progress):
+    def save(self, progress: Progress) -> None:
         """Writes what the run needs to go on."""
         if self._writes:
             progress.save(self._folder)

@@ -1,9 +1,11 @@
 """The graph in which one or several problems are trained on, with one learned optimizer."""
 
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
+from metatraining.config import MetaTraining
 from metatraining.meta_step import MetaSteps
 from metatraining.problem_graph import (
     SET_ASIDE,
@@ -12,6 +14,8 @@ from metatraining.problem_graph import (
     ValidationGraph,
     draw_seed,
 )
+from problems.problem_spec import Row, Spec
+from runs.machines import OneMachine
 
 
 class TrainingGraph(NamedTuple):
@@ -24,8 +28,9 @@ class TrainingGraph(NamedTuple):
     rate_factor: tf.Tensor  # placeholder: the meta-learning rate is multiplied by it
 
 
-def build(optimizer_spec, rows, training, learning_rate, gradient_clip, obj_train_max_multiplier,
-          machine, rng):
+def build(optimizer_spec: Spec, rows: Sequence[Row], training: MetaTraining, learning_rate: float,
+          gradient_clip: float, obj_train_max_multiplier: float, machine: OneMachine,
+          rng: np.random.RandomState) -> TrainingGraph:
     """Builds a `TrainingGraph`.
 
     Args:
@@ -56,7 +61,7 @@ def build(optimizer_spec, rows, training, learning_rate, gradient_clip, obj_trai
 
         trained = [ProblemGraph(optimizer, *pair, meta_steps=meta_steps, training=training,
                                 machine=machine) for pair in zip(problems, examples)]
-        pairs = zip(problems, examples)
+        pairs = list(zip(problems, examples))
         if training.validation.rows:
             pairs = [(row.spec.build(draw_seed(rng)), Examples(row, training.mini_batch_size))
                      for row in training.validation.rows]

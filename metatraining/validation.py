@@ -1,15 +1,22 @@
 """Validation: how good meta-parameters are, from starts that stay the same."""
 
+from typing import Sequence
+
 import numpy as np
+import tensorflow.compat.v1 as tf
+
+from metatraining.config import Validation
+from metatraining.problem_graph import ValidationGraph
+from runs.machines import Feed
 
 
-def mean(losses, config):
+def mean(losses: Sequence[float], config: Validation) -> float:
     """The mean loss."""
     del config
     return float(np.mean(losses))
 
 
-def mean_log(losses, config):
+def mean_log(losses: Sequence[float], config: Validation) -> float:
     """The mean natural logarithm of losses between `config.floor` and 1000, which also stands for
     what is not finite: losses of different size count alike."""
     losses = np.nan_to_num(np.asarray(losses, 'float64'), nan=np.inf)
@@ -31,12 +38,13 @@ class Validator:
       rng: draws the starts.
     """
 
-    def __init__(self, graphs, config, rng):
+    def __init__(self, graphs: Sequence[ValidationGraph], config: Validation,
+                 rng: np.random.RandomState) -> None:
         self._config = config
         self._starts = [(graph, graph.draw_point(rng, planned=epoch % 2 == 0))
                         for graph in graphs for epoch in range(config.epochs)]
 
-    def cost(self, session, steps, frozen):
+    def cost(self, session: tf.Session, steps: int, frozen: Feed) -> float:
         """The score of the losses after so many steps.
 
         Args:

@@ -8,18 +8,22 @@ The rest of a program stays as it is.
 
 import json
 import os
+from typing import Any, Dict, List, Optional, Tuple, Union
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import trainable_optimizer
 from optimizer.coordinatewise_rnn import CoordinatewiseRNN
 from optimizer.global_learning_rate import GlobalLearningRate
 from optimizer.hierarchical_rnn import HierarchicalRNN
+from optimizer.hints import Folder, Rate
 from optimizer.l2o_dm import L2ODM
 from optimizer.learning_rate_schedule import LearningRateSchedule
 from optimizer.normalized_mlp import NormalizedMLP
 from optimizer.rnnprop import RNNProp
 from optimizer.trainable_adam import TrainableAdam
+from optimizer.trainable_optimizer import TrainableOptimizer
 
 #: Name -> class.
 OPTIMIZERS = {cls.__name__: cls for cls in (
@@ -32,7 +36,8 @@ RUN_FILE = 'run.json'
 PRETRAINED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'pretrained')
 
 
-def load(folder, learning_rate=1.0, weight_decay=0.0, **options):
+def load(folder: Folder, learning_rate: Rate = 1.0, weight_decay: Union[float, tf.Tensor] = 0.0,
+         **options: Any) -> TrainableOptimizer:
     """Opens a trained optimizer, to be used in any graph.
 
     Everything is read now: the folder may then be moved or removed.
@@ -62,7 +67,7 @@ def load(folder, learning_rate=1.0, weight_decay=0.0, **options):
     return learned
 
 
-def find(folder):
+def find(folder: Folder) -> str:
     """The folder as it is given, or where there is none, the shipped optimizer of that name.
 
     Raises:
@@ -79,7 +84,7 @@ def find(folder):
                      % (folder, ', '.join(shipped_names()) or 'none'))
 
 
-def shipped_names():
+def shipped_names() -> List[str]:
     """The names of the optimizers in `pretrained/`."""
     if not tf.gfile.IsDirectory(PRETRAINED):
         return []
@@ -87,7 +92,7 @@ def shipped_names():
             if os.path.exists(os.path.join(PRETRAINED, name, RUN_FILE))]
 
 
-def describe(folder):
+def describe(folder: Folder) -> Tuple[str, Dict[str, Any]]:
     """The (name, keyword arguments) of the optimizer in a run's folder; raises as `load`."""
     folder = find(folder)
     path = os.path.join(folder, RUN_FILE)
@@ -105,7 +110,8 @@ def describe(folder):
     return name, arguments
 
 
-def build(name, arguments, constants=None):
+def build(name: str, arguments: Dict[str, Any],
+          constants: Optional[Dict[str, np.ndarray]] = None) -> TrainableOptimizer:
     """Makes the optimizer `name` of the table with these keyword arguments.
 
     `constants`, where given, are the values of the meta-parameters, which then are no variables;

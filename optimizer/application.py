@@ -12,6 +12,9 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
+from optimizer.hints import Constraint, Gradient, GradsAndVars, Nest
+from optimizer.utils import Layout
+
 #: The state of a table of embeddings, a row for each of the table's rows.
 ROWS = 'table_state'
 
@@ -19,15 +22,20 @@ ROWS = 'table_state'
 class Update(typing.NamedTuple):
     """What one step of an update rule gives."""
     steps: list  # for each chunk of the layout a row [1, size] to add to the true parameters
-    attention: list  # rows from the old true parameters to the next gradient's point; or None
-    state: tuple  # after the step
+    attention: typing.Optional[list]  # rows from the old true parameters to the next point, or None
+    state: Nest  # after the step
+
+
+#: (gradients, state) -> `Update`; (gradients, state, parameters) where the class sees those.
+Rule = typing.Callable[..., Update]
 
 
 class Values(typing.NamedTuple):
     """What a step computes from, and what it computes."""
     variables: list  # of the model
-    state: tuple  # of the optimizer
-    offsets: list = ()  # with attention a row [1, size] for each chunk: variable - true parameter
+    state: Nest  # of the optimizer
+    #: With attention a row [1, size] for each chunk: variable - true parameter.
+    offsets: typing.Sequence[tf.Tensor] = ()
 
 
 class Scaling(typing.NamedTuple):
@@ -49,7 +57,7 @@ class Change(typing.NamedTuple):
 # What apply_gradients is given.
 
 
-def checked_pairs(grads_and_vars):
+def checked_pairs(grads_and_vars: GradsAndVars) -> typing.List[typing.Tuple[Gradient, tf.Variable]]:
     """The (gradient, variable) pairs that have a gradient, each variable once, in order of names.
 
     Raises: as `tf.train.Optimizer.apply_gradients`.
@@ -57,7 +65,7 @@ def checked_pairs(grads_and_vars):
     pairs = tuple(grads_and_vars)
     if not pairs:
         raise ValueError('No variables provided.')
-    found = {}
+    found: typing.Dict[str, typing.Any] = {}
     for gradient, variable in pairs:
         if gradient is None:
             continue
@@ -98,7 +106,9 @@ def _sum(gradients):
 # The step.
 
 
-def next_values(optimizer, layout, gradients, values, scaling=NO_SCALING, constraints=()):
+def next_values(optimizer: typing.Any, layout: Layout, gradients: typing.Sequence[Gradient],
+                values: Values, scaling: Scaling = NO_SCALING,
+                constraints: typing.Sequence[Constraint] = ()) -> Values:
     """One step as a pure function.
 
     Args:
@@ -133,7 +143,10 @@ def next_values(optimizer, layout, gradients, values, scaling=NO_SCALING, constr
         row - true_row for row, true_row in zip(layout.to_chunks(moved), true)])
 
 
-def table_rows(optimizer, gradients, tables, states, before, scaling):
+def table_rows(optimizer: typing.Any, gradients: typing.Sequence[Gradient],
+               tables: typing.Sequence[tf.Variable], states: typing.Sequence[tf.Variable],
+               before: typing.Any,
+               scaling: Scaling) -> typing.Tuple[typing.List[Change], typing.Any]:
     """One step of those rows of tables that have a gradient.
 
     Args:
@@ -170,7 +183,7 @@ def _change_of_rows(table, rows, values):
         tf.convert_to_tensor(table), rows[:, tf.newaxis], values)))
 
 
-def table_state(nest, width):
+def table_state(nest: typing.Any, width: int) -> typing.Optional[tf.Tensor]:
     """Rows `[features, rows * width]` in a nest -> `[rows, all features * width]`, or None."""
     leaves = tf.nest.flatten(nest)
     if not leaves:
@@ -229,7 +242,7 @@ def _constrained(values, constraints):
             for value, constraint in zip(values, constraints)]
 
 
-def assign_all(changes):
+def assign_all(changes: typing.Sequence[Change]) -> typing.List[tf.Operation]:
     """The operations that make changes, all after every new value has been computed."""
     with tf.control_dependencies([change.value for change in changes]):
         return [change.variable.assign(change.value).op if change.rows is None else
@@ -240,7 +253,7 @@ def assign_all(changes):
 # Gradients of some rows only, where the update rule sees all of them.
 
 
-def dense(gradient, shape):
+def dense(gradient: Gradient, shape: typing.Sequence[int]) -> tf.Tensor:
     """A gradient as tensor: rows that IndexedSlices repeat are summed, None counts as zero."""
     if gradient is None:
         return tf.zeros(shape)
@@ -250,7 +263,8 @@ def dense(gradient, shape):
     return gradient
 
 
-def keep_untouched(layout, gradients, update, state):
+def keep_untouched(layout: Layout, gradients: typing.Sequence[Gradient], update: Update,
+                   state: typing.Any) -> Update:
     """The update where there is a gradient, elsewhere no step and the old state."""
     masks = [row > 0.0 for row in layout.to_chunks(
         [_touched(gradient, shape) for gradient, shape in zip(gradients, layout.shapes)])]

@@ -7,7 +7,9 @@ index's last bytes say that the blocks are: some versions abort the process on s
 import os
 import shutil
 import tempfile
+from typing import Dict, Optional
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 #: TensorFlow's readers take a checkpoint's path for a pattern in which these are special.
@@ -21,7 +23,7 @@ _FOOTER_BYTES, _MAGIC = 48, b'\x57\xfb\x80\x8b\x24\x75\x47\xdb'
 _BLOCK_TRAILER_BYTES = 5
 
 
-def checkpoint_in(path):
+def checkpoint_in(path: str) -> str:
     """The checkpoint at a path: a folder's `model.ckpt-0`, else its latest; or the path itself."""
     if not tf.gfile.IsDirectory(path):
         return path
@@ -34,7 +36,7 @@ def checkpoint_in(path):
     return latest
 
 
-def latest_checkpoint(folder):
+def latest_checkpoint(folder: str) -> Optional[str]:
     """The checkpoint that a folder's file `checkpoint` names, or None.
 
     `tf.train.latest_checkpoint` takes brackets and backslashes in names of folders for patterns.
@@ -49,7 +51,7 @@ def latest_checkpoint(folder):
     return state.model_checkpoint_path
 
 
-def read_checkpoint(path):
+def read_checkpoint(path: str) -> Dict[str, np.ndarray]:
     """Dict from names to arrays; `path` as for `checkpoint_in`.
 
     Raises:
@@ -60,7 +62,7 @@ def read_checkpoint(path):
         name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()})
 
 
-def read_variables(path, variables):
+def read_variables(path: str, variables: Dict[str, tf.Variable]) -> Dict[str, np.ndarray]:
     """The values of these float32 variables.
 
     Args:

@@ -5,6 +5,7 @@ import typing
 import tensorflow.compat.v1 as tf
 
 from optimizer import rnn_cells, trainable_optimizer, utils
+from optimizer.hints import Read, Theta
 
 
 class State(typing.NamedTuple):
@@ -48,9 +49,12 @@ class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
       ValueError: no cells, sizes that aren't positive, or an unknown cell.
     """
 
-    def __init__(self, cell_sizes, cell_cls, init_lr_range=(1.0, 1.0), dynamic_output_scale=True,
-                 learnable_decay=True, zero_init_lr_weights=False, rnn_readout_scale=0.5,
-                 default_decay_var_init=2.2, name='CoordinatewiseRNN', **kwargs):
+    def __init__(self, cell_sizes: typing.Sequence[int], cell_cls: typing.Union[str, type],
+                 init_lr_range: typing.Tuple[float, float] = (1.0, 1.0),
+                 dynamic_output_scale: bool = True, learnable_decay: bool = True,
+                 zero_init_lr_weights: bool = False, rnn_readout_scale: float = 0.5,
+                 default_decay_var_init: float = 2.2, name: str = 'CoordinatewiseRNN',
+                 **kwargs: typing.Any) -> None:
         super().__init__(name, **kwargs)
         if not cell_sizes or min(cell_sizes) < 1:
             raise ValueError('cell_sizes must be positive: %s.' % (cell_sizes,))
@@ -85,16 +89,16 @@ class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
             create('learning_rate_weights', (units, 1), zeros if zero_init_lr_weights else random)
             create('learning_rate_bias', (1,), zeros)
 
-    def initial_rows(self, size, read, key):
+    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> State:
         return State(rnn=tf.tile(tf.transpose(read(self._init_vector)), [1, size]),
                      mean_square=tf.ones([1, size]), decay=tf.ones([1, size]),
                      learning_rate=tf.exp(utils.initial_log_rates([1, size], self.init_lr_range,
                                                                   key)))
 
-    def log_rate_row(self, chunk_state):
+    def log_rate_row(self, chunk_state: State) -> typing.Optional[tf.Tensor]:
         return tf.log(chunk_state.learning_rate)
 
-    def prepare(self, weights):
+    def prepare(self, weights: Theta) -> Weights:
         def readout(name):
             if name + '_weights' not in weights:
                 return None
@@ -103,7 +107,8 @@ class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
         return Weights(self._cell.read(weights), tf.transpose(weights['update_weights']),
                        readout('decay'), readout('learning_rate'))
 
-    def row_rule(self, weights, gradient, rows, steps_done):
+    def row_rule(self, weights: Weights, gradient: tf.Tensor, rows: State,
+                 steps_done: tf.Tensor) -> typing.Tuple[tf.Tensor, State]:
         mean_square = utils.mean_square(gradient, rows.decay, rows.mean_square)
         output, rnn = self._cell.step(weights.cells, utils.rms_scale(gradient, mean_square),
                                       rows.rnn)

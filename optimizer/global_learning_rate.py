@@ -1,8 +1,11 @@
 """One learning rate for all parameters, itself trained."""
 
+from typing import Any, List, Tuple
+
 import tensorflow.compat.v1 as tf
 
 from optimizer import trainable_optimizer
+from optimizer.hints import Read, Theta
 
 
 class GlobalLearningRate(trainable_optimizer.CoordinatewiseOptimizer):
@@ -13,13 +16,15 @@ class GlobalLearningRate(trainable_optimizer.CoordinatewiseOptimizer):
       **kwargs: see `TrainableOptimizer`.
     """
 
-    def __init__(self, initial_rate=1e-3, name='GlobalLearningRate', **kwargs):
+    def __init__(self, initial_rate: float = 1e-3, name: str = 'GlobalLearningRate',
+                 **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.create_meta_parameter('global_learning_rate', (),
                                    tf.constant_initializer(initial_rate))
 
-    def initial_rows(self, size, read, key):
+    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> List[tf.Tensor]:
         return []
 
-    def row_rule(self, weights, gradient, rows, steps_done):
+    def row_rule(self, weights: Theta, gradient: tf.Tensor, rows: List[tf.Tensor],
+                 steps_done: tf.Tensor) -> Tuple[tf.Tensor, List[tf.Tensor]]:
         return -weights['global_learning_rate'] * gradient, rows

@@ -5,10 +5,16 @@ k the memory grows as n / k + k, not as n; the price is a second forward pass ("
 with Sublinear Memory Cost", arXiv 1604.06174).
 """
 
+import typing
+from typing import Any, Callable, List, Sequence, Tuple
+
 import tensorflow.compat.v1 as tf
 
 
-def segmented_loop(goes_on, segment, start, output_shapes, parameters, max_segments):
+def segmented_loop(goes_on: Callable[[Any], tf.Tensor],
+                   segment: Callable[[Any], Tuple[Any, List[tf.Tensor]]], start: Any,
+                   output_shapes: Sequence[Sequence[int]], parameters: List[tf.Variable],
+                   max_segments: tf.Tensor) -> Tuple[Any, List[tf.Tensor]]:
     """Runs segments one after another: a loop that can be differentiated once.
 
     Gradients reach the floating-point tensors of `start` and the `parameters`, nothing else. What
@@ -75,7 +81,7 @@ def _backward(segment, start, stored, parameters, of_end, of_outputs):
       of_end, of_outputs: lists, the gradients of what the last carry holds in floating point, and
         of the outputs of all segments.
     """
-    reached = []
+    reached: typing.List[bool] = []
 
     def body(index, of_carry, of_parameters):
         carry = [tf.stop_gradient(array.read(index)) for array in stored]

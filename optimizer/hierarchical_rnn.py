@@ -11,6 +11,8 @@ import typing
 import tensorflow.compat.v1 as tf
 
 from optimizer import rnn_cells, trainable_optimizer, utils
+from optimizer.application import Rule
+from optimizer.hints import Read
 
 MIN_LOG_LR = -33.0
 FIXED_SCALE_DECAY = 0.93  # decay rates where they are not learned
@@ -18,8 +20,9 @@ FIXED_INPUT_DECAY = 0.89
 LR_SHORTCUT_RATE = 1e-3  # the learning rate that `use_lr_shortcut` compares with
 
 #: The arguments with which the scripts make it by default, where the constructor's differ.
-PRESET = {'level_sizes': (10, 20, 20), 'use_problem_lr_mean': True, 'use_gradient_shortcut': True,
-          'use_grad_products': True}
+PRESET: typing.Dict[str, typing.Any] = {
+    'level_sizes': (10, 20, 20), 'use_problem_lr_mean': True, 'use_gradient_shortcut': True,
+    'use_grad_products': True}
 
 #: What can be read out of the parameters' states: the names of meta-parameters `<name>_weights
 #: [units, 1]`, some with `<name>_bias [1]`.
@@ -108,19 +111,24 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         learning-rate features without `dynamic_output_scale`.
     """
 
-    def __init__(self, level_sizes, init_lr_range=(1e-6, 1e-2), learnable_decay=True,
-                 dynamic_output_scale=True, use_attention=False, use_log_objective=True,
-                 num_gradient_scales=4, zero_init_lr_weights=True, use_log_means_squared=True,
-                 use_relative_lr=True, use_extreme_indicator=False, max_log_lr=33,
-                 obj_train_max_multiplier=-1, use_problem_lr_mean=False,
-                 use_gradient_shortcut=False, use_lr_shortcut=False, use_grad_products=False,
-                 use_multiple_scale_decays=False, use_numerator_epsilon=False,
-                 learnable_inp_decay=True, learnable_rnn_init=True, random_seed=None,
-                 rnn_readout_scale=0.5, affine_scale=0.5, default_decay_var_init=2.2,
-                 scale_decay_bias_init=3.2, learning_rate_momentum_logit_init=3.2,
-                 biasgrucell_scale=0.5, biasgrucell_gate_bias_init=2.2,
-                 use_second_derivatives=True, cell_cls=rnn_cells.BiasGRUCell,
-                 name='HierarchicalRNN'):
+    def __init__(self, level_sizes: typing.Sequence[int],
+                 init_lr_range: typing.Tuple[float, float] = (1e-6, 1e-2),
+                 learnable_decay: bool = True, dynamic_output_scale: bool = True,
+                 use_attention: bool = False, use_log_objective: bool = True,
+                 num_gradient_scales: int = 4, zero_init_lr_weights: bool = True,
+                 use_log_means_squared: bool = True, use_relative_lr: bool = True,
+                 use_extreme_indicator: bool = False, max_log_lr: float = 33,
+                 obj_train_max_multiplier: float = -1, use_problem_lr_mean: bool = False,
+                 use_gradient_shortcut: bool = False, use_lr_shortcut: bool = False,
+                 use_grad_products: bool = False, use_multiple_scale_decays: bool = False,
+                 use_numerator_epsilon: bool = False, learnable_inp_decay: bool = True,
+                 learnable_rnn_init: bool = True, random_seed: typing.Optional[int] = None,
+                 rnn_readout_scale: float = 0.5, affine_scale: float = 0.5,
+                 default_decay_var_init: float = 2.2, scale_decay_bias_init: float = 3.2,
+                 learning_rate_momentum_logit_init: float = 3.2, biasgrucell_scale: float = 0.5,
+                 biasgrucell_gate_bias_init: float = 2.2, use_second_derivatives: bool = True,
+                 cell_cls: type = rnn_cells.BiasGRUCell,
+                 name: str = 'HierarchicalRNN') -> None:
         super().__init__(
             name, use_attention=use_attention, use_log_objective=use_log_objective,
             obj_train_max_multiplier=obj_train_max_multiplier,
@@ -241,7 +249,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
 
     # State.
 
-    def initial_state(self, layout, read, key):
+    def initial_state(self, layout: utils.Layout, read: Read, key: tf.Tensor) -> State:
         if self._init_vectors is None:
             levels = [tf.random.stateless_uniform([size, 1], key + [0, level], -1.0, 1.0)
                       for level, size in enumerate(self.level_sizes)]
@@ -262,12 +270,12 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         tensors = [tf.tile(level, [1, layout.num_tensors]) for level in levels[1:2]]
         return State(chunks, tensors, levels[2:])
 
-    def log_rate_row(self, chunk_state):
+    def log_rate_row(self, chunk_state: ChunkState) -> typing.Optional[tf.Tensor]:
         return chunk_state.log_lr if self.dynamic_output_scale else None
 
     # Update rule.
 
-    def update_rule(self, layout):
+    def update_rule(self, layout: utils.Layout) -> Rule:
         layout, weights = layout.prepare(), self._weights(self.read_meta_parameters())
         return lambda gradients, state: self._step(layout, weights, gradients, state)
 
@@ -276,7 +284,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         readouts = [name for name in READOUTS if name + '_weights' in theta]
         shortcuts = [theta[name] for name in ('PerTensor/GradsToDelta/Matrix',
                                               'PerTensor/GradsToAttnDelta/Matrix') if name in theta]
-        from_above = [affine and affine.read(theta) for affine in (
+        from_above: typing.List[typing.Any] = [affine and affine.read(theta) for affine in (
             self._tensor_to_parameter, self._model_to_parameter, self._model_to_tensor)]
         momentum = offset = None
         if self.dynamic_output_scale:

@@ -7,6 +7,7 @@ of the variables that hold meta-parameters there. This is the one module that im
 """
 
 import base64
+from typing import Any, Dict, Optional, Sequence
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 import optimizer
 from optimizer import application, checkpoints, state, utils
+from optimizer.hints import Folder
 
 if int(keras.__version__.split('.')[0]) < 3:
     raise ImportError('optimizer.keras needs Keras 3, as of TensorFlow 2.16; this is Keras %s. '
@@ -42,8 +44,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         not TensorFlow.
     """
 
-    def __init__(self, folder=None, learning_rate=1.0, num_steps=None, learned=None,
-                 name='learned_optimizer', **kwargs):
+    def __init__(self, folder: Optional[Folder] = None, learning_rate: Any = 1.0,
+                 num_steps: Optional[int] = None, learned: Optional[Dict[str, Any]] = None,
+                 name: str = 'learned_optimizer', **kwargs: Any) -> None:
         if keras.backend.backend() != 'tensorflow':
             raise ValueError('LearnedOptimizer needs the TensorFlow backend of Keras.')
         if (folder is None) == (learned is None):
@@ -55,7 +58,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         self._learned = optimizer.build(
             self._description['name'], self._description['kwargs'], constants)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[Any]) -> None:
         """Creates the state for these variables; called by Keras."""
         if self.built or not variables:  # Keras passes none where it loads an .h5 file
             return
@@ -104,7 +107,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         for owner, value in zip(variables + kept, moved.variables + list(new.values())):
             owner.assign(value)
 
-    def get_config(self):
+    def get_config(self) -> Dict[str, Any]:
         """Everything that makes the same optimizer again, meta-parameters included."""
         constants = self._learned.named_meta_parameters
         learned = dict(

@@ -5,6 +5,7 @@ import typing
 import tensorflow.compat.v1 as tf
 
 from optimizer import rnn_cells, trainable_optimizer
+from optimizer.hints import Read, Theta
 
 PREPROCESS_P = 5.0  # appendix A of the paper: gradients below exp(-p) count linearly
 FLOAT32_EPSILON = 1.1920929e-07
@@ -19,7 +20,7 @@ class Network(typing.NamedTuple):
 class LSTMOptimizer(trainable_optimizer.CoordinatewiseOptimizer):
     """What L2O-DM and RNNProp share: two LSTM layers for each parameter and a linear read-out."""
 
-    def __init__(self, name, num_inputs, units, **kwargs):
+    def __init__(self, name: str, num_inputs: int, units: int, **kwargs: typing.Any) -> None:
         super().__init__(name, **kwargs)
         self.scope = name
         self._cell = rnn_cells.MultiRNNCell(
@@ -28,24 +29,25 @@ class LSTMOptimizer(trainable_optimizer.CoordinatewiseOptimizer):
                          num_inputs)
         self.create_projection('linear', units, 1)
 
-    def create_projection(self, layer, num_inputs, num_outputs):
+    def create_projection(self, layer: str, num_inputs: int, num_outputs: int) -> None:
         """Meta-parameters `<layer>/w [inputs, outputs]` and `<layer>/b [outputs]`."""
         self.create_meta_parameter('%s/%s/w' % (self.scope, layer), (num_inputs, num_outputs),
                                    rnn_cells.normal_initializer(1.0, num_inputs))
         self.create_meta_parameter('%s/%s/b' % (self.scope, layer), (num_outputs,),
                                    tf.zeros_initializer())
 
-    def read_projection(self, weights, layer):
+    def read_projection(self, weights: Theta, layer: str) -> rnn_cells.Projection:
         return rnn_cells.read_projection(*[weights['%s/%s/%s' % (self.scope, layer, name)]
                                            for name in 'wb'])
 
-    def initial_lstm_rows(self, size):
+    def initial_lstm_rows(self, size: int) -> tf.Tensor:
         return tf.zeros([self._cell.state_size, size])
 
-    def prepare(self, weights):
+    def prepare(self, weights: Theta) -> typing.Any:
         return Network(self._cell.read(weights), self.read_projection(weights, 'linear'))
 
-    def network(self, weights, inputs, lstm):
+    def network(self, weights: Network, inputs: tf.Tensor,
+                lstm: tf.Tensor) -> typing.Tuple[tf.Tensor, tf.Tensor]:
         """Inputs `[inputs, size]` and the layers' states -> output `[1, size]`, new states."""
         output, lstm = self._cell.step(weights.lstm, inputs, lstm)
         return rnn_cells.project(weights.linear, output), lstm
@@ -66,19 +68,21 @@ class L2ODM(LSTMOptimizer):
       **kwargs: see `TrainableOptimizer`.
     """
 
-    def __init__(self, units=20, output_scale=0.01, name='L2ODM', **kwargs):
+    def __init__(self, units: int = 20, output_scale: float = 0.01, name: str = 'L2ODM',
+                 **kwargs: typing.Any) -> None:
         super().__init__(name, num_inputs=2, units=units, **kwargs)
         self.output_scale = output_scale
 
-    def initial_rows(self, size, read, key):
+    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> tf.Tensor:
         return self.initial_lstm_rows(size)
 
-    def row_rule(self, weights, gradient, rows, steps_done):
+    def row_rule(self, weights: Network, gradient: tf.Tensor, rows: tf.Tensor,
+                 steps_done: tf.Tensor) -> typing.Tuple[tf.Tensor, tf.Tensor]:
         output, rows = self.network(weights, log_and_sign(gradient), rows)
         return self.output_scale * output, rows
 
 
-def log_and_sign(gradient):
+def log_and_sign(gradient: tf.Tensor) -> tf.Tensor:
     """`[1, size]` -> the two inputs of L2O-DM, `[2, size]`."""
     logs = tf.log(tf.abs(gradient) + FLOAT32_EPSILON) / PREPROCESS_P
     signs = tf.clip_by_value(gradient * tf.exp(PREPROCESS_P), -1.0, 1.0)

@@ -1,8 +1,11 @@
 """A learning rate for each of the first steps, all of them trained."""
 
+from typing import Any, List, Tuple
+
 import tensorflow.compat.v1 as tf
 
 from optimizer import trainable_optimizer
+from optimizer.hints import Read, Theta
 
 
 class LearningRateSchedule(trainable_optimizer.CoordinatewiseOptimizer):
@@ -17,7 +20,8 @@ class LearningRateSchedule(trainable_optimizer.CoordinatewiseOptimizer):
       ValueError: `n_steps` is not positive.
     """
 
-    def __init__(self, initial_rate=0.0, n_steps=1000, name='LearningRateSchedule', **kwargs):
+    def __init__(self, initial_rate: float = 0.0, n_steps: int = 1000,
+                 name: str = 'LearningRateSchedule', **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         if n_steps < 1:
             raise ValueError('n_steps must be positive: %s.' % n_steps)
@@ -25,9 +29,10 @@ class LearningRateSchedule(trainable_optimizer.CoordinatewiseOptimizer):
         self.create_meta_parameter('learning_rates', (n_steps,),
                                    tf.constant_initializer(initial_rate))
 
-    def initial_rows(self, size, read, key):
+    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> List[tf.Tensor]:
         return []
 
-    def row_rule(self, weights, gradient, rows, steps_done):
+    def row_rule(self, weights: Theta, gradient: tf.Tensor, rows: List[tf.Tensor],
+                 steps_done: tf.Tensor) -> Tuple[tf.Tensor, List[tf.Tensor]]:
         rate = weights['learning_rates'][tf.minimum(tf.cast(steps_done, tf.int32), self._last)]
         return -rate * gradient, rows

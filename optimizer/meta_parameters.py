@@ -2,7 +2,9 @@
 
 import collections
 import copy
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import checkpoints
@@ -18,19 +20,28 @@ class MetaParameters:
     by the constructor with the same arguments, from the values that were loaded.
     """
 
-    def __new__(cls, *args, **kwargs):
+    random_seed: Optional[int]
+    xla: bool
+    _make: Callable[[], Any]
+    _kept: Dict[Any, Any]
+    _values: Dict[str, tf.Tensor]
+    _non_slot_dict: Any  # this and the next are TensorFlow's
+    _maybe_initialize_trackable: Callable[[], Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         optimizer = super().__new__(cls)
         optimizer._make = lambda: cls(*args, **kwargs)
         return optimizer
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._meta_parameters = collections.OrderedDict()
-        self._loaded = {}
+        self._meta_parameters: Dict[str, tf.Variable] = collections.OrderedDict()
+        self._loaded: Dict[str, np.ndarray] = {}
         self._graph = outermost_graph()
         self._by_graph = {self._graph: self}
 
-    def create_meta_parameter(self, name, shape, initializer):
+    def create_meta_parameter(self, name: str, shape: Sequence[int],
+                              initializer: Callable[..., tf.Tensor]) -> tf.Variable:
         """Creates the float32 variable `LOL/<name>`, outside of TRAINABLE_VARIABLES.
 
         Where a graph holds several optimizers TensorFlow numbers the later variables' names; in
@@ -48,21 +59,21 @@ class MetaParameters:
         return variable
 
     @property
-    def named_meta_parameters(self):
+    def named_meta_parameters(self) -> Dict[str, tf.Variable]:
         """OrderedDict from published names to variables: what a Saver of meta-parameters takes."""
         return collections.OrderedDict(self._rule_here(make=False)._meta_parameters)
 
     @property
-    def meta_parameters(self):
+    def meta_parameters(self) -> List[tf.Variable]:
         """The list of the variables that meta-training trains."""
         return list(self.named_meta_parameters.values())
 
-    def read_meta_parameters(self):
+    def read_meta_parameters(self) -> Dict[str, tf.Tensor]:
         """Dict from names as in `create_meta_parameter` to values; call it outside of loops."""
         return {name[len(OPTIMIZER_SCOPE) + 1:]: tf.convert_to_tensor(variable)
                 for name, variable in self._meta_parameters.items()}
 
-    def with_values(self, values):
+    def with_values(self, values: Sequence[tf.Tensor]) -> Any:
         """This optimizer with tensors in place of the variables of `meta_parameters`.
 
         What the copy computes depends on `values`, a list; it cannot be applied or saved.
@@ -73,11 +84,11 @@ class MetaParameters:
         other._values = dict(zip(names, values))
         return other
 
-    def value_of(self, variable):
+    def value_of(self, variable: tf.Variable) -> tf.Tensor:
         """The value of a meta-parameter, by its variable, in a copy that `with_values` made."""
         return self._values[variable.name]
 
-    def init_from_checkpoint(self, path):
+    def init_from_checkpoint(self, path: str) -> None:
         """Makes a checkpoint's values the *initial* values of the meta-parameters.
 
         They are read now: what becomes of the checkpoint afterwards does not matter.
@@ -130,7 +141,7 @@ class MetaParameters:
         return rule
 
 
-def outermost_graph():
+def outermost_graph() -> Optional[tf.Graph]:
     """The graph outside of all functions and loops; None in eager mode."""
     with tf.init_scope():
         return None if tf.executing_eagerly() else tf.get_default_graph()

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import trainable_optimizer, utils
+from optimizer.application import Rule
+from optimizer.hints import Read
 
 FAST, SLOW, SQUARE = 0.9, 0.99, 0.99  # decays of the two momenta and of the squared gradient
 LEAST_RMS = 1e-2  # of a direction; a weaker one is not brought to RMS 1, and none stays none
@@ -77,7 +79,8 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
 
     sees_parameters = True
 
-    def __init__(self, num_steps=None, units=16, name='NormalizedMLP', **kwargs):
+    def __init__(self, num_steps: typing.Optional[int] = None, units: int = 16,
+                 name: str = 'NormalizedMLP', **kwargs: typing.Any) -> None:
         super().__init__(name, **kwargs)
         if units < 1 or (num_steps is not None and num_steps < 1):
             raise ValueError('NormalizedMLP needs num_steps and units of 1 or more, not %s and %s.'
@@ -98,15 +101,15 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
             self.create_meta_parameter('NormalizedMLP/' + layer, shape,
                                        initializers.get(layer, tf.zeros_initializer()))
 
-    def layout(self, shapes):
+    def layout(self, shapes: typing.Sequence[typing.Sequence[int]]) -> utils.Layout:
         return utils.Layout(shapes, max_chunk=2 ** 62)
 
-    def initial_state(self, layout, read, key):
+    def initial_state(self, layout: utils.Layout, read: Read, key: tf.Tensor) -> State:
         planned = tf.zeros([]) if self.planned_steps is None else tf.identity(self.planned_steps)
         return State([Moments(*[tf.zeros([1, chunk.size])] * 3) for chunk in layout.chunks],
                      tf.zeros([]), planned)
 
-    def update_rule(self, layout):
+    def update_rule(self, layout: utils.Layout) -> Rule:
         layout, weights = layout.prepare(), self.read_meta_parameters()
         return lambda *known: _step(layout, weights, self._num_steps, *known)
 

@@ -12,7 +12,8 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
-from optimizer.application import Update
+from optimizer.application import Rule, Update
+from optimizer.utils import Layout
 
 
 class State(typing.NamedTuple):
@@ -20,7 +21,7 @@ class State(typing.NamedTuple):
     by_tensor: list  # a dict for each tensor
 
 
-def initial_state(optimizer, layout):
+def initial_state(optimizer: typing.Any, layout: Layout) -> State:
     """The state of an optimizer with `_initialize_state`."""
     states = []
     for shape in layout.shapes:
@@ -33,7 +34,7 @@ def initial_state(optimizer, layout):
     return State(states)
 
 
-def update_rule(optimizer, layout):
+def update_rule(optimizer: typing.Any, layout: Layout) -> Rule:
     """The rule of an optimizer with `_compute_update`."""
 
     def rule(gradients, state, parameters):

@@ -8,7 +8,7 @@ stand-ins for what numpy writes keep the bytes of the arrays. All else is refuse
 import io
 import pickle
 import re
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Dict, NamedTuple, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -33,7 +33,7 @@ class Recognized(NamedTuple):
     values: dict  # published name of each meta-parameter -> float32 array
 
 
-def read(path):
+def read(path: str) -> Dict[str, np.ndarray]:
     """The arrays in a file: dict from `<layer>/<name>` to float32 arrays.
 
     Raises:
@@ -52,7 +52,7 @@ def read(path):
                 type(error).__name__, error))) from error
 
 
-def recognize(arrays):
+def recognize(arrays: Dict[str, np.ndarray]) -> Recognized:
     """The `Recognized` optimizer to which these arrays belong, by their names and shapes.
 
     Raises:
@@ -111,7 +111,7 @@ class _Unpickler(pickle._Unpickler):
     pickle says.
     """
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         module = module.replace('numpy._core', 'numpy.core').replace('__builtin__', 'builtins')
         if (module, name) not in _BUILTINS:
             raise _Refused('it asks for %s.%s, and only arrays are read' % (module, name))
@@ -123,7 +123,7 @@ class _Builtin(NamedTuple):
 
     function: Callable[..., Any]
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments: Any) -> Any:
         return self.function(*arguments)
 
 
@@ -132,15 +132,15 @@ class _Type:
 
     __slots__ = ('code', 'order')
 
-    def __init__(self, code, *_):
+    def __init__(self, code: str, *_: Any) -> None:
         if not re.match(r'[fiu][1248]$', code):
             raise _Refused('it holds arrays of type %s, not of numbers' % code)
         self.code, self.order = code, '='
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Tuple[Any, ...]) -> None:
         self.order = state[1] if state[1] in ('<', '>') else '='
 
-    def array(self, raw, shape, order):
+    def array(self, raw: Any, shape: Any, order: Any) -> np.ndarray:
         raw = raw.encode('latin1') if isinstance(raw, str) else raw
         return np.frombuffer(raw, self.order + self.code).reshape(shape, order=order)
 
@@ -150,10 +150,10 @@ class _Array:
 
     __slots__ = ('value',)
 
-    def __init__(self, value=None):
+    def __init__(self, value: Any = None) -> None:
         self.value = value
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Tuple[Any, ...]) -> None:
         _, shape, of_type, in_columns, raw = state
         self.value = of_type.array(raw, shape, 'F' if in_columns else 'C')
 

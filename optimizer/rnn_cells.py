@@ -12,8 +12,11 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
+from optimizer.hints import Create, Theta
 
-def normal_initializer(scale, num_inputs, mean=0.0):
+
+def normal_initializer(scale: float, num_inputs: int,
+                       mean: float = 0.0) -> typing.Callable[..., tf.Tensor]:
     """N(mean, (scale / sqrt(num_inputs))^2): keeps the size of a projection of unit inputs."""
     return tf.random_normal_initializer(mean, scale / math.sqrt(num_inputs))
 
@@ -24,12 +27,12 @@ class Projection(typing.NamedTuple):
     bias: tf.Tensor  # [outputs, 1]
 
 
-def read_projection(matrix, bias):
+def read_projection(matrix: tf.Tensor, bias: tf.Tensor) -> Projection:
     """The `Projection` by a stored matrix `[inputs, outputs]` and bias `[outputs]`."""
     return Projection(tf.transpose(matrix), bias[:, tf.newaxis])
 
 
-def project(projection, *columns):
+def project(projection: Projection, *columns: tf.Tensor) -> tf.Tensor:
     """`[outputs, N]`: the projection of columns `[inputs, N]`, given in one or several parts."""
     columns = columns[0] if len(columns) == 1 else tf.concat(columns, 0)
     return tf.matmul(projection.matrix, columns) + projection.bias
@@ -38,12 +41,13 @@ def project(projection, *columns):
 class Affine:
     """The meta-parameters `<scope>/Matrix [inputs, outputs]` and `<scope>/Bias [outputs]`."""
 
-    def __init__(self, create, scope, num_inputs, num_outputs, scale, bias_init=0.0):
+    def __init__(self, create: Create, scope: str, num_inputs: int, num_outputs: int, scale: float,
+                 bias_init: float = 0.0) -> None:
         self._scope = scope
         create(scope + '/Matrix', (num_inputs, num_outputs), normal_initializer(scale, num_inputs))
         create(scope + '/Bias', (num_outputs,), tf.constant_initializer(bias_init))
 
-    def read(self, theta):
+    def read(self, theta: Theta) -> Projection:
         """Returns the `Projection`."""
         return read_projection(theta[self._scope + '/Matrix'], theta[self._scope + '/Bias'])
 
@@ -68,19 +72,19 @@ class BiasGRUCell:
       gate_bias_init: initial bias of both gates.
     """
 
-    def __init__(self, num_units, scale=0.1, gate_bias_init=0.0):
+    def __init__(self, num_units: int, scale: float = 0.1, gate_bias_init: float = 0.0) -> None:
         self.num_units = num_units
         self._scale = scale
         self._gate_bias_init = gate_bias_init
 
-    def build(self, create, scope, num_inputs):
+    def build(self, create: Create, scope: str, num_inputs: int) -> None:
         rows = num_inputs + self.num_units
         self._gates = Affine(create, scope + '/BiasGRUCell/gates/Affine', rows,
                              2 * self.num_units, self._scale, self._gate_bias_init)
         self._candidate = Affine(create, scope + '/BiasGRUCell/candidate/Affine', rows,
                                  self.num_units, self._scale)
 
-    def read(self, theta):
+    def read(self, theta: Theta) -> BiasGRUWeights:
         """Returns the `BiasGRUWeights`."""
         gates, candidate = self._gates.read(theta), self._candidate.read(theta)
         sizes = [gates.matrix.shape.as_list()[1] - self.num_units, self.num_units]
@@ -93,7 +97,8 @@ class BiasGRUCell:
             candidate_from_state=candidate_from_state)
 
     @staticmethod
-    def step(weights, inputs, state, bias=0.0):
+    def step(weights: BiasGRUWeights, inputs: tf.Tensor, state: tf.Tensor,
+             bias: typing.Union[float, tf.Tensor] = 0.0) -> tf.Tensor:
         """One step.
 
         Biases enter as weights of the membership rows, and one matrix product serves both gates and
@@ -130,22 +135,23 @@ class LSTMCell:
 
     scope = 'lstm_cell'
 
-    def __init__(self, num_units, names=('kernel', 'bias')):
+    def __init__(self, num_units: int, names: typing.Tuple[str, str] = ('kernel', 'bias')) -> None:
         self.num_units = num_units
         self.state_size = 2 * num_units
         self._names = names
 
-    def build(self, create, scope, num_inputs):
+    def build(self, create: Create, scope: str, num_inputs: int) -> None:
         rows, columns = num_inputs + self.num_units, 4 * self.num_units
         self._variables = ['%s/%s' % (scope, name) for name in self._names]
         create(self._variables[0], (rows, columns), normal_initializer(1.0, rows))
         create(self._variables[1], (columns,), tf.zeros_initializer())
 
-    def read(self, theta):
+    def read(self, theta: Theta) -> Projection:
         """Returns the `Projection` onto the gates."""
         return read_projection(*[theta[name] for name in self._variables])
 
-    def step(self, weights, inputs, state):
+    def step(self, weights: Projection, inputs: tf.Tensor,
+             state: tf.Tensor) -> typing.Tuple[tf.Tensor, tf.Tensor]:
         """`[inputs, N]`, `[2 units, N]` -> output `[units, N]`, new state."""
         memory, hidden = tf.split(state, 2, axis=0)
         i, j, f, o = tf.split(project(weights, inputs, hidden), 4, axis=0)
@@ -159,11 +165,11 @@ class GRUCell:
 
     scope = 'gru_cell'
 
-    def __init__(self, num_units):
+    def __init__(self, num_units: int) -> None:
         self.num_units = num_units
         self.state_size = num_units
 
-    def build(self, create, scope, num_inputs):
+    def build(self, create: Create, scope: str, num_inputs: int) -> None:
         rows, units = num_inputs + self.num_units, self.num_units
         self._scope = scope
         for part, columns, bias in (('gates', 2 * units, tf.ones_initializer()),
@@ -171,13 +177,14 @@ class GRUCell:
             create('%s/%s/kernel' % (scope, part), (rows, columns), normal_initializer(1.0, rows))
             create('%s/%s/bias' % (scope, part), (columns,), bias)
 
-    def read(self, theta):
+    def read(self, theta: Theta) -> typing.List[Projection]:
         """Returns two `Projection`s: onto the gates, onto the candidate."""
         return [read_projection(*[theta['%s/%s/%s' % (self._scope, part, name)]
                                   for name in ('kernel', 'bias')])
                 for part in ('gates', 'candidate')]
 
-    def step(self, weights, inputs, state):
+    def step(self, weights: typing.List[Projection], inputs: tf.Tensor,
+             state: tf.Tensor) -> typing.Tuple[tf.Tensor, tf.Tensor]:
         """`[inputs, N]`, `[units, N]` -> output and new state `[units, N]`."""
         gates, candidate = weights
         reset, update = tf.split(tf.sigmoid(project(gates, inputs, state)), 2, axis=0)
@@ -189,22 +196,23 @@ class GRUCell:
 class MultiRNNCell:
     """Cells stacked on each other; the state is the cells' states, joined along the features."""
 
-    def __init__(self, cells):
+    def __init__(self, cells: typing.Sequence[typing.Union[LSTMCell, GRUCell]]) -> None:
         self._cells = list(cells)
         self._state_sizes = [cell.state_size for cell in self._cells]
         self.state_size = sum(self._state_sizes)
         self.num_units = self._cells[-1].num_units
 
-    def build(self, create, scopes, num_inputs):
+    def build(self, create: Create, scopes: typing.Sequence[str], num_inputs: int) -> None:
         for cell, scope in zip(self._cells, scopes):
             cell.build(create, scope, num_inputs)
             num_inputs = cell.num_units
 
-    def read(self, theta):
+    def read(self, theta: Theta) -> typing.List[typing.Any]:
         """Returns a list with the weights of each cell."""
         return [cell.read(theta) for cell in self._cells]
 
-    def step(self, weights, inputs, state):
+    def step(self, weights: typing.List[typing.Any], inputs: tf.Tensor,
+             state: tf.Tensor) -> typing.Tuple[tf.Tensor, tf.Tensor]:
         """`[inputs, N]`, `[state_size, N]` -> output `[units, N]`, new state."""
         states = tf.split(state, self._state_sizes, axis=0)
         for index, cell in enumerate(self._cells):
@@ -216,12 +224,14 @@ class MultiRNNCell:
 CELLS = {cls.__name__: cls for cls in (LSTMCell, GRUCell)}
 
 
-def cell_class(name):
+def cell_class(name: typing.Union[str, type]) -> typing.Any:
     """The class of that name; a class is returned as it is.
 
     Raises:
       ValueError: there is no such cell.
     """
-    if isinstance(name, str) and name not in CELLS:
+    if not isinstance(name, str):
+        return name
+    if name not in CELLS:
         raise ValueError('Unknown cell %r: choose from %s.' % (name, ', '.join(sorted(CELLS))))
-    return CELLS.get(name, name)
+    return CELLS[name]

@@ -8,6 +8,7 @@ import typing
 import tensorflow.compat.v1 as tf
 
 from optimizer import l2o_dm, rnn_cells
+from optimizer.hints import Read, Theta
 
 EPSILON = 1e-8
 
@@ -41,20 +42,21 @@ class RNNProp(l2o_dm.LSTMOptimizer):
       **kwargs: see `TrainableOptimizer`.
     """
 
-    def __init__(self, units=20, beta1=0.95, beta2=0.95, output_scale=0.01, name='RNNProp',
-                 **kwargs):
+    def __init__(self, units: int = 20, beta1: float = 0.95, beta2: float = 0.95,
+                 output_scale: float = 0.01, name: str = 'RNNProp', **kwargs: typing.Any) -> None:
         super().__init__(name, num_inputs=units, units=units, **kwargs)
         self._betas = beta1, beta2
         self.output_scale = output_scale
         self.create_projection('input_projection', 2, units)
 
-    def initial_rows(self, size, read, key):
+    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> State:
         return State(tf.zeros([1, size]), tf.zeros([1, size]), self.initial_lstm_rows(size))
 
-    def prepare(self, weights):
+    def prepare(self, weights: Theta) -> Weights:
         return Weights(self.read_projection(weights, 'input_projection'), super().prepare(weights))
 
-    def row_rule(self, weights, gradient, rows, steps_done):
+    def row_rule(self, weights: Weights, gradient: tf.Tensor, rows: State,
+                 steps_done: tf.Tensor) -> typing.Tuple[tf.Tensor, State]:
         (beta1, beta2), t = self._betas, steps_done + 1.0
         first = gradient + beta1 * (rows.first - gradient)
         second = beta2 * rows.second + (1.0 - beta2) * tf.square(gradient)

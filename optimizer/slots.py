@@ -1,20 +1,23 @@
 """The state of a list of variables in slots, as `tf.train.Optimizer` calls them."""
 
+from typing import Any, ContextManager, Dict, List, Sequence
+
 import tensorflow.compat.v1 as tf
 
 from optimizer import application, state, utils
+from optimizer.hints import Gradient
 from optimizer.state import Place
 
 #: Where the learning rate is a function: how many steps were taken.
 STEPS = Place(state.MODEL, 'steps')
 
 
-def root_scope():
+def root_scope() -> ContextManager[Any]:
     """The scope in which slots get the same names wherever an optimizer is used."""
     return tf.variable_scope(tf.VariableScope(reuse=False), auxiliary_name_scope=False)
 
 
-def initialized_value(variable):
+def initialized_value(variable: tf.Variable) -> tf.Tensor:
     """A variable's value, or where it has none yet, the value it will be initialised with."""
     return tf.cond(tf.is_variable_initialized(variable), variable.read_value,
                    lambda: variable.initial_value)
@@ -33,7 +36,8 @@ class Kept:
       slots: the list of variables that `changes` takes.
     """
 
-    def __init__(self, optimizer, rule, gradients, variables):
+    def __init__(self, optimizer: Any, rule: Any, gradients: Sequence[Gradient],
+                 variables: Sequence[tf.Variable]) -> None:
         self._optimizer, self._model = optimizer, list(variables)
         shapes = utils.static_shapes(variables)
         self._tables = [index for index, both in enumerate(zip(gradients, variables))
@@ -76,7 +80,9 @@ class Kept:
         table = application.table_state(rows, size // max(1, shape[0]))
         return {} if table is None else {Place(index, application.ROWS): table}
 
-    def changes(self, rule, gradients, variables, slots):
+    def changes(self, rule: Any, gradients: Sequence[Gradient],
+                variables: Sequence[tf.Variable],
+                slots: Sequence[tf.Variable]) -> List[application.Change]:
         """One step: a list of `application.Change`.
 
         Args:
@@ -90,7 +96,9 @@ class Kept:
                 if place.name != application.ROWS}
         old_state, offsets = self._plan.put_together(
             {place: kept[self._place(place)] for place in self._plan.places})
-        changes, new_state, new_offsets = [], old_state, offsets
+        changes: List[application.Change] = []
+        new_state: Any = old_state
+        new_offsets: Sequence[tf.Tensor] = offsets
         if self._tables:
             changes, new_state = application.table_rows(
                 rule, [gradients[index] for index in self._tables],
@@ -123,13 +131,13 @@ class Kept:
         return self._plan.put_together({place: tf.convert_to_tensor(owners[self._place(place)])
                                         for place in self._plan.places})
 
-    def true_params(self):
+    def true_params(self) -> Dict[str, tf.Tensor]:
         """Dict from names to the parameters beside which attention takes its gradients."""
         _, offsets = self._now()
         return {variable.name: variable - tf.cast(offset, variable.dtype.base_dtype)
                 for variable, offset in zip(self._model, self._layout.to_tensors(offsets))}
 
-    def log_learning_rates(self, rule):
+    def log_learning_rates(self, rule: Any) -> Dict[str, tf.Tensor]:
         """Dict from names to the logarithms of the learning rates that the state has."""
         rows = [rule.log_rate_row(chunk) for chunk in getattr(self._now()[0], state.CHUNKS, [])]
         if any(row is None for row in rows):

@@ -9,6 +9,8 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
+from optimizer.utils import Layout
+
 #: Fields of an optimizer's state, a named tuple, that are cut up among variables.
 CHUNKS, COLUMNS, BY_TENSOR = 'chunks', 'tensors', 'by_tensor'
 
@@ -48,14 +50,16 @@ class StatePlan:
       places: of all tensors.
     """
 
-    def __init__(self, layout, state, offsets=()):
+    def __init__(self, layout: Layout, state: typing.Any,
+                 offsets: typing.Sequence[tf.Tensor] = ()) -> None:
         self.layout = layout
         self._state, self._offsets = state, offsets
         self._common = [field for field in state._fields
                         if field not in (CHUNKS, COLUMNS, BY_TENSOR)]
         self.places = list(self.take_apart(state, offsets))
 
-    def take_apart(self, state, offsets=()):
+    def take_apart(self, state: typing.Any,
+                   offsets: typing.Sequence[tf.Tensor] = ()) -> typing.Dict[Place, tf.Tensor]:
         """A state and offsets -> dict from `Place` to tensor."""
         kept = {}
         for chunk, named in zip(self.layout.chunks, self._chunk_leaves(state, offsets)):
@@ -71,7 +75,8 @@ class StatePlan:
                          for name, leaf in _named_leaves(getattr(state, field), field)})
         return kept
 
-    def put_together(self, kept):
+    def put_together(self, kept: typing.Dict[Place, tf.Tensor]) -> typing.Tuple[
+            typing.Any, typing.List[tf.Tensor]]:
         """The inverse of `take_apart`: dict from `Place` to tensor -> a state, offsets."""
         changes = {field: _like(getattr(self._state, field), field, MODEL, kept)
                    for field in self._common}
@@ -133,6 +138,7 @@ class StatePlan:
 
 def _named_leaves(nest, name):
     """The tensors of a nest in the order of `tf.nest.flatten`, with names made of their places."""
+    items: typing.Iterable[typing.Tuple[typing.Any, typing.Any]]
     if isinstance(nest, tuple) and hasattr(nest, '_fields'):
         items = zip(nest._fields, nest)
     elif isinstance(nest, dict):

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import trainable_optimizer
+from optimizer.hints import Read, Theta
 
 
 class Moments(typing.NamedTuple):
@@ -43,8 +44,8 @@ class TrainableAdam(trainable_optimizer.CoordinatewiseOptimizer):
       ValueError: a constant that isn't positive, or a beta that isn't below 1.
     """
 
-    def __init__(self, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8,
-                 name='TrainableAdam', **kwargs):
+    def __init__(self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
+                 epsilon: float = 1e-8, name: str = 'TrainableAdam', **kwargs: typing.Any) -> None:
         super().__init__(name, **kwargs)
         if min(learning_rate, beta1, beta2, epsilon) <= 0 or max(beta1, beta2) >= 1:
             raise ValueError('Adam needs learning_rate, epsilon > 0 and 0 < beta1, beta2 < 1.')
@@ -55,17 +56,18 @@ class TrainableAdam(trainable_optimizer.CoordinatewiseOptimizer):
                                  ('log_epsilon', np.log(epsilon))):
             self.create_meta_parameter(parameter, (), tf.constant_initializer(value))
 
-    def initial_rows(self, size, read, key):
+    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> Moments:
         return Moments(tf.zeros([1, size]), tf.zeros([1, size]))
 
-    def prepare(self, weights):
+    def prepare(self, weights: Theta) -> Constants:
         return Constants(
             learning_rate=tf.exp(weights['log_learning_rate']),
             epsilon=tf.exp(weights['log_epsilon']),
             beta1=tf.sigmoid(weights['beta1_logit']), beta2=tf.sigmoid(weights['beta2_logit']),
             rest1=tf.sigmoid(-weights['beta1_logit']), rest2=tf.sigmoid(-weights['beta2_logit']))
 
-    def row_rule(self, weights, gradient, rows, steps_done):
+    def row_rule(self, weights: Constants, gradient: tf.Tensor, rows: Moments,
+                 steps_done: tf.Tensor) -> typing.Tuple[tf.Tensor, Moments]:
         c, t = weights, steps_done + 1.0
         first = c.beta1 * rows.first + c.rest1 * gradient
         second = c.beta2 * rows.second + c.rest2 * tf.square(gradient)

@@ -2,12 +2,14 @@
 
 import collections
 import contextlib
-from typing import NamedTuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import application, published, slots, unroll, utils
-from optimizer.application import Update
+from optimizer.application import Rule, Update
+from optimizer.hints import GradsAndVars, Nest, Rate, Read, Theta
 from optimizer.meta_parameters import OPTIMIZER_SCOPE, MetaParameters, outermost_graph
 
 
@@ -50,12 +52,13 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
     planned_steps = None  # a placeholder, where an optimizer can be told how many steps there are
     sees_parameters = False  # whether the update rule also takes the parameters' rows
     xla = False
-    learning_rate = 1.0
-    weight_decay = 0.0
+    learning_rate: Rate = 1.0
+    weight_decay: Union[float, tf.Tensor] = 0.0
 
-    def __init__(self, name, state_keys=None, use_attention=False, use_log_objective=True,
-                 obj_train_max_multiplier=-1, use_second_derivatives=True,
-                 use_numerator_epsilon=False, random_seed=None):
+    def __init__(self, name: str, state_keys: Optional[Sequence[str]] = None,
+                 use_attention: bool = False, use_log_objective: bool = True,
+                 obj_train_max_multiplier: float = -1, use_second_derivatives: bool = True,
+                 use_numerator_epsilon: bool = False, random_seed: Optional[int] = None) -> None:
         super().__init__(use_locking=False, name=name)
         self.use_attention = use_attention
         self.use_log_objective = use_log_objective
@@ -66,12 +69,13 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         self.state_keys = state_keys
         if state_keys is not None:
             self.sees_parameters = True
-        self._kept = collections.OrderedDict()
+        self._kept: Dict[Any, slots.Kept] = collections.OrderedDict()
 
     # Use as a tf.train.Optimizer.
 
-    def apply_gradients(self, grads_and_vars, global_step=None, name=None,
-                        skip_gradients_aggregation=False):
+    def apply_gradients(self, grads_and_vars: GradsAndVars,
+                        global_step: Optional[tf.Variable] = None, name: Optional[str] = None,
+                        skip_gradients_aggregation: bool = False) -> tf.Operation:
         """Applies one step of the learned update rule.
 
         Everything is computed from the values that variables have before the step, in float32
@@ -154,7 +158,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
                     self._kept[key] = slots.Kept(self, self._rule_here(), gradients, variables)
         return self._kept[key]
 
-    def slot(self, variable, name, initial_value):
+    def slot(self, variable: tf.Variable, name: str, initial_value: tf.Tensor) -> tf.Variable:
         """The variable that keeps `name` of a model's variable; made where there is none yet.
 
         Several optimizers of one name that share a variable get numbers at the end.
@@ -167,7 +171,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
             slot._set_save_slice_info(None)  # of a partitioned variable, which has another shape
         return slot
 
-    def true_params(self, var_list):
+    def true_params(self, var_list: Iterable[tf.Variable]) -> List[tf.Tensor]:
         """The parameters beside which attention takes its gradients, a tensor for each variable.
 
         Without attention these are the variables themselves.
@@ -185,7 +189,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
             raise ValueError('apply_gradients has not seen: %s.' % ', '.join(unknown))
         return [known[var.name] for var in var_list]
 
-    def log_learning_rates(self, var_list):
+    def log_learning_rates(self, var_list: Sequence[tf.Variable]) -> Optional[List[tf.Tensor]]:
         """Natural logarithms of the learning rates that the optimizer keeps.
 
         Returns:
@@ -203,24 +207,25 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
 
     # Meta-training.
 
-    def train(self, problem, dataset=None, penalty=None, **options):
+    def train(self, problem: Any, dataset: Any = None, penalty: Any = None,
+              **options: Any) -> unroll.Unroll:
         """The graph of one differentiable unroll on `problem`; see `unroll.build_unroll`."""
         return unroll.build_unroll(self._rule_here(), problem, dataset, penalty, **options)
 
-    def random_key(self):
+    def random_key(self) -> tf.Tensor:
         """A seed for the stateless draws of `initial_state`."""
         return utils.random_key(self.random_seed)
 
-    def layout(self, shapes):
+    def layout(self, shapes: Sequence[Sequence[int]]) -> utils.Layout:
         """How parameters of these shapes lie in memory; see `utils.Layout`."""
         return utils.Layout(shapes)
 
     @staticmethod
-    def local_variables_like(structure):
+    def local_variables_like(structure: Nest) -> Nest:
         """Local variables for a nest of tensors, their initial values."""
         return variables_like(structure, 'state', (tf.GraphKeys.LOCAL_VARIABLES,))
 
-    def step_rule(self, layout):
+    def step_rule(self, layout: utils.Layout) -> Rule:
         """The update rule for gradients of any kind.
 
         Returns:
@@ -245,14 +250,14 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
 
     # For subclasses.
 
-    def log_rate_row(self, chunk_state):
+    def log_rate_row(self, chunk_state: Any) -> Optional[tf.Tensor]:
         """The log learning rates `[1, size]` in the state of a chunk; None where there are none."""
         return None
 
-    def initial_state(self, layout, read, key):
+    def initial_state(self, layout: utils.Layout, read: Read, key: tf.Tensor) -> Any:
         return published.initial_state(self, layout)
 
-    def update_rule(self, layout):
+    def update_rule(self, layout: utils.Layout) -> Rule:
         return published.update_rule(self, layout)
 
 
@@ -279,11 +284,11 @@ class CoordinatewiseOptimizer(TrainableOptimizer):
         chunks: list  # a nest of tensors `[features, size]` for each chunk
         steps_done: tf.Tensor  # float32, scalar
 
-    def initial_state(self, layout, read, key):
+    def initial_state(self, layout: utils.Layout, read: Read, key: tf.Tensor) -> Any:
         return self.State([self.initial_rows(chunk.size, read, key + [index, 0])
                            for index, chunk in enumerate(layout.chunks)], tf.zeros([]))
 
-    def update_rule(self, layout):
+    def update_rule(self, layout: utils.Layout) -> Rule:
         weights = self.prepare(self.read_meta_parameters())
 
         def rule(gradients, state):
@@ -293,13 +298,14 @@ class CoordinatewiseOptimizer(TrainableOptimizer):
 
         return rule
 
-    def initial_rows(self, size, read, key):
+    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> Any:
         raise NotImplementedError
 
-    def prepare(self, weights):
+    def prepare(self, weights: Theta) -> Any:
         return weights
 
-    def row_rule(self, weights, gradient, rows, steps_done):
+    def row_rule(self, weights: Any, gradient: tf.Tensor, rows: Any,
+                 steps_done: tf.Tensor) -> Tuple[tf.Tensor, Any]:
         raise NotImplementedError
 
 
@@ -320,11 +326,13 @@ def _flow_of_initial_values():
             tf.enable_control_flow_v2()
 
 
-def variables_like(structure, name, collections=(tf.GraphKeys.GLOBAL_VARIABLES,)):
+def variables_like(structure: Nest, name: str,
+                   collections: Sequence[str] = (tf.GraphKeys.GLOBAL_VARIABLES,)) -> Nest:
     """Variables with the tensors of a nest as initial values, named by their place in it."""
     if isinstance(structure, tuple):
+        fields = structure._asdict()  # type: ignore[attr-defined]
         return type(structure)(*[variables_like(value, '%s/%s' % (name, field), collections)
-                                 for field, value in structure._asdict().items()])
+                                 for field, value in fields.items()])
     if isinstance(structure, dict):
         return {key: variables_like(value, '%s/%s' % (name, key), collections)
                 for key, value in structure.items()}
@@ -334,12 +342,13 @@ def variables_like(structure, name, collections=(tf.GraphKeys.GLOBAL_VARIABLES,)
     return tf.Variable(structure, trainable=False, collections=list(collections), name=name)
 
 
-def read_values(structure):
+def read_values(structure: Nest) -> Nest:
     """The values of a nest of variables."""
     return tf.nest.map_structure(tf.convert_to_tensor, structure)
 
 
-def with_constants(cls, values):
+def with_constants(cls: Type[TrainableOptimizer],
+                   values: Dict[str, np.ndarray]) -> Type[TrainableOptimizer]:
     """A subclass whose meta-parameters are not variables but these values, for eager code.
 
     Args:
@@ -349,7 +358,7 @@ def with_constants(cls, values):
     Returns:
       the class; its constructor raises ValueError where a value is missing or has another shape.
     """
-    class Constants(cls):
+    class Constants(cls):  # type: ignore[valid-type]
         def create_meta_parameter(self, name, shape, initializer):
             value = values.get('%s/%s' % (OPTIMIZER_SCOPE, name))
             if value is None or value.shape != tuple(shape):

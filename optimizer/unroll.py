@@ -10,13 +10,17 @@ import typing
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from optimizer.application import Update
 from optimizer.gradient_checkpointing import segmented_loop
+from optimizer.utils import Layout
 
 EPSILON = 1e-6  # inside the logarithm of the meta-objective
 NOISE = 2 ** 19  # added to a random key, makes it that of the gradients' noise
 
 #: Of what a step's objective can be: all examples, the step's own mini-batch, another mini-batch.
 OBJECTIVES_OF = ('examples', 'batches', 'other_batches')
+
+ObjectiveOfList = typing.Callable[[typing.List[tf.Tensor]], tf.Tensor]
 
 
 class Data(typing.NamedTuple):
@@ -57,10 +61,11 @@ class Unroll(typing.NamedTuple):
     penalty: tf.Tensor = None  # the sum over the steps
     steps_taken: tf.Tensor = None
     ended_early: tf.Tensor = None  # whether the objective has exceeded the bound: it exploded
-    state: Carried = None  # variables
-    next_state: Carried = None  # the loop's results
+    state: typing.Any = None  # variables, a `Carried`
+    next_state: typing.Any = None  # the loop's results
     carry: tf.Operation = None  # assigns `next_state` to `state`
-    meta_gradients: list = None  # for each meta-parameter, where they come not by back-propagation
+    #: For each meta-parameter, where they come not by back-propagation.
+    meta_gradients: typing.Optional[list] = None
 
 
 class Rollout(typing.NamedTuple):
@@ -71,7 +76,7 @@ class Rollout(typing.NamedTuple):
     initial_params: list
     random_key: tf.Tensor
     final_objective: tf.Tensor = None  # on all data, after the last of the batches
-    final_params: list = None
+    final_params: typing.Optional[list] = None
 
 
 class Plan(typing.NamedTuple):
@@ -118,21 +123,26 @@ class NoPenalty:
     inner_weight = 0.0
     ever_counts = False
 
-    def __call__(self, objective_fn, params, step=0, key=None):
+    def __call__(self, objective_fn: ObjectiveOfList, params: typing.Sequence[tf.Tensor],
+                 step: typing.Union[int, tf.Tensor] = 0,
+                 key: typing.Optional[tf.Tensor] = None) -> tf.Tensor:
         """The penalty at `params`, a scalar; `key`, int32 [2], decides what is random in it."""
         return tf.zeros([])
 
-    def gradients(self, objective_fn, params, step=0, key=None):
+    def gradients(self, objective_fn: ObjectiveOfList, params: typing.Sequence[tf.Tensor],
+                  step: typing.Union[int, tf.Tensor] = 0,
+                  key: typing.Optional[tf.Tensor] = None) -> typing.List[tf.Tensor]:
         """Its gradients, a list of tensors; asked for where `inner_weight` is not zero."""
         return [tf.zeros_like(param) for param in params]
 
-    def counts(self, unroll_index, num_unrolls):
+    def counts(self, unroll_index: int, num_unrolls: int) -> bool:
         """Whether it counts in unroll `unroll_index` (from 0) of an episode of `num_unrolls`."""
         return False
 
 
-def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_every=0,
-                 swap_memory=False, objectives_of='examples'):
+def build_unroll(optimizer: typing.Any, problem: typing.Any, dataset: typing.Any = None,
+                 penalty: typing.Any = None, checkpoint_every: int = 0, swap_memory: bool = False,
+                 objectives_of: str = 'examples') -> Unroll:
     """Builds the graph of one unroll.
 
     Args:
@@ -187,7 +197,8 @@ def build_unroll(optimizer, problem, dataset=None, penalty=None, checkpoint_ever
             next_state=next_state, carry=assign(state, next_state, [cost, imitation]))
 
 
-def build_rollout(optimizer, problem, dataset=None):
+def build_rollout(optimizer: typing.Any, problem: typing.Any,
+                  dataset: typing.Any = None) -> Rollout:
     """Builds the graph that runs an optimizer from its initial state, to validate it.
 
     Any number of steps in constant memory; the objective on all data is computed once, at the end.
@@ -225,7 +236,7 @@ def build_rollout(optimizer, problem, dataset=None):
                                 final_params=params)
 
 
-def noise_key(key, step):
+def noise_key(key: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     """The key, int32 [2], of the gradients' noise at a step of a run with the random key `key`."""
     return key + tf.stack([NOISE, step])
 
@@ -238,7 +249,7 @@ def _random_key(optimizer):
     return tf.placeholder_with_default(optimizer.random_key(), [2], name='random_key')
 
 
-def placeholders(optimizer, problem, dataset):
+def placeholders(optimizer: typing.Any, problem: typing.Any, dataset: typing.Any) -> Unroll:
     """An `Unroll` with what can be fed, and nothing that comes out."""
     initial_params = _initial_params(problem)
     shapes = [tensor.shape.as_list() for tensor in initial_params]
@@ -259,7 +270,7 @@ def placeholders(optimizer, problem, dataset):
         random_key=_random_key(optimizer))
 
 
-def dataset_placeholders(dataset):
+def dataset_placeholders(dataset: typing.Any) -> typing.Tuple[tf.Tensor, tf.Tensor]:
     """Placeholders for data and labels whose defaults are the data set's arrays or variables."""
     if dataset is None:
         return (tf.placeholder_with_default(tf.zeros([0]), None, name='data'),
@@ -270,7 +281,7 @@ def dataset_placeholders(dataset):
                  for name, array in zip(('data', 'labels'), dataset[:2]))
 
 
-def dataset_variables(dataset):
+def dataset_variables(dataset: typing.Any) -> Data:
     """Local variables `data` and `labels` that hold a data set, once for all graphs built on it."""
     with tf.name_scope('dataset'):
         return Data(*[_array_variable(name, array) for name, array in zip(Data._fields, dataset)])
@@ -440,19 +451,22 @@ def _refuse_random(operations):
                          'itself (%s).' % random[0])
 
 
-def attended_points(layout, params, update):
+def attended_points(layout: Layout, params: typing.Sequence[tf.Tensor],
+                    update: Update) -> typing.List[tf.Tensor]:
     """Where attention takes the next gradients; empty without attention."""
     if update.attention is None:
         return []
     return [param + step for param, step in zip(params, layout.to_tensors(update.attention))]
 
 
-def batch_of(fed, step):
+def batch_of(fed: typing.Union[Unroll, Rollout],
+             step: tf.Tensor) -> typing.Tuple[tf.Tensor, tf.Tensor]:
     """The examples of one step."""
     return _gather(fed, fed.batches[step])
 
 
-def objective_examples(fed, step, objectives_of):
+def objective_examples(fed: Unroll, step: tf.Tensor,
+                       objectives_of: str) -> typing.Tuple[tf.Tensor, tf.Tensor]:
     """The examples of which a step's objective is, see `OBJECTIVES_OF`."""
     if objectives_of == 'examples':
         return fed.data, fed.labels
@@ -470,7 +484,8 @@ def _distance(steps, teacher_steps):
     return 0.5 * tf.add_n(squares) / float(sum(step.shape.num_elements() for step in steps))
 
 
-def meta_objective(optimizer, objectives, fed, steps_taken):
+def meta_objective(optimizer: typing.Any, objectives: tf.Tensor, fed: Unroll,
+                   steps_taken: tf.Tensor) -> tf.Tensor:
     """Of `objectives [steps_taken + 1]`, the first being the initial one.
 
     The logarithm's is NaN, and its gradient with it, where an objective is negative or the initial
@@ -491,7 +506,7 @@ def meta_objective(optimizer, objectives, fed, steps_taken):
     return tf.reduce_mean(tf.log(ratios)) * tf.where(defined, 1.0, np.nan)
 
 
-def assign(state, values, after):
+def assign(state: typing.Any, values: typing.Any, after: typing.List[typing.Any]) -> tf.Operation:
     """One operation that assigns a nest of values when they and `after` have been computed."""
     flat = tf.nest.flatten(values)
     with tf.control_dependencies(flat + after):

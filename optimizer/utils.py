@@ -38,7 +38,9 @@ class Chunk:
       alone: whether it is a part of a large tensor, in whatever company that comes.
     """
 
-    def __init__(self, pieces, first_piece, alone=False):
+    membership: tf.Tensor  # of a prepared chunk
+
+    def __init__(self, pieces: typing.List[Piece], first_piece: int, alone: bool = False) -> None:
         self.pieces = pieces
         self.first_piece = first_piece
         self.alone = alone
@@ -46,11 +48,11 @@ class Chunk:
         self.padding = -sum(self.sizes) % ALIGNMENT
         self.size = sum(self.sizes) + self.padding
 
-    def take(self, piece_columns):
+    def take(self, piece_columns: tf.Tensor) -> tf.Tensor:
         """This chunk's columns of a `[features, all pieces]` tensor: `[features, pieces here]`."""
         return piece_columns[:, self.first_piece:self.first_piece + len(self.pieces)]
 
-    def prepare(self):
+    def prepare(self) -> 'Chunk':
         """Makes the tensor `membership`, once: call it outside of a loop.
 
         `membership [pieces here, size]` is 1 where the column belongs to the piece, else 0. As
@@ -69,11 +71,11 @@ class Chunk:
     def _whole(self):
         return len(self.pieces) == 1 and not self.padding
 
-    def spread(self, columns):
+    def spread(self, columns: tf.Tensor) -> tf.Tensor:
         """`[features, pieces here]` -> a tensor that broadcasts against `[features, size]`."""
         return columns if len(self.pieces) == 1 else tf.matmul(columns, self.membership)
 
-    def sums(self, rows):
+    def sums(self, rows: tf.Tensor) -> tf.Tensor:
         """`[features, size]` -> `[features, pieces here]`, summed over each piece."""
         if self._whole():
             return tf.reduce_sum(rows, axis=1, keepdims=True)
@@ -93,7 +95,8 @@ class Layout:
       large: elements from which on a tensor is large.
     """
 
-    def __init__(self, shapes, max_chunk=65536, max_pieces=8, large=4096):
+    def __init__(self, shapes: typing.Sequence[typing.Sequence[int]], max_chunk: int = 65536,
+                 max_pieces: int = 8, large: int = 4096) -> None:
         self.shapes = [tuple(shape) for shape in shapes]
         self.sizes = [num_elements(shape) for shape in self.shapes]
         self.num_tensors = len(self.shapes)
@@ -102,7 +105,8 @@ class Layout:
         self._in_order = [piece.tensor for piece in self.pieces] == list(range(self.num_tensors))
 
     def _cut(self, max_chunk, max_pieces, large):
-        groups, shared = [], []
+        groups: typing.List[typing.List[Piece]] = []
+        shared: typing.List[Piece] = []
         for tensor, size in enumerate(self.sizes):
             whole = size - size % ALIGNMENT if size >= large else 0
             if whole:
@@ -115,22 +119,22 @@ class Layout:
         return [Chunk(group, int(first), index < num_alone)
                 for index, (group, first) in enumerate(zip(groups, firsts))]
 
-    def prepare(self):
+    def prepare(self) -> 'Layout':
         """A copy of this layout with prepared chunks, see there."""
         prepared = copy.copy(self)
         prepared.chunks = [chunk.prepare() for chunk in self.chunks]
         return prepared
 
-    def to_chunks(self, tensors):
+    def to_chunks(self, tensors: typing.Sequence[tf.Tensor]) -> typing.List[tf.Tensor]:
         """A list of tensors -> a list with one `[1, chunk size]` float32 row for each chunk."""
         flat = [tf.reshape(tf.cast(tensor, tf.float32), [1, -1]) for tensor in tensors]
         return [_join([_slice(flat[p.tensor], p, self.sizes[p.tensor]) for p in chunk.pieces]
                       + ([tf.zeros([1, chunk.padding])] if chunk.padding else []))
                 for chunk in self.chunks]
 
-    def to_tensors(self, rows):
+    def to_tensors(self, rows: typing.Sequence[tf.Tensor]) -> typing.List[tf.Tensor]:
         """The inverse of `to_chunks`: one row for each chunk -> a list of shaped tensors."""
-        parts = [[] for _ in self.shapes]
+        parts: typing.List[typing.List[tf.Tensor]] = [[] for _ in self.shapes]
         for chunk, row in zip(self.chunks, rows):
             sizes = chunk.sizes + ([chunk.padding] if chunk.padding else [])
             split = [row] if len(sizes) == 1 else tf.split(row, sizes, axis=1)
@@ -138,13 +142,13 @@ class Layout:
                 parts[piece.tensor].append(part)
         return [tf.reshape(_join(part), shape) for part, shape in zip(parts, self.shapes)]
 
-    def per_piece(self, columns):
+    def per_piece(self, columns: tf.Tensor) -> tf.Tensor:
         """`[features, tensors]` -> `[features, pieces]`: each piece gets its tensor's column."""
         if self._in_order:
             return columns
         return tf.gather(columns, [piece.tensor for piece in self.pieces], axis=1)
 
-    def tensor_means(self, chunk_sums):
+    def tensor_means(self, chunk_sums: typing.Sequence[tf.Tensor]) -> tf.Tensor:
         """Sums over pieces, `[features, pieces of the chunk]` for each chunk, -> the means over
         whole tensors, `[features, tensors]`."""
         sums = _join(chunk_sums)
@@ -167,7 +171,7 @@ def _pieces(tensor, start, end, max_chunk):
 
 def _gather(pieces, max_chunk, max_pieces):
     """Puts consecutive pieces together, as many as a chunk may hold."""
-    groups = []
+    groups: typing.List[typing.List[Piece]] = []
     for piece in pieces:
         if (not groups or len(groups[-1]) == max_pieces
                 or sum(other.size for other in groups[-1]) + piece.size > max_chunk):
@@ -184,11 +188,11 @@ def _join(parts):
     return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
 
 
-def num_elements(shape):
+def num_elements(shape: typing.Sequence[int]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
-def static_shapes(tensors):
+def static_shapes(tensors: typing.Sequence[tf.Variable]) -> typing.List[typing.List[int]]:
     """The static shapes of `tensors`; ValueError names the first that isn't fully known."""
     for tensor in tensors:
         if not tensor.shape.is_fully_defined():
@@ -197,7 +201,7 @@ def static_shapes(tensors):
     return [tensor.shape.as_list() for tensor in tensors]
 
 
-def mean_square(gradient, decay, previous):
+def mean_square(gradient: tf.Tensor, decay: tf.Tensor, previous: tf.Tensor) -> tf.Tensor:
     """The decayed mean of the squared gradient, all `[rows, N]`.
 
     `decay * previous + (1 - decay) * (gradient^2 + 1e-12)`; where `previous` is still zero, in
@@ -207,19 +211,20 @@ def mean_square(gradient, decay, previous):
     return (1.0 - decay) * (tf.square(gradient) + MEAN_SQUARE_EPSILON) + decay * previous
 
 
-def rms_scale(gradient, mean_squared):
+def rms_scale(gradient: tf.Tensor, mean_squared: tf.Tensor) -> tf.Tensor:
     """`asinh(gradient / sqrt(mean_squared + 1e-16))`: the gradient against its RMS, squashed."""
     return asinh(gradient * tf.rsqrt(mean_squared + RMS_EPSILON))
 
 
-def asinh(x):
+def asinh(x: tf.Tensor) -> tf.Tensor:
     """`tf.asinh`, several times as fast: made of functions that TensorFlow vectorizes."""
     sign = 1.0 - 2.0 * tf.cast(x < 0.0, tf.float32)  # not tf.sign: its zero would stop gradients
     square = tf.square(x)
     return sign * tf.log1p(sign * x + square / (tf.sqrt(square + 1.0) + 1.0))
 
 
-def initial_log_rates(shape, lr_range, key):
+def initial_log_rates(shape: typing.Sequence[int], lr_range: typing.Tuple[float, float],
+                      key: tf.Tensor) -> tf.Tensor:
     """Log learning rates for the parameters of one tensor, drawn log-uniformly from `lr_range`.
 
     Half of the spread is common to the tensor, so that tensors differ among each other too. With
@@ -233,6 +238,6 @@ def initial_log_rates(shape, lr_range, key):
     return own + common
 
 
-def random_key(seed=None):
+def random_key(seed: typing.Optional[int] = None) -> tf.Tensor:
     """The seed of stateless draws: int32 [2], another one at each run of the session."""
     return tf.random_uniform([2], maxval=2 ** 31 - 1 - 2 ** 20, dtype=tf.int32, seed=seed)

@@ -1,13 +1,15 @@
 """Autoencoders of images: deterministic, and variational with noise that follows from the batch."""
 
+from typing import List, Optional, Sequence
+
 import tensorflow.compat.v1 as tf
 
 from problems import initial_values, perceptrons
 from problems.classifiers import dense_layers, stacked_dense_layers
-from problems.problem import Problem
+from problems.problem import Activation, Problem
 
 
-def bernoulli_loss(pixels, logits):
+def bernoulli_loss(pixels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """The mean over all pixels of -log probability; [batch, pixels], [..., batch, pixels] -> [...].
 
     A pixel between 0 and 1 is the probability of a 1.
@@ -24,18 +26,20 @@ class Autoencoder(Problem):
 
     needs_data = True
 
-    def __init__(self, n_pixels, hidden_sizes, activation=tf.nn.relu, random_seed=None,
-                 noise_stdev=0.0):
+    def __init__(self, n_pixels: int, hidden_sizes: Sequence[int],
+                 activation: Activation = tf.nn.relu, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         sizes = (n_pixels,) + tuple(hidden_sizes) + (n_pixels,)
         self._starts = perceptrons.starts(sizes, activation)
         super().__init__(initial_values.shapes(self._starts), random_seed, noise_stdev)
         self.n_pixels = n_pixels
         self.activation = activation
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         return initial_values.draw(self, self._starts, seed)
 
-    def objectives(self, parameters, data, labels):
+    def objectives(self, parameters: Sequence[tf.Tensor], data: tf.Tensor,
+                   labels: tf.Tensor) -> tf.Tensor:
         """The objective at n points: parameters [n] + shape -> [n]."""
         pixels = tf.reshape(data, [-1, self.n_pixels])
         return bernoulli_loss(pixels, stacked_dense_layers(pixels, parameters, self.activation))
@@ -45,7 +49,7 @@ class Autoencoder(Problem):
         return bernoulli_loss(pixels, dense_layers(pixels, parameters, self.activation))
 
 
-def batch_key(data, seed):
+def batch_key(data: tf.Tensor, seed: int) -> tf.Tensor:
     """A key of random numbers that follows from a batch: int64 [2], for stateless operations.
 
     It is the sum of the bit patterns of all float32 values, an exact sum of integers, and so the
@@ -72,8 +76,9 @@ class VariationalAutoencoder(Problem):
 
     needs_data = True
 
-    def __init__(self, n_pixels, hidden_sizes, n_latent, activation=tf.nn.relu, random_seed=None,
-                 noise_stdev=0.0):
+    def __init__(self, n_pixels: int, hidden_sizes: Sequence[int], n_latent: int,
+                 activation: Activation = tf.nn.relu, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         hidden_sizes = tuple(hidden_sizes)
         encoder = perceptrons.starts((n_pixels,) + hidden_sizes + (2 * n_latent,), activation)
         decoder = perceptrons.starts((n_latent,) + hidden_sizes[::-1] + (n_pixels,), activation)
@@ -82,7 +87,7 @@ class VariationalAutoencoder(Problem):
         self.n_pixels, self.n_latent = n_pixels, n_latent
         self.activation = activation
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         return initial_values.draw(self, self._starts, seed)
 
     def _objective(self, parameters, data, labels):

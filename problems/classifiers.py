@@ -4,13 +4,15 @@ Labels are integer class ids. The objective is the mean cross-entropy, different
 of times on every TensorFlow version: sparse_softmax_cross_entropy_with_logits is not.
 """
 
+from typing import List, Optional, Sequence, Tuple
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from problems.problem import Problem
+from problems.problem import Activation, Problem, Shape
 
 
-def cross_entropy(logits, labels, n_classes):
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, n_classes: int) -> tf.Tensor:
     """Returns the mean cross-entropy over the batch, a scalar or [n].
 
     For two classes the sigmoid cross-entropy of each class against the rest, averaged over both;
@@ -34,21 +36,23 @@ class SoftmaxClassifier(Problem):
 
     needs_data = True
 
-    def __init__(self, param_shapes, n_classes, random_seed=None, noise_stdev=0.0):
+    def __init__(self, param_shapes: Sequence[Shape], n_classes: int,
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         super().__init__(param_shapes, random_seed, noise_stdev)
         self.n_classes = n_classes
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         """Returns N(0, 1.44 / n) values, n being the first dimension of the tensor."""
         values = super().init_tensors(seed)
         return [value * (1.2 / np.sqrt(shape[0]))
                 for value, shape in zip(values, self.param_shapes)]
 
-    def inference(self, parameters, data):
+    def inference(self, parameters: Sequence[tf.Tensor], data: tf.Tensor) -> tf.Tensor:
         """Returns the logits, [batch, n_classes], for a batch of data."""
         raise NotImplementedError
 
-    def accuracy(self, parameters, data, labels):
+    def accuracy(self, parameters: Sequence[tf.Tensor], data: tf.Tensor,
+                 labels: tf.Tensor) -> tf.Tensor:
         """Returns the fraction of the batch whose largest logit is that of its label."""
         predictions = tf.argmax(self.inference(parameters, data), 1, output_type=tf.int32)
         class_ids = tf.cast(tf.reshape(labels, [-1]), tf.int32)
@@ -78,13 +82,14 @@ class SoftmaxClassifier(Problem):
 class SoftmaxRegression(SoftmaxClassifier):
     """Logits activation(data W + b); W [n_features, n_classes], b [n_classes]."""
 
-    def __init__(self, n_features, n_classes, activation=tf.identity, noise_stdev=0.0):
+    def __init__(self, n_features: int, n_classes: int, activation: Activation = tf.identity,
+                 noise_stdev: float = 0.0) -> None:
         shapes = [(n_features, n_classes), (n_classes,)]
         super().__init__(shapes, n_classes, noise_stdev=noise_stdev)
         self.n_features = n_features
         self.activation = activation
 
-    def inference(self, parameters, data):
+    def inference(self, parameters: Sequence[tf.Tensor], data: tf.Tensor) -> tf.Tensor:
         weights, bias = parameters
         features = tf.reshape(data, [-1, self.n_features])
         return self.activation(tf.matmul(features, weights) + bias)
@@ -97,13 +102,14 @@ class SparseSoftmaxRegression(SoftmaxClassifier):
     [n_classes, n_features], W [n_features, n_classes], b [n_classes].
     """
 
-    def __init__(self, n_features, n_classes, activation=tf.identity, noise_stdev=0.0):
+    def __init__(self, n_features: int, n_classes: int, activation: Activation = tf.identity,
+                 noise_stdev: float = 0.0) -> None:
         shapes = [(n_classes, n_features), (n_features, n_classes), (n_classes,)]
         super().__init__(shapes, n_classes, noise_stdev=noise_stdev)
         self.n_features = n_features
         self.activation = activation
 
-    def inference(self, parameters, data):
+    def inference(self, parameters: Sequence[tf.Tensor], data: tf.Tensor) -> tf.Tensor:
         embeddings, weights, bias = parameters
         features = self._embed(embeddings, tf.cast(data, tf.int32))
         features = tf.reshape(features, [-1, self.n_features])
@@ -129,35 +135,38 @@ class FullyConnected(SoftmaxClassifier):
     N(0, 0.01^2).
     """
 
-    def __init__(self, n_features, n_classes, hidden_sizes=(32, 64), activation=tf.nn.sigmoid,
-                 random_seed=None, noise_stdev=0.0):
+    def __init__(self, n_features: int, n_classes: int, hidden_sizes: Sequence[int] = (32, 64),
+                 activation: Activation = tf.nn.sigmoid, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         sizes = (n_features,) + tuple(hidden_sizes) + (n_classes,)
         super().__init__(
             dense_shapes(sizes), n_classes, random_seed, noise_stdev)
         self.n_features = n_features
         self.activation = activation
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         return small_normal_tensors(self, seed)
 
-    def inference(self, parameters, data):
+    def inference(self, parameters: Sequence[tf.Tensor], data: tf.Tensor) -> tf.Tensor:
         features = tf.reshape(data, [-1, self.n_features])
         return dense_layers(features, parameters, self.activation)
 
-    def objectives(self, parameters, data, labels):
+    def objectives(self, parameters: Sequence[tf.Tensor], data: tf.Tensor,
+                   labels: tf.Tensor) -> tf.Tensor:
         """The objective at n points: parameters [n] + shape -> [n]."""
         features = tf.reshape(data, [-1, self.n_features])
         logits = stacked_dense_layers(features, parameters, self.activation)
         return cross_entropy(logits, labels, self.n_classes)
 
 
-def dense_shapes(sizes):
+def dense_shapes(sizes: Sequence[int]) -> List[Tuple[int, ...]]:
     """Shapes of the weights and biases of dense layers between consecutive `sizes`."""
     return [shape for inputs, units in zip(sizes[:-1], sizes[1:])
             for shape in ((inputs, units), (units,))]
 
 
-def dense_layers(features, parameters, activation):
+def dense_layers(features: tf.Tensor, parameters: Sequence[tf.Tensor],
+                 activation: Activation) -> tf.Tensor:
     """Applies weights, biases [W, b, W, b, ...] in turn, with an activation between layers."""
     weights, biases = parameters[0::2], parameters[1::2]
     for weight, bias in zip(weights[:-1], biases[:-1]):
@@ -165,7 +174,8 @@ def dense_layers(features, parameters, activation):
     return tf.matmul(features, weights[-1]) + biases[-1]
 
 
-def stacked_dense_layers(features, parameters, activation):
+def stacked_dense_layers(features: tf.Tensor, parameters: Sequence[tf.Tensor],
+                         activation: Activation) -> tf.Tensor:
     """As `dense_layers`, for n networks at once: [batch, inputs] -> [n, batch, outputs].
 
     Parameters are [n] + shape. The first layers, which see the same features, are one matrix
@@ -186,6 +196,6 @@ def _common_product(features, weights):
     return tf.transpose(products, [1, 0, 2])
 
 
-def small_normal_tensors(problem, seed):
+def small_normal_tensors(problem: Problem, seed: Optional[int]) -> List[tf.Tensor]:
     """Returns initial values N(0, 0.01^2) for every parameter of `problem`."""
     return [0.01 * value for value in Problem.init_tensors(problem, seed)]

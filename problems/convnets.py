@@ -5,13 +5,14 @@ published.
 """
 
 
-from typing import NamedTuple
+import functools
+from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from problems import classifiers
-from problems.problem import Problem
+from problems.problem import Activation, Problem, Shape
 
 # Batch normalization in inference mode with fresh statistics (mean 0, variance 1, epsilon 0.001).
 _FRESH_BATCH_NORM = 1 / np.sqrt(1.001)
@@ -34,6 +35,9 @@ def _plain_layer(height, width, channels, has_bias=False):
     return _ConvLayer(height, width, channels, 1, 'SAME', has_bias, scale=1, pooled=False)
 
 
+_biased_layer = functools.partial(_plain_layer, has_bias=True)
+
+
 def _pooled_layer(height, width, channels, stride):
     return _ConvLayer(height, width, channels, stride, 'VALID', has_bias=True,
                       scale=_FRESH_BATCH_NORM, pooled=True)
@@ -50,8 +54,9 @@ class _ConvClassifier(classifiers.SoftmaxClassifier):
         affine_size: number of inputs of the first dense layer.
     """
 
-    def __init__(self, image_shape, n_classes, layers, activation, dense_sizes=(),
-                 random_seed=None, noise_stdev=0.0):
+    def __init__(self, image_shape: Sequence[int], n_classes: int, layers: Sequence[_ConvLayer],
+                 activation: Activation, dense_sizes: Sequence[int] = (),
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         self.image_shape = tuple(image_shape)
         self.layers = layers
         self.activation = activation
@@ -87,7 +92,7 @@ class _ConvClassifier(classifiers.SoftmaxClassifier):
 
 
 def _conv_shapes(channels, layers):
-    shapes = []
+    shapes: List[Shape] = []
     for layer in layers:
         shapes.append((layer.height, layer.width, channels, layer.channels))
         if layer.has_bias:
@@ -122,8 +127,9 @@ class ConvNetOrig(_ConvClassifier):
     starting at N(0, 0.01^2).
     """
 
-    def __init__(self, image_shape, n_classes, filter_list, activation=tf.nn.relu,
-                 random_seed=None, noise_stdev=0.0):
+    def __init__(self, image_shape: Sequence[int], n_classes: int,
+                 filter_list: Sequence[Sequence[int]], activation: Activation = tf.nn.relu,
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         layers = [_plain_layer(*conv_filter) for conv_filter in filter_list]
         super().__init__(
             image_shape, n_classes, layers, activation, (), random_seed, noise_stdev)
@@ -147,20 +153,22 @@ class ConvNet(_ConvClassifier):
         ValueError: filters of both lengths, images too small, or another `affine_size`.
     """
 
-    def __init__(self, image_shape, n_classes, filter_list, activation=tf.nn.relu,
-                 random_seed=None, noise_stdev=0.0, affine_size=None):
+    def __init__(self, image_shape: Sequence[int], n_classes: int,
+                 filter_list: Sequence[Sequence[int]], activation: Activation = tf.nn.relu,
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0,
+                 affine_size: Optional[int] = None) -> None:
         lengths = set(map(len, filter_list))
         if lengths not in ({3}, {4}):
             raise ValueError('filters must all be triples, or all have a stride, not '
                              f'{filter_list}')
         layers = [_pooled_layer(*conv_filter) if len(conv_filter) == 4
-                  else _plain_layer(*conv_filter, has_bias=True) for conv_filter in filter_list]
+                  else _biased_layer(*conv_filter) for conv_filter in filter_list]
         super().__init__(
             image_shape, n_classes, layers, activation, (), random_seed, noise_stdev)
         if affine_size not in (None, self.affine_size):
             raise ValueError(f'the dense layer has {self.affine_size} inputs, not {affine_size}')
 
-    def inference(self, parameters, data):
+    def inference(self, parameters: Sequence[tf.Tensor], data: tf.Tensor) -> tf.Tensor:
         return self.activation(super().inference(parameters, data))
 
 
@@ -177,14 +185,15 @@ class VGG(_ConvClassifier):
         dense_sizes: units of the dense layers before the last.
     """
 
-    def __init__(self, image_shape, n_classes, blocks, dense_sizes=(), activation=tf.nn.relu,
-                 random_seed=None, noise_stdev=0.0):
+    def __init__(self, image_shape: Sequence[int], n_classes: int, blocks: Sequence[Sequence[int]],
+                 dense_sizes: Sequence[int] = (), activation: Activation = tf.nn.relu,
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         layers = [_vgg_layer(channels, pooled=index == len(block) - 1)
                   for block in blocks for index, channels in enumerate(block)]
         super().__init__(
             image_shape, n_classes, layers, activation, dense_sizes, random_seed, noise_stdev)
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         values = Problem.init_tensors(self, seed)
         return [value * _he_stdev(shape) for value, shape in zip(values, self.param_shapes)]
 

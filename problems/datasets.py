@@ -6,13 +6,15 @@ scikit-learn, see `DataSource`.
 """
 
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
 from problems import image_files, text_files
 from problems.generators import generator
 from problems.image_files import DataError, DataSource  # noqa: F401
+
+Numbers = Union[np.ndarray, Sequence[Any]]
 
 
 class _Dataset(NamedTuple):
@@ -38,25 +40,24 @@ class Dataset(_Dataset):
 
     __slots__ = ()
 
-    def __new__(cls, data, labels, source=''):
-        data = _numbers(data, 'data', source)
-        if labels is None:
-            labels = np.zeros([len(data), 0])
-        labels = _numbers(labels, 'labels', source)
-        if len(labels) != len(data):
-            raise _unusable(source, 'labels', f'there are {len(labels)} for {len(data)} examples')
-        if labels.shape[1:] == (1,):
-            labels = labels.reshape(-1)
-        labels_dtype = 'int32' if np.array_equal(labels, np.floor(labels)) else 'float32'
-        return super().__new__(cls, _exactly(data, 'float32', 'data', source),
-                               _exactly(labels, labels_dtype, 'labels', source), source)
+    def __new__(cls, data: Numbers, labels: Optional[Numbers], source: str = '') -> 'Dataset':
+        examples = _numbers(data, 'data', source)
+        ids = _numbers(np.zeros([len(examples), 0]) if labels is None else labels, 'labels', source)
+        if len(ids) != len(examples):
+            raise _unusable(source, 'labels', f'there are {len(ids)} for {len(examples)} examples')
+        if ids.shape[1:] == (1,):
+            ids = ids.reshape(-1)
+        ids_dtype = 'int32' if np.array_equal(ids, np.floor(ids)) else 'float32'
+        return super().__new__(cls, _exactly(examples, 'float32', 'data', source),
+                               _exactly(ids, ids_dtype, 'labels', source), source)
 
     @property
-    def size(self):
+    def size(self) -> int:
         """The number of examples."""
         return len(self.data)
 
-    def batch_indices(self, num_batches, batch_size, rng=None):
+    def batch_indices(self, num_batches: int, batch_size: int,
+                      rng: Optional[np.random.RandomState] = None) -> np.ndarray:
         """Returns the examples of each batch: int32 [num_batches, min(batch_size, size)].
 
         Goes through the data in shuffled passes. Every pass is cut into whole batches; what is
@@ -77,7 +78,7 @@ class Dataset(_Dataset):
         return np.concatenate(orders).reshape(-1, batch_size)[:num_batches].astype('int32')
 
 
-def _numbers(values, field, source):
+def _numbers(values: Numbers, field: str, source: str) -> np.ndarray:
     """One field of a data set as an array of numbers [size, ...]."""
     try:
         array = np.asarray(values)
@@ -107,7 +108,7 @@ def _unusable(source, field, reason):
 EMPTY_DATASET = Dataset(np.zeros([0], 'float32'), np.zeros([0], 'int32'))
 
 
-def describe(dataset):
+def describe(dataset: Dataset) -> str:
     """Returns a line about a `Dataset`: how many examples, their shape, where they are from."""
     shape = ' x '.join(str(length) for length in dataset.data.shape[1:]) or 'scalars'
     return f'{dataset.size} examples of {shape} from {dataset.source or "an unnamed source"}'
@@ -119,7 +120,8 @@ def _synthetic(data, labels=None):
     return Dataset(data.astype('float32'), labels.astype('int32'), 'synthetic')
 
 
-def random(n_features, n_samples, n_classes=2, sep=1.0, random_seed=None):
+def random(n_features: int, n_samples: int, n_classes: int = 2, sep: float = 1.0,
+           random_seed: Optional[int] = None) -> Dataset:
     """Returns normal clusters around the corners of a hypercube with sides of length 2 `sep`.
 
     Made by scikit-learn's `make_classification`, all features informative.
@@ -131,19 +133,20 @@ def random(n_features, n_samples, n_classes=2, sep=1.0, random_seed=None):
         n_classes=n_classes, class_sep=sep, random_state=generator(random_seed)))
 
 
-def random_binary(n_features, n_samples, random_seed=None):
+def random_binary(n_features: int, n_samples: int, random_seed: Optional[int] = None) -> Dataset:
     """Returns vectors of independent fair bits, [n_samples, n_features]."""
     rng = generator(random_seed)
     return _synthetic(rng.randint(2, size=(n_samples, n_features)))
 
 
-def random_symmetric(n_features, n_samples, random_seed=None):
+def random_symmetric(n_features: int, n_samples: int, random_seed: Optional[int] = None) -> Dataset:
     """Returns N(0, 1) vectors and their negatives: n_samples (rounded down to even) in all."""
     half = generator(random_seed).randn(n_samples // 2, n_features)
     return _synthetic(np.concatenate([half, -half]))
 
 
-def random_mlp(n_features, n_samples, random_seed=None, n_layers=6, width=20):
+def random_mlp(n_features: int, n_samples: int, random_seed: Optional[int] = None,
+               n_layers: int = 6, width: int = 20) -> Dataset:
     """Returns N(0, 1) vectors, labelled by whether a random relu network answers above 0."""
     rng = generator(random_seed)
     data = rng.randn(n_samples, n_features)
@@ -155,8 +158,8 @@ def random_mlp(n_features, n_samples, random_seed=None, n_layers=6, width=20):
     return _synthetic(data, activations[:, 0] > 0)
 
 
-def noisy_parity_class(n_samples, n_classes=2, n_context_ids=5, noise_prob=0.25,
-                       random_seed=None):
+def noisy_parity_class(n_samples: int, n_classes: int = 2, n_context_ids: int = 5,
+                       noise_prob: float = 0.25, random_seed: Optional[int] = None) -> Dataset:
     """Returns ids in 0 .. n_classes - 1, [n_samples, n_context_ids], labelled by their sum.
 
     The label is the sum modulo n_classes, raised by one with probability `noise_prob`.
@@ -167,7 +170,7 @@ def noisy_parity_class(n_samples, n_classes=2, n_context_ids=5, noise_prob=0.25,
     return _synthetic(ids, (ids.sum(1) + noise) % n_classes)
 
 
-def mnist(train=True, source=None):
+def mnist(train: bool = True, source: Optional[DataSource] = None) -> Dataset:
     """Returns handwritten digits, or clothes where the source says so, of ten classes.
 
     Float32 [n, 28, 28, 1] in [0, 1], classes 0-9.
@@ -182,7 +185,7 @@ def mnist(train=True, source=None):
     return Dataset(*image_files.load_mnist(train, source or DataSource()))
 
 
-def images(train=True, source=None, side=28):
+def images(train: bool = True, source: Optional[DataSource] = None, side: int = 28) -> Dataset:
     """Returns the images of `mnist`, float32 [n, side, side, 1], averaged over squares of pixels.
 
     Args:
@@ -207,7 +210,8 @@ def images(train=True, source=None, side=28):
 _POOLING = {28: (0, 1), 14: (0, 2), 8: (2, 3)}
 
 
-def text(train=True, source=None, length=32, vocabulary_size=64):
+def text(train: bool = True, source: Optional[DataSource] = None, length: int = 32,
+         vocabulary_size: int = 64) -> Dataset:
     """Returns windows of text as ids of characters, float32 [n, length + 1]; see `text_files`.
 
     Args:
@@ -228,7 +232,7 @@ def _unlabelled(data, source):
     return Dataset(data.astype('float32'), np.zeros(len(data), 'int32'), source)
 
 
-def friedman(n_samples, random_seed, n_features=10):
+def friedman(n_samples: int, random_seed: Optional[int], n_features: int = 10) -> Dataset:
     """Returns a synthetic regression: features and, in the last column, standardized targets.
 
     Made by scikit-learn's `make_friedman1` with noise of standard deviation 1 (Friedman, 1991).
@@ -239,7 +243,7 @@ def friedman(n_samples, random_seed, n_features=10):
     return _regression(2 * features - 1, targets, 'synthetic')
 
 
-def diabetes(train=True):
+def diabetes(train: bool = True) -> Dataset:
     """Returns scikit-learn's diabetes study: ten standardized features, the standardized target.
 
     Of 442 patients every fourth is held out.
@@ -249,7 +253,8 @@ def diabetes(train=True):
     """
     from sklearn.datasets import load_diabetes
 
-    whole = _regression(*load_diabetes(return_X_y=True), 'diabetes (scikit-learn)')
+    features, targets = load_diabetes(return_X_y=True)
+    whole = _regression(features, targets, 'diabetes (scikit-learn)')
     held_out = np.arange(whole.size) % 4 == 3
     return _unlabelled(whole.data[~held_out if train else held_out], whole.source)
 
@@ -260,7 +265,7 @@ def _regression(features, targets, source):
     return _unlabelled((columns - columns.mean(0)) / columns.std(0), source)
 
 
-def cifar10(train=True, source=None):
+def cifar10(train: bool = True, source: Optional[DataSource] = None) -> Dataset:
     """Returns the CIFAR-10 images, float32 [n, 32, 32, 3] in [0, 1], classes 0-9.
 
     Args:

@@ -4,6 +4,7 @@ A problem comes once for each way to begin it; a step takes about a millisecond.
 """
 
 import functools
+from typing import List, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -30,7 +31,7 @@ def _perceptron(name, batch_size, hidden_sizes, activation, small):
                 activation=activation)
 
 
-def training_problems(source=None):
+def training_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """Small perceptrons and convnets on the embedded digits, to meta-train on."""
     del source
     sigmoid, relu, tanh = tf.nn.sigmoid, tf.nn.relu, tf.nn.tanh
@@ -49,7 +50,7 @@ def training_problems(source=None):
     ]
 
 
-def validation_problems(source=None):
+def validation_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """Classifiers of other sizes on the same digits, to choose among meta-parameters."""
     del source
     sigmoid, relu = tf.nn.sigmoid, tf.nn.relu

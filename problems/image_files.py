@@ -11,7 +11,7 @@ import threading
 import urllib.request
 import zipfile
 import zlib
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Tuple
 
 import numpy as np
 from absl import logging
@@ -68,7 +68,8 @@ class DataSource(_DataSource):
 
     __slots__ = ()
 
-    def __new__(cls, image_source='auto', data_dir=None, text_file=None):
+    def __new__(cls, image_source: str = 'auto', data_dir: Optional[str] = None,
+                text_file: Optional[str] = None) -> 'DataSource':
         if image_source not in IMAGE_SOURCES:
             raise ValueError(f'image_source must be one of {IMAGE_SOURCES}, not {image_source!r}')
         return super().__new__(cls, image_source, data_dir, text_file)
@@ -82,7 +83,7 @@ class _Images(NamedTuple):
     source: str  # in words
 
 
-def load_mnist(train, source):
+def load_mnist(train: bool, source: DataSource) -> _Images:
     """Returns (data [n, 28, 28, 1], labels [n], where they are from)."""
     if source.image_source == 'digits':
         return _digits(train)
@@ -100,14 +101,15 @@ def load_mnist(train, source):
     return _digits(train)
 
 
-def load_cifar10(train, source):
+def load_cifar10(train: bool, source: DataSource) -> _Images:
     """Returns (data [n, 32, 32, 3], labels [n], where they are from)."""
     folder = (_find(_CIFAR_FOLDER, source.data_dir)
               or _find(os.path.join(_CIFAR_FOLDER + '-target', _CIFAR_FOLDER), None))
     if folder is not None:
         names = _TRAIN_BATCHES if train else ('test_batch',)
         batches = [_read_cifar_batch(os.path.join(folder, name)) for name in names]
-        return _images(*map(np.concatenate, zip(*batches)), source=folder)
+        pixels, labels = map(np.concatenate, zip(*batches))
+        return _images(pixels, labels, source=folder)
     downloaded = _download('cifar10', _CIFAR_URL, train)
     if downloaded is not None:
         return downloaded
@@ -175,7 +177,7 @@ def _fashion(train, data_dir):
                     + ', or install the package dataset-fashion-mnist')
 
 
-def _read_idx_pair(images_path, labels_path):
+def _read_idx_pair(images_path: str, labels_path: str) -> Tuple[np.ndarray, np.ndarray]:
     """The images [n, 28, 28] and labels [n] of two idx files."""
     pixels, labels = _read_idx(images_path, 3), _read_idx(labels_path, 1)
     try:
@@ -198,7 +200,7 @@ def _read_idx(path, ndim):
         raise _damaged(path, error) from None
 
 
-def _read_npz(path, train):
+def _read_npz(path: str, train: bool) -> Tuple[np.ndarray, np.ndarray]:
     """The images and labels of one part of mnist.npz."""
     keys = ('x_train', 'y_train') if train else ('x_test', 'y_test')
     try:
@@ -229,7 +231,7 @@ def _numbers(values):
     return np.array(values, 'int64')
 
 
-def _read_cifar_batch(path):
+def _read_cifar_batch(path: str) -> Tuple[np.ndarray, np.ndarray]:
     """The images [n, 32, 32, 3] and labels of one pickled batch."""
     try:
         with open(path, 'rb') as file:
@@ -251,10 +253,10 @@ def _damaged(path, error):
 class _PickledArray:
     """Takes the place of a numpy array of bytes while a pickle is read."""
 
-    def __init__(self, *unused_type_shape_and_dtype):
-        self.array = None
+    def __init__(self, *unused_type_shape_and_dtype: Any) -> None:
+        self.array: Any = None
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran_order, values = state
         if dtype.name not in (b'u1', 'u1'):
             raise pickle.UnpicklingError('an array that is not of bytes')
@@ -265,10 +267,10 @@ class _PickledArray:
 class _PickledDtype:
     """Takes the place of a numpy dtype while a pickle is read."""
 
-    def __init__(self, name, *unused_flags):
+    def __init__(self, name: Any, *unused_flags: Any) -> None:
         self.name = name
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         """The rest of a dtype is of no importance for bytes."""
 
 
@@ -311,7 +313,8 @@ def _download(name, url, train):
     except Exception as error:  # noqa: BLE001 - Keras raises bare exceptions
         logging.warning('the download of %s failed: %s', name, error)
         return None
-    return _images(*parts[0 if train else 1], source=f'{name} ({url})')
+    pixels, labels = parts[0 if train else 1]
+    return _images(pixels, labels, source=f'{name} ({url})')
 
 
 @functools.lru_cache(maxsize=None)

@@ -1,9 +1,10 @@
 """How the parameters of networks begin."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 from problems.problem import Problem
 
@@ -16,7 +17,7 @@ class Start(NamedTuple):
     mean: Any = 0.0  # a number, or an array of the shape
 
 
-def he(*shape):
+def he(*shape: int) -> Start:
     """Weights before a relu: variance 2 / inputs (arXiv 1502.01852, section 2.2).
 
     Args:
@@ -25,17 +26,18 @@ def he(*shape):
     return Start(shape, math.sqrt(2 / _fans(shape)[0]))
 
 
-def glorot(*shape):
+def glorot(*shape: int) -> Start:
     """Weights before anything else: variance 2 / (inputs + outputs) (Glorot and Bengio, 2010)."""
     return Start(shape, math.sqrt(2 / sum(_fans(shape))))
 
 
-def constant(value, *shape):
+def constant(value: Union[float, np.ndarray], *shape: int) -> Start:
     """Biases, and the scales and shifts of normalization: they begin at `value`, all or each."""
     return Start(shape, 0.0, value)
 
 
-def dense(sizes, weights=glorot, last=glorot):
+def dense(sizes: Sequence[int], weights: Callable[..., Start] = glorot,
+          last: Callable[..., Start] = glorot) -> List[Start]:
     """The starts of dense layers [W, b, W, b, ...] between consecutive `sizes`; biases 0.
 
     Args:
@@ -48,12 +50,12 @@ def dense(sizes, weights=glorot, last=glorot):
     return starts
 
 
-def shapes(starts):
+def shapes(starts: Sequence[Start]) -> List[Tuple[int, ...]]:
     """The shapes of all `starts`."""
     return [start.shape for start in starts]
 
 
-def draw(problem, starts, seed):
+def draw(problem: Problem, starts: Sequence[Start], seed: Optional[int]) -> List[tf.Tensor]:
     """The initial tensors of `problem`, whose `param_shapes` are those of `starts`."""
     return [start.mean + start.stdev * value
             for start, value in zip(starts, Problem.init_tensors(problem, seed))]

@@ -6,6 +6,7 @@ predicted, in nats. Recurrent networks are unrolled for `length` steps, beginnin
 """
 
 import math
+from typing import List, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -28,15 +29,16 @@ class LanguageModel(Problem):
 
     needs_data = True
 
-    def __init__(self, starts, vocabulary_size, length, random_seed=None, noise_stdev=0.0):
+    def __init__(self, starts: Sequence[initial_values.Start], vocabulary_size: int, length: int,
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         super().__init__(initial_values.shapes(starts), random_seed, noise_stdev)
         self._starts = starts
         self.vocabulary_size, self.length = vocabulary_size, length
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         return initial_values.draw(self, self._starts, seed)
 
-    def inference(self, parameters, ids):
+    def inference(self, parameters: Sequence[tf.Tensor], ids: tf.Tensor) -> tf.Tensor:
         """Returns the logits of the characters that follow.
 
         Args:
@@ -48,13 +50,14 @@ class LanguageModel(Problem):
         """
         raise NotImplementedError
 
-    def losses(self, parameters, data):
+    def losses(self, parameters: Sequence[tf.Tensor], data: tf.Tensor) -> tf.Tensor:
         """Returns the cross-entropy of each character that is predicted, [batch, length or 1]."""
         logits, targets = self._predict(parameters, data)
         log_probabilities = tf.nn.log_softmax(logits)
         return -tf.reduce_sum(tf.one_hot(targets, self.vocabulary_size) * log_probabilities, -1)
 
-    def accuracy(self, parameters, data, labels):
+    def accuracy(self, parameters: Sequence[tf.Tensor], data: tf.Tensor,
+                 labels: tf.Tensor) -> tf.Tensor:
         """Returns the fraction of characters whose logit is the largest."""
         logits, targets = self._predict(parameters, data)
         likeliest = tf.argmax(logits, -1, output_type=tf.int32)
@@ -82,14 +85,15 @@ class NGramPerceptron(LanguageModel):
     [vocabulary, features], then W and b of each dense layer.
     """
 
-    def __init__(self, vocabulary_size, length, n_features=8, hidden_sizes=(32,),
-                 random_seed=None, noise_stdev=0.0):
+    def __init__(self, vocabulary_size: int, length: int, n_features: int = 8,
+                 hidden_sizes: Sequence[int] = (32,), random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         sizes = (length * n_features,) + tuple(hidden_sizes) + (vocabulary_size,)
         starts = [initial_values.Start((vocabulary_size, n_features), 1.0)]
         super().__init__(starts + initial_values.dense(sizes), vocabulary_size, length,
                          random_seed, noise_stdev)
 
-    def inference(self, parameters, ids):
+    def inference(self, parameters: Sequence[tf.Tensor], ids: tf.Tensor) -> tf.Tensor:
         features = tf.reshape(self._embed(parameters[0], ids), [-1, self.param_shapes[1][0]])
         return dense_layers(features, parameters[1:], tf.tanh)[:, tf.newaxis]
 
@@ -102,13 +106,14 @@ class BigramFactorization(LanguageModel):
     [vocabulary^length, rank], columns [rank, vocabulary], bias [vocabulary].
     """
 
-    def __init__(self, vocabulary_size, rank, length=1, random_seed=None, noise_stdev=0.0):
+    def __init__(self, vocabulary_size: int, rank: int, length: int = 1,
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         starts = [initial_values.Start((vocabulary_size ** length, rank), 1.0),
                   initial_values.glorot(rank, vocabulary_size),
                   initial_values.constant(0.0, vocabulary_size)]
         super().__init__(starts, vocabulary_size, length, random_seed, noise_stdev)
 
-    def inference(self, parameters, ids):
+    def inference(self, parameters: Sequence[tf.Tensor], ids: tf.Tensor) -> tf.Tensor:
         rows, columns, bias = parameters
         place_values = [self.vocabulary_size ** place for place in range(self.length)]
         row_ids = tf.reduce_sum(ids * place_values, 1)
@@ -123,8 +128,9 @@ class _RecurrentModel(LanguageModel):
     [units, vocabulary] and b.
     """
 
-    def __init__(self, n_gates, biases, vocabulary_size, length, n_features, units, random_seed,
-                 noise_stdev):
+    def __init__(self, n_gates: int, biases: List[initial_values.Start], vocabulary_size: int,
+                 length: int, n_features: int, units: int, random_seed: Optional[int],
+                 noise_stdev: float) -> None:
         starts = [initial_values.Start((vocabulary_size, n_features), 1.0),
                   initial_values.glorot(n_features, n_gates * units),
                   initial_values.glorot(units, n_gates * units)] + biases
@@ -154,8 +160,8 @@ class GRU(_RecurrentModel):
     of the candidate [units].
     """
 
-    def __init__(self, vocabulary_size, length, n_features=16, units=32, random_seed=None,
-                 noise_stdev=0.0):
+    def __init__(self, vocabulary_size: int, length: int, n_features: int = 16, units: int = 32,
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         biases = [initial_values.constant(0.0, 3 * units), initial_values.constant(0.0, units)]
         super().__init__(3, biases, vocabulary_size, length, n_features, units, random_seed,
                          noise_stdev)
@@ -179,8 +185,8 @@ class LSTM(_RecurrentModel):
     The gates are input, forget, output, candidate. Bias: [4 units].
     """
 
-    def __init__(self, vocabulary_size, length, n_features=16, units=32, random_seed=None,
-                 noise_stdev=0.0):
+    def __init__(self, vocabulary_size: int, length: int, n_features: int = 16, units: int = 32,
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         bias = initial_values.constant(np.repeat([0.0, 1.0, 0.0, 0.0], units), 4 * units)
         super().__init__(4, [bias], vocabulary_size, length, n_features, units, random_seed,
                          noise_stdev)
@@ -198,7 +204,7 @@ class LSTM(_RecurrentModel):
         return states
 
 
-def layer_normalization(features, scale, shift):
+def layer_normalization(features: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
     """Normalizes each vector, the last axis, to mean 0 and variance 1; then scales and shifts."""
     mean, variance = tf.nn.moments(features, [-1], keepdims=True)
     return (features - mean) * tf.rsqrt(variance + _EPSILON) * scale + shift
@@ -216,8 +222,9 @@ class Transformer(LanguageModel):
         ValueError: the heads do not divide the width.
     """
 
-    def __init__(self, vocabulary_size, length, width=32, n_heads=4, n_blocks=1, random_seed=None,
-                 noise_stdev=0.0):
+    def __init__(self, vocabulary_size: int, length: int, width: int = 32, n_heads: int = 4,
+                 n_blocks: int = 1, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         if width % n_heads:
             raise ValueError(f'{n_heads} heads do not divide the width {width}')
         self.width, self.n_heads, self.n_blocks = width, n_heads, n_blocks
@@ -230,7 +237,7 @@ class Transformer(LanguageModel):
         starts += n_blocks * block + normalization + initial_values.dense((width, vocabulary_size))
         super().__init__(starts, vocabulary_size, length, random_seed, noise_stdev)
 
-    def inference(self, parameters, ids):
+    def inference(self, parameters: Sequence[tf.Tensor], ids: tf.Tensor) -> tf.Tensor:
         rest = iter(parameters)
 
         def normalize(features):

@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import inspect
-from typing import Any, Callable, List, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -21,6 +21,10 @@ _SHARED_COLLECTIONS = (
 # Graphs are cyclic and Python does not see how large they are: after so many bytes of them it is
 # told to collect, which takes tenths of a second.
 _MAX_UNCOLLECTED_BYTES = 2 ** 25
+
+
+MakeLoss = Callable[[], tf.Tensor]
+MakeInit = Callable[[List[tf.Variable]], Callable[[tf.Session], Any]]
 
 
 class _Asked(NamedTuple):
@@ -78,7 +82,8 @@ class ModelAdapter(Problem):
             random numbers from a state, so that it is no function of the variables.
     """
 
-    def __init__(self, make_loss_and_init_fn, random_seed=None, **kwargs):
+    def __init__(self, make_loss_and_init_fn: Callable[..., Tuple[MakeLoss, Optional[MakeInit]]],
+                 random_seed: Optional[int] = None, **kwargs: Any) -> None:
         if 'random_seed' in inspect.signature(make_loss_and_init_fn).parameters:
             kwargs['random_seed'] = random_seed
         self._make_loss_and_init_fn = lambda: make_loss_and_init_fn(**kwargs)
@@ -95,12 +100,12 @@ class ModelAdapter(Problem):
             raise ValueError('the model has no trainable variables')
         super().__init__(shapes, random_seed)
 
-    def initial_values(self, seed=None):
+    def initial_values(self, seed: Optional[int] = None) -> List[np.ndarray]:
         """Returns the initial values of the trainable variables, drawn from `seed`."""
         seed = generator(None).randint(2 ** 31 - 1) if seed is None else seed
         return self._draw(int(seed)).parameters
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         """As `initial_values`, computed where the tensors are; they may not leave the process."""
         if seed is None:
             seed = tf.random_uniform([], maxval=2 ** 31 - 1, dtype=tf.int32)
@@ -110,7 +115,7 @@ class ModelAdapter(Problem):
             value.set_shape(shape)
         return list(values)
 
-    def init_fn(self, session):
+    def init_fn(self, session: tf.Session) -> None:
         """Initializes the variables in the graph of `session` that are not trained."""
         with session.graph.as_default():
             session.run([variable.initializer for variable in self._model().constants])
@@ -241,8 +246,8 @@ class _Recorder:
         asked: pairs of `_Asked` and variable.
     """
 
-    def __init__(self):
-        self.asked = []
+    def __init__(self) -> None:
+        self.asked: List[Tuple[_Asked, tf.Variable]] = []
         self._scoped = False
 
     def get(self, getter, name, **kwargs):
@@ -272,10 +277,11 @@ class _Replacer:
         constants: variables for the others.
     """
 
-    def __init__(self, asked, parameters, constants):
+    def __init__(self, asked: Sequence[_Asked], parameters: Sequence[tf.Tensor],
+                 constants: Sequence[tf.Variable]) -> None:
         self._remaining = iter(asked)
         self._parameters, self._constants = iter(parameters), iter(constants)
-        self._by_name = {}
+        self._by_name: Dict[str, tf.Tensor] = {}
 
     def get(self, getter, name, regularizer=None, collections=None, **kwargs):
         """Called for `tf.get_variable`: the same replacement for the same name."""

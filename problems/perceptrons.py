@@ -4,14 +4,16 @@ Weights begin as He et al. (relu) or Glorot and Bengio (all others, and the last
 at 0.
 """
 
+from typing import List, Optional, Sequence
+
 import tensorflow.compat.v1 as tf
 
 from problems import initial_values
 from problems.classifiers import FullyConnected, dense_layers, stacked_dense_layers
-from problems.problem import Problem
+from problems.problem import Activation, Problem
 
 
-def starts(sizes, activation):
+def starts(sizes: Sequence[int], activation: Activation) -> List[initial_values.Start]:
     """The initial values of dense layers between `sizes`, for the activation between them."""
     weights = initial_values.he if activation is tf.nn.relu else initial_values.glorot
     return initial_values.dense(sizes, weights)
@@ -20,12 +22,13 @@ def starts(sizes, activation):
 class Perceptron(FullyConnected):
     """A classifier as `FullyConnected`, with other initial values."""
 
-    def __init__(self, n_features, n_classes, hidden_sizes, activation=tf.nn.relu,
-                 random_seed=None, noise_stdev=0.0):
+    def __init__(self, n_features: int, n_classes: int, hidden_sizes: Sequence[int],
+                 activation: Activation = tf.nn.relu, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         super().__init__(n_features, n_classes, hidden_sizes, activation, random_seed, noise_stdev)
         self._starts = starts((n_features,) + tuple(hidden_sizes) + (n_classes,), activation)
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         return initial_values.draw(self, self._starts, seed)
 
 
@@ -38,21 +41,23 @@ class PerceptronRegression(Problem):
 
     needs_data = True
 
-    def __init__(self, n_features, hidden_sizes, activation=tf.nn.relu, random_seed=None,
-                 noise_stdev=0.0):
+    def __init__(self, n_features: int, hidden_sizes: Sequence[int],
+                 activation: Activation = tf.nn.relu, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         self._starts = starts((n_features,) + tuple(hidden_sizes) + (1,), activation)
         super().__init__(initial_values.shapes(self._starts), random_seed, noise_stdev)
         self.n_features = n_features
         self.activation = activation
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         return initial_values.draw(self, self._starts, seed)
 
-    def inference(self, parameters, features):
+    def inference(self, parameters: Sequence[tf.Tensor], features: tf.Tensor) -> tf.Tensor:
         """Returns the predicted targets, [batch]."""
         return dense_layers(features, parameters, self.activation)[:, 0]
 
-    def objectives(self, parameters, data, labels):
+    def objectives(self, parameters: Sequence[tf.Tensor], data: tf.Tensor,
+                   labels: tf.Tensor) -> tf.Tensor:
         """The objective at n points: parameters [n] + shape -> [n]."""
         features, targets = self._split(data)
         outputs = stacked_dense_layers(features, parameters, self.activation)[..., 0]

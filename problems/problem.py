@@ -1,10 +1,16 @@
 """The interface that every optimization problem implements."""
 
 import inspect
+from typing import Any, Callable, List, Optional, Sequence, Union
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
-from problems.problem_spec import build
+from problems.problem_spec import Spec, build
+
+Shape = Sequence[int]
+Gradient = Union[tf.Tensor, tf.IndexedSlices]
+Activation = Callable[[tf.Tensor], tf.Tensor]  # elementwise
 
 
 class Problem:
@@ -25,21 +31,23 @@ class Problem:
     """
 
     needs_data = False
-    objectives = None
+    objectives: Optional[Callable[..., tf.Tensor]] = None
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         without_key = cls.__dict__.get('gradients')
         if without_key and 'key' not in inspect.signature(without_key).parameters:
-            cls.gradients = lambda self, objective, parameters, key=None: without_key(
-                self, objective, parameters)
+            cls.gradients = (  # type: ignore[method-assign]
+                lambda self, objective, parameters, key=None: without_key(
+                    self, objective, parameters))
 
-    def __init__(self, param_shapes, random_seed=None, noise_stdev=0.0):
+    def __init__(self, param_shapes: Sequence[Shape], random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         self.param_shapes = list(param_shapes)
         self.random_seed = random_seed
         self.noise_stdev = noise_stdev
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         """Returns the initial values: a list of tensors, N(0, 1), new ones at every evaluation.
 
         Args:
@@ -48,7 +56,7 @@ class Problem:
         return [tf.random_normal(shape, seed=tensor_seed)
                 for shape, tensor_seed in self._shapes_and_seeds(seed)]
 
-    def initial_values(self, seed=None):
+    def initial_values(self, seed: Optional[int] = None) -> List[np.ndarray]:
         """Returns the values of `init_tensors`, a list of float32 arrays, new in each call.
 
         Args:
@@ -57,10 +65,11 @@ class Problem:
         with tf.Graph().as_default(), tf.Session() as session:
             return session.run(self.init_tensors(seed))
 
-    def init_fn(self, session):
+    def init_fn(self, session: tf.Session) -> None:
         """Initializes what the problem keeps in the graph of `session`; here it keeps nothing."""
 
-    def init_variables(self, seed=None, trainable=False, collections=None):
+    def init_variables(self, seed: Optional[int] = None, trainable: bool = False,
+                       collections: Optional[Sequence[str]] = None) -> List[tf.Variable]:
         """Returns a list of float32 variables that start at `init_tensors(seed)`.
 
         Args:
@@ -73,7 +82,8 @@ class Problem:
                             dtype=tf.float32, name='parameter')
                 for value in self.init_tensors(seed)]
 
-    def objective(self, parameters, data=None, labels=None):
+    def objective(self, parameters: Sequence[tf.Tensor], data: Optional[tf.Tensor] = None,
+                  labels: Optional[tf.Tensor] = None) -> tf.Tensor:
         """Returns the value to be minimized, a float32 scalar.
 
         Args:
@@ -89,7 +99,8 @@ class Problem:
             raise ValueError(f'{type(self).__name__} needs data')
         return self._objective(parameters, data, labels)
 
-    def gradients(self, objective, parameters, key=None):
+    def gradients(self, objective: tf.Tensor, parameters: Sequence[tf.Tensor],
+                  key: Optional[tf.Tensor] = None) -> List[Gradient]:
         """Returns the gradients of `objective`, noisy where `noise_stdev` > 0.
 
         Gives a list with one dense tensor or IndexedSlices for each parameter, as `tf.gradients`
@@ -113,9 +124,11 @@ class Problem:
         return [add_noise(gradient, stdev, draw_key(key, index))
                 for index, (gradient, stdev) in enumerate(zip(gradients, self._noise_stdevs()))]
 
-    def accuracy(self, parameters, data, labels):
+    def accuracy(self, parameters: Sequence[tf.Tensor], data: tf.Tensor,
+                 labels: tf.Tensor) -> Optional[tf.Tensor]:
         """Returns the fraction of a batch that is classified right; None without classes."""
         del parameters, data, labels
+        return None
 
     def _objective(self, parameters, data, labels):
         raise NotImplementedError(f'{type(self).__name__} has no objective')
@@ -147,30 +160,32 @@ class Wrapper(Problem):
         problem: the other problem.
     """
 
-    def __init__(self, problem, noise_stdev=0.0, random_seed=None):
+    def __init__(self, problem: Union[Problem, Spec], noise_stdev: float = 0.0,
+                 random_seed: Optional[int] = None) -> None:
         self.problem = build(problem, random_seed)
         self.needs_data = self.problem.needs_data
         super().__init__(self.problem.param_shapes, random_seed, noise_stdev)
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         return self.problem.init_tensors(seed)
 
-    def init_fn(self, session):
+    def init_fn(self, session: tf.Session) -> None:
         self.problem.init_fn(session)
 
-    def accuracy(self, parameters, data, labels):
+    def accuracy(self, parameters: Sequence[tf.Tensor], data: tf.Tensor,
+                 labels: tf.Tensor) -> Optional[tf.Tensor]:
         return self.problem.accuracy(parameters, data, labels)
 
     def _objective(self, parameters, data, labels):
         return self.problem.objective(parameters, data, labels)
 
 
-def draw_key(key, index):
+def draw_key(key: Optional[tf.Tensor], index: int) -> Optional[tf.Tensor]:
     """The key, int32 [2], of draw number `index` of those that share `key`; None without a key."""
     return None if key is None else key + [index, 0]
 
 
-def add_noise(gradient, stdev, key=None):
+def add_noise(gradient: Gradient, stdev: float, key: Optional[tf.Tensor] = None) -> Gradient:
     """Returns a dense or sparse `gradient` plus N(0, stdev^2); itself if `stdev` is 0.
 
     The noise is a function of `key`, int32 [2]; without a key it is new at every evaluation.

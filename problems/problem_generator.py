@@ -10,6 +10,7 @@ one they are other problems each time.
 """
 
 import math
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -23,8 +24,8 @@ from problems.classifiers import (  # noqa: F401
 )
 from problems.convnets import VGG, ConvNet, ConvNetOrig  # noqa: F401
 from problems.generators import generator
-from problems.problem import Problem, Wrapper, draw_key
-from problems.problem_spec import build
+from problems.problem import Gradient, Problem, Wrapper, draw_key
+from problems.problem_spec import Spec, build
 
 EPSILON = 1e-6
 _TINY = 1e-12
@@ -36,7 +37,8 @@ _TINY = 1e-12
 class _RandomLinear(Problem):
     """Base of the functions of W x - y: x and y [ndim, 1], W [ndim, ndim], all N(0, 1)."""
 
-    def __init__(self, ndim, random_seed=None, noise_stdev=0.0):
+    def __init__(self, ndim: int, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         super().__init__([(ndim, 1)], random_seed, noise_stdev)
         rng = generator(random_seed)
         self.w = rng.randn(ndim, ndim).astype('float32')
@@ -56,7 +58,8 @@ class Quadratic(_RandomLinear):
 class Norm(_RandomLinear):
     """f(x) = ||W x - y||_p, smoothed by 1e-6 where the p-norm has no derivative."""
 
-    def __init__(self, ndim, random_seed=None, noise_stdev=0.0, norm_power=2.0):
+    def __init__(self, ndim: int, random_seed: Optional[int] = None, noise_stdev: float = 0.0,
+                 norm_power: float = 2.0) -> None:
         super().__init__(ndim, random_seed, noise_stdev)
         self.norm_power = norm_power
 
@@ -80,7 +83,8 @@ class Bowl(Problem):
         ValueError: the condition number is not positive.
     """
 
-    def __init__(self, condition_number, angle=0.0, random_seed=None, noise_stdev=0.0):
+    def __init__(self, condition_number: float, angle: float = 0.0,
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         if condition_number <= 0:
             raise ValueError(f'the condition number must be positive, not {condition_number}')
         super().__init__([(2, 1)], random_seed, noise_stdev)
@@ -104,13 +108,13 @@ class Problem2D(Problem):
     `x_range` and `y_range` in which the initial point is uniform.
     """
 
-    x_range = None
-    y_range = None
+    x_range: Optional[Tuple[float, float]] = None
+    y_range: Optional[Tuple[float, float]] = None
 
-    def __init__(self, random_seed=None, noise_stdev=0.0):
+    def __init__(self, random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         super().__init__([(2,)], random_seed, noise_stdev)
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         if self.x_range is None:
             return super().init_tensors(seed)
         low, high = zip(self.x_range, self.y_range or self.x_range)
@@ -121,7 +125,7 @@ class Problem2D(Problem):
         return self.surface(x, y)
 
     @staticmethod
-    def surface(x, y):
+    def surface(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """Returns the value at (x, y), elementwise."""
         raise NotImplementedError
 
@@ -132,7 +136,7 @@ class Rosenbrock(Problem2D):
     x_range = (-5.0, 10.0)
 
     @staticmethod
-    def surface(x, y):
+    def surface(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return (1 - x) ** 2 + 100 * (y - x ** 2) ** 2
 
 
@@ -140,7 +144,7 @@ class Saddle(Problem2D):
     """x^2 - y^2: a saddle point at the origin, unbounded below."""
 
     @staticmethod
-    def surface(x, y):
+    def surface(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return x ** 2 - y ** 2
 
 
@@ -148,7 +152,7 @@ class LogSumExp(Problem2D):
     """log(e^(x + 3y - 0.1) + e^(x - 3y - 0.1) + e^(-x - 0.1) + 1)."""
 
     @staticmethod
-    def surface(x, y):
+    def surface(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return tf.log(tf.exp(x + 3 * y - 0.1) + tf.exp(x - 3 * y - 0.1) + tf.exp(-x - 0.1) + 1)
 
 
@@ -158,7 +162,7 @@ class Ackley(Problem2D):
     x_range = (-32.768, 32.768)
 
     @staticmethod
-    def surface(x, y):
+    def surface(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         waves = tf.cos(2 * math.pi * x) + tf.cos(2 * math.pi * y)
         return (-20 * tf.exp(-0.2 * tf.sqrt(0.5 * (x ** 2 + y ** 2)))
                 - tf.exp(0.5 * waves) + math.e + 20)
@@ -170,7 +174,7 @@ class Beale(Problem2D):
     x_range = (-4.5, 4.5)
 
     @staticmethod
-    def surface(x, y):
+    def surface(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return ((1.5 - x + x * y) ** 2 + (2.25 - x + x * y ** 2) ** 2
                 + (2.625 - x + x * y ** 3) ** 2)
 
@@ -181,7 +185,7 @@ class Booth(Problem2D):
     x_range = (-10.0, 10.0)
 
     @staticmethod
-    def surface(x, y):
+    def surface(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return (x + 2 * y - 7) ** 2 + (2 * x + y - 5) ** 2
 
 
@@ -191,7 +195,7 @@ class StyblinskiTang(Problem2D):
     x_range = (-5.0, 5.0)
 
     @staticmethod
-    def surface(x, y):
+    def surface(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return 0.5 * sum(z ** 4 - 16 * z ** 2 + 5 * z for z in (x, y)) + 80
 
 
@@ -201,7 +205,7 @@ class Matyas(Problem2D):
     x_range = (-10.0, 10.0)
 
     @staticmethod
-    def surface(x, y):
+    def surface(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return 0.26 * (x ** 2 + y ** 2) - 0.48 * x * y
 
 
@@ -212,7 +216,7 @@ class Branin(Problem2D):
     y_range = (0.0, 15.0)
 
     @staticmethod
-    def surface(x, y):
+    def surface(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         valley = y - 5.1 / (4 * math.pi ** 2) * x ** 2 + 5 / math.pi * x - 6
         return valley ** 2 + 10 * (1 - 1 / (8 * math.pi)) * tf.cos(x) + 10
 
@@ -223,7 +227,7 @@ class Michalewicz(Problem2D):
     x_range = (0.0, math.pi)
 
     @staticmethod
-    def surface(x, y):
+    def surface(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         steepness = 10
         return (2 - tf.sin(x) * tf.sin(x ** 2 / math.pi) ** steepness
                 - tf.sin(y) * tf.sin(2 * y ** 2 / math.pi) ** steepness)
@@ -235,11 +239,12 @@ class Michalewicz(Problem2D):
 class Rescale(Wrapper):
     """f(x / scale) for the f of another problem; starts at `scale` times its initial values."""
 
-    def __init__(self, problem_spec, scale=10.0, noise_stdev=0.0, random_seed=None):
+    def __init__(self, problem_spec: Union[Problem, Spec], scale: float = 10.0,
+                 noise_stdev: float = 0.0, random_seed: Optional[int] = None) -> None:
         super().__init__(problem_spec, noise_stdev, random_seed)
         self.scale = scale
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         return [value * self.scale for value in self.problem.init_tensors(seed)]
 
     def _objective(self, parameters, data, labels):
@@ -250,7 +255,8 @@ class Rescale(Wrapper):
 class LogObjective(Wrapper):
     """log(f(x) + 1e-6) - log(1e-6) for the f of another problem: 0 where f is 0."""
 
-    def __init__(self, problem_spec, random_seed=None):
+    def __init__(self, problem_spec: Union[Problem, Spec],
+                 random_seed: Optional[int] = None) -> None:
         super().__init__(problem_spec, random_seed=random_seed)
 
     def _objective(self, parameters, data, labels):
@@ -264,11 +270,13 @@ class SparseProblem(Wrapper):
     The noise is added first, so that a zeroed entry is exactly 0. Gradients are dense tensors.
     """
 
-    def __init__(self, problem_spec, zero_probability=0.99, noise_stdev=0.0, random_seed=None):
+    def __init__(self, problem_spec: Union[Problem, Spec], zero_probability: float = 0.99,
+                 noise_stdev: float = 0.0, random_seed: Optional[int] = None) -> None:
         super().__init__(problem_spec, noise_stdev, random_seed)
         self.zero_prob = zero_probability
 
-    def gradients(self, objective, parameters, key=None):
+    def gradients(self, objective: tf.Tensor, parameters: Sequence[tf.Tensor],
+                  key: Optional[tf.Tensor] = None) -> List[Gradient]:
         gradients = super().gradients(objective, parameters, key)
         return [self._zero_entries(tf.convert_to_tensor(gradient), draw_key(key, draw))
                 for draw, gradient in enumerate(gradients, start=len(gradients))]
@@ -288,19 +296,20 @@ class SumTask(Problem):
     number.
     """
 
-    def __init__(self, problem_specs, noise_stdev=0.0, random_seed=None):
+    def __init__(self, problem_specs: Sequence[Union[Problem, Spec]], noise_stdev: float = 0.0,
+                 random_seed: Optional[int] = None) -> None:
         self.problems = [build(spec, None if random_seed is None else random_seed + number)
                          for number, spec in enumerate(problem_specs)]
         self.needs_data = any(problem.needs_data for problem in self.problems)
         shapes = [shape for problem in self.problems for shape in problem.param_shapes]
         super().__init__(shapes, random_seed, noise_stdev)
 
-    def init_fn(self, session):
+    def init_fn(self, session: tf.Session) -> None:
         for problem in self.problems:
             problem.init_fn(session)
 
-    def init_tensors(self, seed=None):
-        tensors = []
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
+        tensors: List[tf.Tensor] = []
         for problem in self.problems:
             tensor_seed = None if seed is None else seed + len(tensors)
             tensors.extend(problem.init_tensors(tensor_seed))
@@ -325,7 +334,8 @@ class SumTask(Problem):
 class _Vector(Problem):
     """Base of the problems with one parameter x of shape [ndim]."""
 
-    def __init__(self, ndim, random_seed=None, noise_stdev=0.0):
+    def __init__(self, ndim: int, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         super().__init__([(ndim,)], random_seed, noise_stdev)
         self.ndim = ndim
 
@@ -362,7 +372,8 @@ class DependencyChain(Problem):
     The best x_i depends on the entry before it, so that they have to be found in order.
     """
 
-    def __init__(self, ndim, random_seed=None, noise_stdev=0.0):
+    def __init__(self, ndim: int, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         super().__init__([(ndim + 1,)], random_seed, noise_stdev)
         self.ndim = ndim
 
@@ -376,7 +387,8 @@ class _RowVector(Problem):
 
     needs_data = True
 
-    def __init__(self, ndim, random_seed=None, noise_stdev=0.0):
+    def __init__(self, ndim: int, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
         super().__init__([(1, ndim)], random_seed, noise_stdev)
         self.ndim = ndim
 
@@ -413,7 +425,7 @@ class MatMulAlgorithm(Problem):
         ValueError: not n >= 2 and n^2 <= k <= n^3.
     """
 
-    def __init__(self, n, k):
+    def __init__(self, n: int, k: int) -> None:
         if n < 2 or not n ** 2 <= k <= n ** 3:
             raise ValueError(f'n must be 2 or more and k from n^2 to n^3, not {n}, {k}')
         super().__init__([(n ** 2, k), (n ** 2, k)])
@@ -424,7 +436,7 @@ class MatMulAlgorithm(Problem):
             matrices.reshape(n ** 4, n ** 2)
             for matrices in (lefts, rights, np.matmul(lefts, rights)))
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         """Returns N(0, 1) matrices whose columns are scaled to length 1."""
         return [tf.nn.l2_normalize(value, 0)
                 for value in super().init_tensors(seed)]
@@ -437,7 +449,8 @@ class MatMulAlgorithm(Problem):
         return tf.reduce_sum(tf.square(tf.matmul(products, theta_c) - self.c))
 
 
-def make_rosenbrock_loss_and_init(device=None):
+def make_rosenbrock_loss_and_init(
+        device: Optional[str] = None) -> Tuple[Callable[[], tf.Tensor], Callable[..., Any]]:
     """A model that computes Rosenbrock's function of two variables, for `ModelAdapter`.
 
     Args:

@@ -11,7 +11,7 @@ appendix; the tests of "Training Stronger Baselines for Learning to Optimize" (a
 import collections
 import functools
 import math
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, List, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -37,7 +37,7 @@ def _without_data(*specs):
 # Regressions and perceptrons on synthetic data.
 
 
-def softmax_2_class_problems(noise_stdevs=None):
+def softmax_2_class_problems(noise_stdevs: Optional[Sequence[float]] = None) -> List[Row]:
     """Logistic regressions on clusters that overlap more or less."""
     sizes = [(10, 2.0, 100), (100, 1.0, 50), (200, 1.5, 20), (256, 1.5, 100)]
     rows = []
@@ -48,7 +48,7 @@ def softmax_2_class_problems(noise_stdevs=None):
     return rows
 
 
-def softmax_2_class_problems_noisy():
+def softmax_2_class_problems_noisy() -> List[Row]:
     """Logistic regressions on overlapping clusters, with noisy gradients."""
     return softmax_2_class_problems(noise_stdevs=(0.5, 0.1, 0.1, 0.5))
 
@@ -58,12 +58,12 @@ def _parity_problems(problem):
     return [Row(_spec(problem, 5, 2, noise_stdev=0.0), data, 23)]
 
 
-def sparse_softmax_2_class_sparse_problems():
+def sparse_softmax_2_class_sparse_problems() -> List[Row]:
     """A regression on embeddings, with sparse gradients."""
     return _parity_problems(pg.SparseSoftmaxRegression)
 
 
-def one_hot_sparse_softmax_2_class_sparse_problems():
+def one_hot_sparse_softmax_2_class_sparse_problems() -> List[Row]:
     """A regression on embeddings, through one-hot vectors."""
     return _parity_problems(pg.OneHotSparseSoftmaxRegression)
 
@@ -75,7 +75,7 @@ _RANDOM_PERCEPTRONS = (
     (5, (8, 8, 8, 8), 100), (11, (10, 12, 12), 64), (9, (32,), 128), (7, (32, 64), 16))
 
 
-def fully_connected_random_2_class_problems(random_seed=None):
+def fully_connected_random_2_class_problems(random_seed: Optional[int] = None) -> List[Row]:
     """Sigmoid perceptrons that learn the answers of random relu networks."""
     rows = []
     for index, (n_features, hidden_sizes, batch_size) in enumerate(_RANDOM_PERCEPTRONS):
@@ -89,24 +89,24 @@ def fully_connected_random_2_class_problems(random_seed=None):
 # Quadratics, norms, test functions.
 
 
-def quadratic_problems():
+def quadratic_problems() -> List[Row]:
     """Random quadratics of 20 to 100 dimensions."""
     return _without_data(*[_spec(pg.Quadratic, ndim) for ndim in (20, 25, 50, 100)])
 
 
-def quadratic_problems_noisy():
+def quadratic_problems_noisy() -> List[Row]:
     """Random quadratics with noisy gradients."""
     return _without_data(*[
         _spec(pg.Quadratic, ndim, noise_stdev=stdev)
         for ndim, stdev in ((20, 0.5), (25, 0.0), (50, 1.0), (100, 2.0))])
 
 
-def quadratic_problems_large():
+def quadratic_problems_large() -> List[Row]:
     """Random quadratics of 784 to 2048 dimensions."""
     return _without_data(*[_spec(pg.Quadratic, ndim) for ndim in (784, 1024, 2048)])
 
 
-def bowl_problems(noise_stdev=0.0):
+def bowl_problems(noise_stdev: float = 0.0) -> List[Row]:
     """Two-dimensional bowls, one of them rotated."""
     straight = [_spec(pg.Bowl, condition, noise_stdev=noise_stdev)
                 for condition in (0.1, 1.0, 5.0)]
@@ -114,19 +114,19 @@ def bowl_problems(noise_stdev=0.0):
     return _without_data(*(straight + [rotated]))
 
 
-def bowl_problems_noisy():
+def bowl_problems_noisy() -> List[Row]:
     """Two-dimensional bowls with noisy gradients."""
     return bowl_problems(noise_stdev=0.1)
 
 
-def norm_problems():
+def norm_problems() -> List[Row]:
     """Random norms, of powers 1 to 3."""
     return _without_data(*[
         _spec(pg.Norm, ndim, norm_power=power)
         for ndim, power in ((27, 1.0), (25, 2.0), (22, 3.0))])
 
 
-def norm_problems_noisy():
+def norm_problems_noisy() -> List[Row]:
     """Random norms with noisy gradients."""
     return _without_data(*[
         _spec(pg.Norm, ndim, noise_stdev=0.1, norm_power=power)
@@ -137,12 +137,12 @@ _TEST_FUNCTIONS = (pg.Ackley, pg.Beale, pg.Booth, pg.Branin, pg.LogSumExp, pg.Ma
                    pg.Michalewicz, pg.Rosenbrock, pg.StyblinskiTang)
 
 
-def optimization_test_problems():
+def optimization_test_problems() -> List[Row]:
     """The two-dimensional test functions."""
     return _without_data(*map(_spec, _TEST_FUNCTIONS))
 
 
-def optimization_test_problems_noisy():
+def optimization_test_problems_noisy() -> List[Row]:
     """The two-dimensional test functions with noisy gradients."""
     return _without_data(*[_spec(problem, noise_stdev=1.0) for problem in _TEST_FUNCTIONS])
 
@@ -166,7 +166,7 @@ def _sums(*lists):
     return _without_data(*[_spec(pg.SumTask, specs) for specs in lists])
 
 
-def sum_problems():
+def sum_problems() -> List[Row]:
     """Sums of quadratics, norms and test functions."""
     functions = list(map(_spec, _SUMMED_FUNCTIONS))
     norm = _spec(pg.Norm, 18, norm_power=3)
@@ -178,14 +178,14 @@ def sum_problems():
                  functions[:3])
 
 
-def sum_problems_noisy():
+def sum_problems_noisy() -> List[Row]:
     """Sums in which some terms have noisy gradients."""
     return _sums(_quadratics(11, 3, 9, 7, 5, 13, 12, noise_stdev=0.1),
                  list(map(_spec, _SUMMED_FUNCTIONS)) + _quadratics(5)
                  + _quadratics(13, noise_stdev=0.5))
 
 
-def rescale_problems():
+def rescale_problems() -> List[Row]:
     """Norms and quadratics whose parameters are stretched or shrunk."""
     norms = [(_spec(pg.Norm, 18, norm_power=power), scale) for power, scale in (
         (2.5, 0.123), (1.5, 8), (2.0, 50), (3.0, 200), (1.0, 1000))]
@@ -194,17 +194,17 @@ def rescale_problems():
                            for spec, scale in norms + list(quadratics)])
 
 
-def log_objective_problems():
+def log_objective_problems() -> List[Row]:
     """Logarithms of quadratics and bowls."""
     return _without_data(*[_spec(pg.LogObjective, spec) for spec in _quadratics_and_bowls()])
 
 
-def sparse_gradient_problems():
+def sparse_gradient_problems() -> List[Row]:
     """Quadratics and bowls, most of whose gradient is 0."""
     return _without_data(*[_spec(pg.SparseProblem, spec) for spec in _quadratics_and_bowls()])
 
 
-def sparse_gradient_problems_mlp(random_seed=None):
+def sparse_gradient_problems_mlp(random_seed: Optional[int] = None) -> List[Row]:
     """Perceptrons, most of whose gradient is 0."""
     rows = fully_connected_random_2_class_problems(random_seed)[:3]
     return [row._replace(spec=_spec(pg.SparseProblem, row.spec)) for row in rows]
@@ -228,36 +228,36 @@ _SYMMETRIC_SIZES = (
     (20, 1000, 128), (12, 100, 16), (56, 5000, 128), (64, 1000, 64), (13, 10000, 32))
 
 
-def dependency_chain_problems(random_seed=None):
+def dependency_chain_problems(random_seed: Optional[int] = None) -> List[Row]:
     """Parameters that have to be found in order."""
     return _vector_problems(pg.DependencyChain, datasets.random_binary, _BINARY_SIZES,
                             random_seed)
 
 
-def outward_snake_problems(random_seed=None):
+def outward_snake_problems(random_seed: Optional[int] = None) -> List[Row]:
     """Winding paths out to infinity."""
     return _vector_problems(pg.OutwardSnake, datasets.random_binary, _BINARY_SIZES,
                             random_seed)
 
 
-def projection_quadratic_problems(random_seed=None):
+def projection_quadratic_problems(random_seed: Optional[int] = None) -> List[Row]:
     """Quadratics of which each example shows some directions."""
     return _vector_problems(pg.ProjectionQuadratic, datasets.random_symmetric, _SYMMETRIC_SIZES,
                             random_seed)
 
 
-def sum_of_quadratics_problems(random_seed=None):
+def sum_of_quadratics_problems(random_seed: Optional[int] = None) -> List[Row]:
     """Sums of bowls around the examples."""
     return _vector_problems(pg.SumOfQuadratics, datasets.random_symmetric, _SYMMETRIC_SIZES,
                             random_seed)
 
 
-def min_max_well_problems():
+def min_max_well_problems() -> List[Row]:
     """Wells whose gradient sees only the smallest and the largest parameter."""
     return _without_data(*[_spec(pg.MinMaxWell, ndim) for ndim in (20, 12, 56, 64, 13)])
 
 
-def matmul_problems():
+def matmul_problems() -> List[Row]:
     """Searches for algorithms that multiply 2 x 2 and 3 x 3 matrices."""
     sizes = [(2, k) for k in range(5, 9)] + [(3, k) for k in range(19, 25)]
     return _without_data(*[_spec(pg.MatMulAlgorithm, n, k) for n, k in sizes])
@@ -266,12 +266,12 @@ def matmul_problems():
 # Models adapted from ordinary TensorFlow code.
 
 
-def adapter_rosenbrock_local():
+def adapter_rosenbrock_local() -> List[Row]:
     """Rosenbrock's function as a model."""
     return _without_data(_spec(ModelAdapter, pg.make_rosenbrock_loss_and_init))
 
 
-def adapter_rosenbrock_worker():
+def adapter_rosenbrock_worker() -> List[Row]:
     """Rosenbrock's function as a model, on the workers of a cluster."""
     return _without_data(_spec(ModelAdapter, pg.make_rosenbrock_loss_and_init,
                                device='/job:worker'))
@@ -332,78 +332,78 @@ def _image_problems(name, train, source=None):
     return rows(spec, batch_size, train, source)
 
 
-def mnist_mlp_problems(source=None):
+def mnist_mlp_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """A perceptron with 20 sigmoid units, on the MNIST training images."""
     return _image_problems('mnist_mlp', True, source)
 
 
-def mnist_conv_problems(source=None):
+def mnist_conv_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """A small convolutional network, on the MNIST training images."""
     spec = _spec(pg.ConvNet, _MNIST_SHAPE, 10, ((3, 3, 8), (5, 5, 8)), activation=tf.nn.relu)
     return _mnist(spec, 64, True, source)
 
 
-def cifar10_conv_problems(source=None):
+def cifar10_conv_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """A small convolutional network, on the CIFAR-10 training images."""
     spec = _spec(pg.ConvNet, _CIFAR10_SHAPE, 10, ((3, 3, 16), (5, 5, 16)), activation=tf.nn.relu)
     return _cifar10(spec, 64, True, source)
 
 
-def test_mnist_mlp_problems(source=None):
+def test_mnist_mlp_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """A perceptron with 20 sigmoid units, on the MNIST test images."""
     return _image_problems('mnist_mlp', False, source)
 
 
-def test_mnist_mlp_relu_problems(source=None):
+def test_mnist_mlp_relu_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """A perceptron with 20 relu units, on the MNIST test images."""
     return _image_problems('mnist_mlp_relu', False, source)
 
 
-def test_mnist_mlp_deeper_problems(source=None):
+def test_mnist_mlp_deeper_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """A perceptron with two layers of 20 sigmoid units, on the MNIST test images."""
     return _image_problems('mnist_mlp_deeper', False, source)
 
 
-def test_mnist_conv_problems(source=None):
+def test_mnist_conv_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """A convolutional network with batch normalization and pooling, on the MNIST test images."""
     spec = _spec(pg.ConvNet, _MNIST_SHAPE, 10, ((3, 3, 16, 1), (5, 5, 32, 1)),
                  activation=tf.nn.relu, affine_size=512)
     return _mnist(spec, 128, False, source)
 
 
-def test_mnist_conv_orig_problems(source=None):
+def test_mnist_conv_orig_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """A small convolutional network without pooling, on the MNIST test images."""
     return _image_problems('mnist_conv_orig', False, source)
 
 
-def test_mnist_conv_wider_problems(source=None):
+def test_mnist_conv_wider_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """The convolutional network with twice the channels, on the MNIST test images."""
     return _image_problems('mnist_conv_wider', False, source)
 
 
-def test_mnist_conv_4layers_problems(source=None):
+def test_mnist_conv_4layers_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """A network of four convolutions, on the MNIST test images."""
     return _image_problems('mnist_conv_4layers', False, source)
 
 
-def test_cifar10_conv_problems(source=None):
+def test_cifar10_conv_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """A convolutional network with batch normalization and pooling, on CIFAR-10 test images."""
     spec = _spec(pg.ConvNet, _CIFAR10_SHAPE, 10, ((3, 3, 16, 2), (5, 5, 32, 2)),
                  activation=tf.nn.relu, affine_size=32)
     return _cifar10(spec, 128, False, source)
 
 
-def test_cifar10_conv_4layers_problems(source=None):
+def test_cifar10_conv_4layers_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """A network of four convolutions, on the CIFAR-10 test images."""
     return _image_problems('cifar10_conv_4layers', False, source)
 
 
-def test_vgg16_problems(source=None):
+def test_vgg16_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
     """VGG-16 on the CIFAR-10 test images."""
     return _image_problems('vgg16', False, source)
 
 
-def test_problems(source=None):
+def test_problems(source: Optional[datasets.DataSource] = None) -> List[SeededRow]:
     """A mixture of everything, fixed by seeds: a list of `SeededRow`."""
     mnist = datasets.mnist(source=source)
     images = [

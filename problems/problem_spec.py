@@ -1,7 +1,7 @@
 """A problem described but not yet built, and a row of a problem set."""
 
 import inspect
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Sequence
 
 
 class Spec(NamedTuple):
@@ -11,7 +11,7 @@ class Spec(NamedTuple):
     args: tuple  # positional arguments
     kwargs: dict  # keyword arguments
 
-    def build(self, seed=None):
+    def build(self, seed: Optional[int] = None) -> Any:
         """Returns a new problem: `callable(*args, **kwargs)`.
 
         Args:
@@ -19,7 +19,7 @@ class Spec(NamedTuple):
         """
         return self.callable(*self.args, **self.seeded(seed).kwargs)
 
-    def seeded(self, seed):
+    def seeded(self, seed: Optional[int]) -> 'Spec':
         """Returns this problem with `random_seed=seed`, so that every `build` gives the same one.
 
         The `Spec` itself where the seed is None, or the problem takes none or has one already.
@@ -28,7 +28,7 @@ class Spec(NamedTuple):
             return self
         return self._replace(kwargs=dict(self.kwargs, random_seed=seed))
 
-    def __str__(self):
+    def __str__(self) -> str:
         """The problem in words: `FullyConnected(784, 10, hidden_sizes=(20,), activation=relu)`."""
         arguments = [_in_words(value) for value in self.args]
         arguments += ['%s=%s' % (name, _in_words(value)) for name, value in self.kwargs.items()]
@@ -50,7 +50,7 @@ class Row(NamedTuple):
     num_steps: Optional[int] = None  # length of a test in a benchmark; None: whatever is asked for
 
     @property
-    def title(self):
+    def title(self) -> str:
         """The name, or where there is none the problem with its arguments."""
         return self.name or str(self.spec)
 
@@ -65,15 +65,16 @@ class SeededRow(NamedTuple):
     seed: int  # of the initial values, for `metaopt.test_optimizer`
 
 
-def as_row(row):
+def as_row(row: Sequence[Any]) -> Row:
     """A `Row` of one, of a published row (spec, dataset, batch size), or of a `SeededRow`."""
     if isinstance(row, Row):
         return row
     name = row[3] if len(row) == len(SeededRow._fields) else ''
-    return Row(*row[:3], name=name)
+    spec, dataset, batch_size = row[:3]
+    return Row(spec, dataset, batch_size, name=name)
 
 
-def build(problem, seed=None):
+def build(problem: Any, seed: Optional[int] = None) -> Any:
     """The problem that a `Spec` describes, see `Spec.build`; a problem itself as it is."""
     return problem.build(seed) if isinstance(problem, Spec) else problem
 

@@ -1,5 +1,7 @@
 """Residual convolutional networks with batch normalization (arXiv 1512.03385, 1502.03167)."""
 
+from typing import List, Optional, Sequence
+
 import tensorflow.compat.v1 as tf
 
 from problems import initial_values
@@ -8,7 +10,7 @@ from problems.classifiers import SoftmaxClassifier
 _EPSILON = 1e-3  # added to the variances of batch normalization
 
 
-def batch_normalization(features, scale, shift):
+def batch_normalization(features: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
     """Normalizes each channel over the batch and all positions: always by the batch's statistics.
 
     Args:
@@ -38,8 +40,9 @@ class ResidualNet(SoftmaxClassifier):
         first_stride: of the first convolution, which has as many channels as the first block.
     """
 
-    def __init__(self, image_shape, n_classes, channels=(8, 16), first_stride=1, random_seed=None,
-                 noise_stdev=0.0):
+    def __init__(self, image_shape: Sequence[int], n_classes: int,
+                 channels: Sequence[int] = (8, 16), first_stride: int = 1,
+                 random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         self.image_shape = tuple(image_shape)
         self.channels = tuple(channels)
         self.first_stride = first_stride
@@ -51,10 +54,10 @@ class ResidualNet(SoftmaxClassifier):
         self._starts += initial_values.dense((channels[-1], n_classes))
         super().__init__(initial_values.shapes(self._starts), n_classes, random_seed, noise_stdev)
 
-    def init_tensors(self, seed=None):
+    def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         return initial_values.draw(self, self._starts, seed)
 
-    def inference(self, parameters, data):
+    def inference(self, parameters: Sequence[tf.Tensor], data: tf.Tensor) -> tf.Tensor:
         rest = iter(parameters)
 
         def convolve(features, stride):

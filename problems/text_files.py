@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from problems.image_files import DataError
+from problems.image_files import DataError, DataSource
 
 _HELD_OUT = 10  # one part in so many, the last, is held out
 RARE = '\0'  # stands for all characters that have no id of their own
@@ -20,7 +20,7 @@ class Text(NamedTuple):
     source: str  # where it is from, in words
 
 
-def load(source, vocabulary_size):
+def load(source: DataSource, vocabulary_size: int) -> Text:
     """Returns the `Text` of a `DataSource`.
 
     The most frequent characters of the training part get the ids 1 to vocabulary_size - 1, in the
@@ -42,7 +42,7 @@ def load(source, vocabulary_size):
     return Text(encoded[:split], encoded[split:], RARE + ''.join(known), name)
 
 
-def windows(ids, length):
+def windows(ids: np.ndarray, length: int) -> np.ndarray:
     """Returns consecutive windows, [n, length + 1], each beginning with the last id of the former.
 
     So each id but the first is predicted once.

@@ -15,7 +15,7 @@ import os
 import socket
 import threading
 import time
-from typing import List, NamedTuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -64,7 +64,7 @@ class ClusterError(ValueError):
     mend, `ps_hosts` or `worker_hosts`."""
 
 
-def serve(cluster):
+def serve(cluster: Cluster) -> None:
     """Runs a parameter server, until the process is ended from outside.
 
     Raises:
@@ -88,7 +88,8 @@ class Worker(machines.OneMachine):
         is taken.
     """
 
-    def __init__(self, cluster, key, leave=None):
+    def __init__(self, cluster: Cluster, key: int,
+                 leave: Optional[Callable[[str], Any]] = None) -> None:
         self.task, self.is_chief = cluster.task, cluster.task == 0
         self._cluster, self._key = cluster, key
         self._device = '/job:%s/task:%d' % (_JOBS['worker'], self.task)
@@ -125,13 +126,13 @@ class Worker(machines.OneMachine):
                                                    self._cluster.timeout))
 
     @contextlib.contextmanager
-    def shared_variables(self):
+    def shared_variables(self) -> Iterator[None]:
         setter = tf.train.replica_device_setter(worker_device=self._device,
                                                 cluster=_specification(self._cluster))
         with tf.device(setter), super().shared_variables():
             yield
 
-    def begin(self, progress, resume):
+    def begin(self, progress: machines.Progress, resume: bool) -> None:
         if not self.is_chief:
             progress.meta_iterations = self._status.saved
             self.follow(progress)
@@ -142,7 +143,8 @@ class Worker(machines.OneMachine):
             self._publish(progress, saved=progress.meta_iterations)
 
     @contextlib.contextmanager
-    def session(self, graph, progress, set_up):
+    def session(self, graph: tf.Graph, progress: machines.Progress,
+                set_up: Callable[[tf.Session], Any]) -> Iterator[tf.Session]:
         with graph.as_default():
             missing = tf.report_uninitialized_variables(tf.global_variables())
             shared, local = tf.global_variables_initializer(), tf.local_variables_initializer()
@@ -162,11 +164,13 @@ class Worker(machines.OneMachine):
             self._watch.lose(error)
         session.close()
 
-    def read_frozen(self, session, variables):
+    def read_frozen(
+            self, session: tf.Session,
+            variables: Dict[str, tf.Variable]) -> Tuple[Dict[str, np.ndarray], machines.Feed]:
         values = session.run(variables)
         return values, {variables[name].value(): value for name, value in values.items()}
 
-    def publish(self, progress, saved):
+    def publish(self, progress: machines.Progress, saved: bool) -> None:
         self._publish(progress, **({'saved': progress.meta_iterations} if saved else {}))
 
     def _publish(self, progress, **status):
@@ -174,7 +178,7 @@ class Worker(machines.OneMachine):
         self._status = self._status._replace(**status)
         self._watch.write(self._status)
 
-    def follow(self, progress):
+    def follow(self, progress: machines.Progress) -> bool:
         status = self._watch.status
         progress.complete = status.complete
         progress.curriculum = progress.curriculum._replace(stage=status.stage)
@@ -183,11 +187,12 @@ class Worker(machines.OneMachine):
         progress.problem, progress.iteration = status.problem, 0
         return False
 
-    def left_behind(self, progress):
-        return not self.is_chief and (
-            self._watch.status.complete or self._watch.status.problem != progress.problem)
+    def left_behind(self, progress: machines.Progress) -> bool:
+        status = self._watch.status
+        return not self.is_chief and bool(
+            status.complete or status.problem != progress.problem)
 
-    def end(self, progress):
+    def end(self, progress: machines.Progress) -> None:
         if self.is_chief:
             self._publish(progress, complete=True)
         self._watch.stop()
@@ -201,7 +206,7 @@ class StatusBoard:
       num_servers: how many parameter servers must answer.
     """
 
-    def __init__(self, open_session, num_servers):
+    def __init__(self, open_session: Callable[[tf.Graph], tf.Session], num_servers: int) -> None:
         with tf.Graph().as_default() as graph:
             status = _variable('cluster/status', tf.int64, [len(RunStatus._fields)])
             unrolls = _variable(UNROLLS, tf.int32, [])
@@ -212,13 +217,13 @@ class StatusBoard:
                              for index in range(num_servers)]
         self._session = open_session(graph)
 
-    def read(self):
+    def read(self) -> Optional[RunStatus]:
         """The `RunStatus`; None where nothing was written since the parameter server's start."""
         self._session.run(self._answers)
         found = self._read(0)
         return None if found is None else RunStatus(*[int(number) for number in found])
 
-    def unrolls(self):
+    def unrolls(self) -> Optional[int]:
         """How many unrolls all workers have done; None where there is no count."""
         return self._read(1)
 
@@ -228,11 +233,11 @@ class StatusBoard:
         except (tf.errors.FailedPreconditionError, tf.errors.NotFoundError):
             return None
 
-    def write(self, status):
+    def write(self, status: RunStatus) -> None:
         """Replaces the status."""
         self._session.run(self._write, {self._status: np.array(status, 'int64')})
 
-    def close(self):
+    def close(self) -> None:
         """Ends the session: to be called while the parameter servers live, else it may hang."""
         self._session.close()
 
@@ -247,7 +252,7 @@ def _on_server(index, make):
         return make()
 
 
-def observe(ps_hosts):
+def observe(ps_hosts: Sequence[str]) -> StatusBoard:
     """The `StatusBoard` of a cluster for a process outside of it."""
     config = tf.ConfigProto(device_filters=['/job:ps'])
     return StatusBoard(lambda graph: tf.Session('grpc://' + ps_hosts[0], graph=graph,
@@ -270,11 +275,13 @@ class _Watch:
       first: the event of the first answer.
     """
 
-    def __init__(self, name, make_board, timeout, leave):
+    def __init__(self, name: str, make_board: Callable[[], StatusBoard], timeout: float,
+                 leave: Callable[[str], Any]) -> None:
         self._name, self._make_board, self._timeout = name, make_board, timeout
         self._leave = leave
         self._lock, self._stopped = threading.Lock(), threading.Event()
-        self.status, self.first, self._answered = None, threading.Event(), time.monotonic()
+        self.status: Optional[RunStatus] = None
+        self.first, self._answered = threading.Event(), time.monotonic()
         for loop in (self._look, self._check):
             threading.Thread(target=loop, daemon=True).start()
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Any, NamedTuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
 SCRIPT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'metarun.py')
 PERIOD = 0.2  # seconds from one look at the processes to the next
@@ -40,8 +40,9 @@ class Launcher:
       start: function of a command line that gives a `subprocess.Popen`.
     """
 
-    def __init__(self, num_servers, num_workers, arguments, max_restarts=10, show=print,
-                 start=subprocess.Popen):
+    def __init__(self, num_servers: int, num_workers: int, arguments: Sequence[str],
+                 max_restarts: int = 10, show: Callable[[str], Any] = print,
+                 start: Callable[[List[str]], Any] = subprocess.Popen) -> None:
         self.hosts = _hosts(num_servers, num_workers)
         self._arguments, self._max_restarts = list(arguments), max_restarts
         self._show, self._popen = show, start
@@ -57,7 +58,7 @@ class Launcher:
             '--job_name=' + job, '--task=%d' % task]
         return Member(job, task, self._popen(command), restarts)
 
-    def run(self):
+    def run(self) -> int:
         """Until the chief has ended the run; returns the exit status."""
         status = None
         try:
@@ -73,7 +74,7 @@ class Launcher:
     def _of(self, job):
         return [member for member in self.members if member.job == job]
 
-    def look(self):
+    def look(self) -> Optional[int]:
         """Starts again what has crashed; the run's exit status when that is known, else None."""
         for index, member in enumerate(self.members):
             status = member.process.poll()
@@ -90,7 +91,7 @@ class Launcher:
             self.members[index] = self._start(member.job, member.task, member.restarts + 1)
         return None
 
-    def stop(self):
+    def stop(self) -> None:
         """Ends the workers, then the parameter servers."""
         for job in ('worker', 'ps'):
             for member in self._of(job):
@@ -117,7 +118,7 @@ def _hosts(num_servers, num_workers):
     return {'ps': addresses[:num_servers], 'worker': addresses[num_servers:]}
 
 
-def main():
+def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--ps', type=_positive, default=1, help='parameter servers')

@@ -5,8 +5,13 @@ local to the worker.
 """
 
 import contextlib
+from typing import Any, Callable, ContextManager, Dict, Iterator, Tuple
 
+import numpy as np
 import tensorflow.compat.v1 as tf
+
+Progress = Any  # a `metatraining.progress.Progress`
+Feed = Dict[tf.Tensor, Any]
 
 
 class OneMachine:
@@ -21,12 +26,12 @@ class OneMachine:
     task, is_chief, seed = 0, True, None
     _device = ''  # where shared variables are read
 
-    def device(self):
+    def device(self) -> ContextManager[Any]:
         """The scope in which a problem's graph is built."""
         return tf.device(self._device)
 
     @contextlib.contextmanager
-    def shared_variables(self):
+    def shared_variables(self) -> Iterator[None]:
         """The scope in which shared variables are made.
 
         Each of them is read once in a run of the session, outside of all loops, and that reading
@@ -38,7 +43,7 @@ class OneMachine:
         with tf.variable_creator_scope(create):
             yield
 
-    def begin(self, progress, resume):
+    def begin(self, progress: Progress, resume: bool) -> None:
         """Called once, before the first problem.
 
         Args:
@@ -47,7 +52,8 @@ class OneMachine:
         """
 
     @contextlib.contextmanager
-    def session(self, graph, progress, set_up):
+    def session(self, graph: tf.Graph, progress: Progress,
+                set_up: Callable[[tf.Session], Any]) -> Iterator[tf.Session]:
         """A session in which every variable of a problem's graph has its value.
 
         Args:
@@ -63,7 +69,8 @@ class OneMachine:
             set_up(session)
             yield session
 
-    def read_frozen(self, session, variables):
+    def read_frozen(self, session: tf.Session,
+                    variables: Dict[str, tf.Variable]) -> Tuple[Dict[str, np.ndarray], Feed]:
         """The values of shared variables, and what to feed so that they are read for a while.
 
         Args:
@@ -75,22 +82,22 @@ class OneMachine:
         """
         return session.run(variables), {}
 
-    def publish(self, progress, saved):
+    def publish(self, progress: Progress, saved: bool) -> None:
         """The chief tells the others how the run stands, and whether this was just saved."""
 
-    def follow(self, progress):
+    def follow(self, progress: Progress) -> bool:
         """Takes over how the run stands; tells whether the chief is still on the same problem."""
         raise NotImplementedError('A single machine follows nobody.')
 
-    def left_behind(self, progress):
+    def left_behind(self, progress: Progress) -> bool:
         """Whether the chief has gone on to another problem, or ended the run."""
         return False
 
-    def end(self, progress):
+    def end(self, progress: Progress) -> None:
         """Called once, when the run has come to its end."""
 
 
-def session_config():
+def session_config() -> tf.ConfigProto:
     """Without Grappler: on the graph of an unroll it takes seconds and gains nothing."""
     config = tf.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True

@@ -10,7 +10,9 @@ import functools
 import os
 import re
 import shutil
+from typing import Dict, Optional
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 CHECKPOINT = 'model.ckpt'  # number 0 is the best, number n the one after n meta-iterations
@@ -23,7 +25,7 @@ _LEFT_BEHIND = re.compile(
     r'.*\.new$|checkpoint\.tmp\w+$|%s-\d+\..*\.tempstate\d+$' % re.escape(CHECKPOINT))
 
 
-def write(path, content):
+def write(path: str, content: bytes) -> None:
     """Writes bytes: at any moment the file holds either the old content or the new, whole.
 
     Raises:
@@ -40,7 +42,7 @@ def write(path, content):
         raise OSError(error.errno, error.strerror, path) from error
 
 
-def write_checkpoint(folder, number, values):
+def write_checkpoint(folder: str, number: int, values: Dict[str, np.ndarray]) -> None:
     """Writes arrays by names as the TensorFlow checkpoint `model.ckpt-<number>`.
 
     Raises:
@@ -72,7 +74,7 @@ def _saver(signature):
     return lambda *feeds: session.run(save, dict(zip([path] + places, feeds)))
 
 
-def keep_latest(folder, number):
+def keep_latest(folder: str, number: int) -> None:
     """Removes the numbered checkpoints but the best one and the latest `number`."""
     found = sorted({int(match.group(1)) for match in _matches(folder, _NUMBERED)} - {0})
     old = set(found[:max(0, len(found) - number)])
@@ -81,14 +83,14 @@ def keep_latest(folder, number):
             _remove(os.path.join(folder, match.group(0)))
 
 
-def newest_checkpoint(folder):
+def newest_checkpoint(folder: str) -> Optional[str]:
     """The path of the numbered checkpoint that was written last; None where there is none."""
     written = [(os.path.getmtime(os.path.join(folder, match.group(0))), int(match.group(1)))
                for match in _matches(folder, _NUMBERED) if match.group(2) == 'index']
     return os.path.join(folder, '%s-%d' % (CHECKPOINT, max(written)[1])) if written else None
 
 
-def set_checkpoints_aside(folder):
+def set_checkpoints_aside(folder: str) -> Dict[str, str]:
     """Copies all numbered checkpoints, so that a run can write its own beside them.
 
     Returns:
@@ -103,13 +105,13 @@ def set_checkpoints_aside(folder):
     return names
 
 
-def tidy(folder):
+def tidy(folder: str) -> None:
     """Removes what a process that was killed while it wrote has left behind."""
     for match in _matches(folder, _LEFT_BEHIND):
         _remove(os.path.join(folder, match.group(0)))
 
 
-def discard(folder):
+def discard(folder: str) -> None:
     """Removes a run's state and checkpoints, so that another run can begin there."""
     tidy(folder)
     for name in (STATE, 'checkpoint'):

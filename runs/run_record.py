@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -13,7 +14,9 @@ from runs import run_files
 FILE_NAME = 'run.json'
 
 
-def write(folder, script, values, seed, rows, optimizer, **records):
+def write(folder: str, script: str, values: Dict[str, Any], seed: Any,
+          rows: Sequence[Sequence[Any]], optimizer: Tuple[str, Dict[str, Any]],
+          **records: Any) -> None:
     """Writes the record of a run into its folder.
 
     Args:
@@ -44,7 +47,7 @@ def write(folder, script, values, seed, rows, optimizer, **records):
     run_files.write(os.path.join(folder, FILE_NAME), text.encode())
 
 
-def read(folder):
+def read(folder: str) -> Optional[Dict[str, Any]]:
     """The record in a folder; None where there is none.
 
     Raises:
@@ -67,7 +70,8 @@ def _seed(value):
     return value
 
 
-def differences(recorded, values, free=()):
+def differences(recorded: Dict[str, Any], values: Dict[str, Any],
+                free: Sequence[str] = ()) -> List[str]:
     """What differs between recorded flags and these, in words; flags named in `free` may."""
     # Through JSON, so that tuples equal lists.
     values = json.loads(json.dumps(values))
@@ -76,12 +80,12 @@ def differences(recorded, values, free=()):
             if recorded.get(name) != values.get(name)]
 
 
-def data_sources(rows):
+def data_sources(rows: Sequence[Sequence[Any]]) -> List[str]:
     """Where the problems' data come from: a sorted list of words."""
     return sorted({row[1].source for row in rows if row[1] is not None})
 
 
-def git_commit():
+def git_commit() -> Optional[str]:
     """The commit of the source tree, with `+` where it was changed; None outside of git."""
     def git(*arguments):
         return subprocess.check_output(('git',) + arguments, stderr=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ class CurriculumState(NamedTuple):
     has_improved: bool = False  # whether one of them was the best so far
     best_cost: float = math.inf  # so far, in all stages
 
-    def compare_anew(self):
+    def compare_anew(self) -> 'CurriculumState':
         """The same stage from its beginning: costs to come are of other problems."""
         return CurriculumState(self.stage)
 
@@ -47,11 +47,11 @@ class Curriculum(NamedTuple):
     last_validation_steps: Optional[int] = None  # None: the last stage's own length
 
     @classmethod
-    def fixed(cls, train_steps, validation_steps=None):
+    def fixed(cls, train_steps: int, validation_steps: Optional[int] = None) -> 'Curriculum':
         """No curriculum: one stage, never left."""
         return cls((train_steps,), None, validation_steps)
 
-    def check(self):
+    def check(self) -> None:
         """Raises a ValueError where stages do not increase, or a number is below 1."""
         if not self.stages:
             raise ValueError('a curriculum needs at least one stage')
@@ -65,17 +65,17 @@ class Curriculum(NamedTuple):
             raise ValueError('validation must take at least 1 step, not %s'
                              % self.last_validation_steps)
 
-    def train_steps(self, state):
+    def train_steps(self, state: CurriculumState) -> int:
         """Optimizee steps of a training trajectory in the current stage."""
         return self.stages[state.stage]
 
-    def validation_steps(self, state):
+    def validation_steps(self, state: CurriculumState) -> int:
         """Optimizee steps of a validation in the current stage."""
         if state.stage + 1 < len(self.stages):
             return self.stages[state.stage + 1]
         return self.last_validation_steps or self.stages[-1]
 
-    def update(self, state, cost):
+    def update(self, state: CurriculumState, cost: float) -> Tuple[CurriculumState, Verdict]:
         """Takes the cost of a validation into account: (new state, `Verdict`).
 
         A cost that is not finite is no improvement.

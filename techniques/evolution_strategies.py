@@ -8,11 +8,13 @@ sum of all perturbations since the episode began; so the effect of a step on lat
 which back-propagation through single unrolls leaves out.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
 from optimizer import unroll
+from optimizer.trainable_optimizer import TrainableOptimizer
+from problems.problem import Problem
 
 PERTURBATION = 2 ** 18  # added to a random key, makes it that of the perturbations
 
@@ -34,7 +36,8 @@ class Particles(NamedTuple):
     perturbations: list  # sums since the episode began, of the first particle in each pair
 
 
-def build_unroll(optimizer, problem, dataset=None, config=None, objectives_of='examples'):
+def build_unroll(optimizer: TrainableOptimizer, problem: Problem, dataset: Any = None,
+                 config: Optional[Config] = None, objectives_of: str = 'examples') -> unroll.Unroll:
     """Builds the graph of one unroll, with a meta-gradient by section 4 of the paper:
 
         g = sum over pairs of (L+ - L-) * (sum of e) / (2 * pairs * sigma^2)

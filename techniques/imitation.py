@@ -14,6 +14,8 @@ import tensorflow.compat.v1 as tf
 
 from optimizer import unroll
 
+Tensors = typing.Sequence[tf.Tensor]
+
 
 class AdamState(typing.NamedTuple):
     """The state of `Adam`."""
@@ -47,17 +49,19 @@ class Adam:
     with rate_t = learning_rate sqrt(1 - b2^t) / (1 - b1^t).
     """
 
-    def __init__(self, learning_rate=0.01, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    def __init__(self, learning_rate: float = 0.01, beta1: float = 0.9, beta2: float = 0.999,
+                 epsilon: float = 1e-8) -> None:
         self._learning_rate = learning_rate
         self._beta1 = beta1
         self._beta2 = beta2
         self._epsilon = epsilon
 
-    def initial_state(self, params):
+    def initial_state(self, params: Tensors) -> AdamState:
         return AdamState(tf.constant(self._beta1), tf.constant(self._beta2),
                          m=_zeros_like(params), v=_zeros_like(params))
 
-    def steps(self, grads, state):
+    def steps(self, grads: Tensors,
+              state: AdamState) -> typing.Tuple[typing.List[tf.Tensor], AdamState]:
         b1, b2 = self._beta1, self._beta2
         m = [b1 * m + (1 - b1) * g for m, g in zip(state.m, grads)]
         v = [b2 * v + (1 - b2) * tf.square(g) for v, g in zip(state.v, grads)]
@@ -72,15 +76,17 @@ class RMSProp:
     s <- decay s + (1 - decay) g^2, from s = 1; step = -learning_rate g / sqrt(s + epsilon).
     """
 
-    def __init__(self, learning_rate=0.01, decay=0.9, epsilon=1e-10):
+    def __init__(self, learning_rate: float = 0.01, decay: float = 0.9,
+                 epsilon: float = 1e-10) -> None:
         self._learning_rate = learning_rate
         self._decay = decay
         self._epsilon = epsilon
 
-    def initial_state(self, params):
+    def initial_state(self, params: Tensors) -> RMSPropState:
         return RMSPropState([tf.ones_like(param) for param in params])
 
-    def steps(self, grads, state):
+    def steps(self, grads: Tensors,
+              state: RMSPropState) -> typing.Tuple[typing.List[tf.Tensor], RMSPropState]:
         mean_square = [self._decay * s + (1 - self._decay) * tf.square(g)
                        for s, g in zip(state.mean_square, grads)]
         steps = [-self._learning_rate * g * tf.rsqrt(s + self._epsilon)
@@ -94,14 +100,15 @@ class NesterovMomentum:
     a <- momentum a + g; step = -learning_rate (g + momentum a).
     """
 
-    def __init__(self, learning_rate=0.01, momentum=0.9):
+    def __init__(self, learning_rate: float = 0.01, momentum: float = 0.9) -> None:
         self._learning_rate = learning_rate
         self._momentum = momentum
 
-    def initial_state(self, params):
+    def initial_state(self, params: Tensors) -> MomentumState:
         return MomentumState(_zeros_like(params))
 
-    def steps(self, grads, state):
+    def steps(self, grads: Tensors,
+              state: MomentumState) -> typing.Tuple[typing.List[tf.Tensor], MomentumState]:
         accumulator = [self._momentum * a + g for a, g in zip(state.accumulator, grads)]
         steps = [-self._learning_rate * (g + self._momentum * a)
                  for a, g in zip(accumulator, grads)]
@@ -111,21 +118,23 @@ class NesterovMomentum:
 class SGD:
     """As `tf.train.GradientDescentOptimizer`: step = -learning_rate g."""
 
-    def __init__(self, learning_rate=0.01):
+    def __init__(self, learning_rate: float = 0.01) -> None:
         self._learning_rate = learning_rate
 
-    def initial_state(self, params):
+    def initial_state(self, params: Tensors) -> typing.Tuple[()]:
         del params
         return ()
 
-    def steps(self, grads, state):
+    def steps(self, grads: Tensors,
+              state: typing.Tuple[()]) -> typing.Tuple[typing.List[tf.Tensor], typing.Tuple[()]]:
         return [-self._learning_rate * g for g in grads], state
 
 
+Teacher = typing.Union[Adam, RMSProp, NesterovMomentum, SGD]
 TEACHERS = {'adam': Adam, 'rmsprop': RMSProp, 'nag': NesterovMomentum, 'sgd': SGD}
 
 
-def make_teacher(name, learning_rate=0.01):
+def make_teacher(name: str, learning_rate: float = 0.01) -> Teacher:
     """The teacher of that name.
 
     Raises:
@@ -136,8 +145,10 @@ def make_teacher(name, learning_rate=0.01):
     return TEACHERS[name](learning_rate=learning_rate)
 
 
-def unroll_teacher(teacher, problem, params, state, batches, data=None, labels=None,
-                   steps_per_label=1, key=None):
+def unroll_teacher(teacher: Teacher, problem: typing.Any, params: Tensors, state: typing.Any,
+                   batches: tf.Tensor, data: typing.Optional[tf.Tensor] = None,
+                   labels: typing.Optional[tf.Tensor] = None, steps_per_label: int = 1,
+                   key: typing.Optional[tf.Tensor] = None) -> TeacherUnroll:
     """Lets a teacher optimize and records its steps, as labels for a learned optimizer.
 
     Label i is the sum of the teacher's steps i * k ... i * k + k - 1, with k = steps_per_label:

@@ -5,10 +5,13 @@
 coordinate, so that it cannot rely on the gradients' sizes.
 """
 
+from typing import List, Optional, Sequence, Union
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from problems.problem import Wrapper
+from problems.problem import Gradient, Problem, Wrapper
+from problems.problem_spec import Spec
 
 LOG_RANGE = 3.0
 UNITS = ('coordinates', 'tensors')  # what may get a scale of its own
@@ -25,14 +28,15 @@ class RandomScaling(Wrapper):
             the graph in which the object was made.
     """
 
-    def __init__(self, problem):
+    def __init__(self, problem: Union[Problem, Spec]) -> None:
         super().__init__(problem)
         self.scales = [tf.placeholder_with_default(tf.ones(shape), shape)
                        for shape in self.param_shapes]
         if self.problem.objectives is not None:
             self.objectives = self._objectives
 
-    def gradients(self, objective, parameters, key=None):
+    def gradients(self, objective: tf.Tensor, parameters: Sequence[tf.Tensor],
+                  key: Optional[tf.Tensor] = None) -> List[Gradient]:
         return self.problem.gradients(objective, parameters, key)
 
     def _objective(self, parameters, data, labels):
@@ -44,7 +48,8 @@ class RandomScaling(Wrapper):
     def _scaled(self, parameters):
         return [parameter * scale for parameter, scale in zip(parameters, self.scales)]
 
-    def draw(self, rng, log_range=LOG_RANGE, unit='coordinates'):
+    def draw(self, rng: np.random.RandomState, log_range: float = LOG_RANGE,
+             unit: str = 'coordinates') -> List[np.ndarray]:
         """Values for `scales`: exp(uniform(-log_range, log_range)) for each of the `UNITS`."""
         logs = [rng.uniform(-log_range, log_range, shape if unit == 'coordinates' else ())
                 for shape in self.param_shapes]

@@ -15,6 +15,10 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
+Tensors = typing.Sequence[tf.Tensor]
+Function = typing.Callable[[tf.Tensor], tf.Tensor]  # of a vector
+ObjectiveOfList = typing.Callable[[typing.List[tf.Tensor]], tf.Tensor]
+
 TIMES = ('prior', 'posterior', 'none', 'always')
 
 
@@ -38,8 +42,10 @@ class Penalty:
     enters the meta-objective as the sum over an unroll's steps, each on the step's mini-batch.
     """
 
-    def __init__(self, option='hessian', iterations=10, seed=None, alpha=5e-4, beta=1e-4,
-                 on_optimizer=False, on_optimizee=False, time='posterior', scale=0.5):
+    def __init__(self, option: str = 'hessian', iterations: int = 10,
+                 seed: typing.Optional[int] = None, alpha: float = 5e-4, beta: float = 1e-4,
+                 on_optimizer: bool = False, on_optimizee: bool = False, time: str = 'posterior',
+                 scale: float = 0.5) -> None:
         """
         Args:
           option: the measure, a key of MEASURES.
@@ -71,19 +77,21 @@ class Penalty:
         self._scale = scale
 
     @property
-    def ever_counts(self):
+    def ever_counts(self) -> bool:
         """Whether there is an unroll in which the penalty counts."""
         some = {'prior': True, 'posterior': self._scale < 1, 'none': False, 'always': True}
         weighted = self.meta_weight != 0 or self.inner_weight != 0
         return weighted and some[self._time]
 
-    def counts(self, unroll_index, num_unrolls):
+    def counts(self, unroll_index: int, num_unrolls: int) -> bool:
         """Whether the penalty counts in unroll `unroll_index` (from 0) of `num_unrolls`."""
         early = unroll_index <= int(num_unrolls * self._scale + 1)
         return self.ever_counts and {'prior': early, 'posterior': not early,
                                      'always': True}[self._time]
 
-    def __call__(self, objective_fn, params, step=0, key=None):
+    def __call__(self, objective_fn: ObjectiveOfList, params: Tensors,
+                 step: typing.Union[int, tf.Tensor] = 0,
+                 key: typing.Optional[tf.Tensor] = None) -> tf.Tensor:
         """The penalty at `params`: a scalar tensor.
 
         Args:
@@ -99,7 +107,9 @@ class Penalty:
         return measure(flat_objective(objective_fn, params), flatten(params),
                        self._iterations, key)
 
-    def gradients(self, objective_fn, params, step=0, key=None):
+    def gradients(self, objective_fn: ObjectiveOfList, params: Tensors,
+                  step: typing.Union[int, tf.Tensor] = 0,
+                  key: typing.Optional[tf.Tensor] = None) -> typing.List[tf.Tensor]:
         """The gradients of the penalty with respect to `params`, as a list.
 
         For a penalty in the optimizee's objective under `tf.cond`: call it within the branch and
@@ -115,7 +125,7 @@ class Penalty:
 # The measures: (objective of a flat vector, point [P], iterations, random key) -> scalar.
 
 
-def trace(objective, point, iterations, key):
+def trace(objective: Function, point: tf.Tensor, iterations: int, key: tf.Tensor) -> tf.Tensor:
     """The Hessian's trace, by Hutchinson's estimator.
 
     The mean of z^T H z over `iterations` random sign vectors z, whose derivative is exact.
@@ -128,7 +138,8 @@ def trace(objective, point, iterations, key):
     return _attach(value / iterations, grad / iterations, point)
 
 
-def top_eigenvalue(objective, point, iterations, key):
+def top_eigenvalue(objective: Function, point: tf.Tensor, iterations: int,
+                   key: tf.Tensor) -> tf.Tensor:
     """The Hessian's eigenvalue of largest modulus, with its sign, by the power method.
 
     `iterations` times v <- H v / |H v|, then v^T H v. The derivative takes v for a constant, which
@@ -142,7 +153,8 @@ def top_eigenvalue(objective, point, iterations, key):
     return _attach(*_bilinear_form(objective, point, vector, vector), point=point)
 
 
-def sum_of_eigenvalues(objective, point, iterations, key):
+def sum_of_eigenvalues(objective: Function, point: tf.Tensor, iterations: int,
+                       key: tf.Tensor) -> tf.Tensor:
     """The sum of the eigenvalues of the tridiagonal matrix of `iterations` Lanczos steps.
 
     It is that of the Hessian in the Krylov space, sum_i q_i^T H q_i over the basis. The derivative
@@ -155,7 +167,8 @@ def sum_of_eigenvalues(objective, point, iterations, key):
                                   iterations), point=point)
 
 
-def mean_absolute_eigenvalue(objective, point, iterations, key):
+def mean_absolute_eigenvalue(objective: Function, point: tf.Tensor, iterations: int,
+                             key: tf.Tensor) -> tf.Tensor:
     """The mean of |lambda| under the spectral density, from `iterations` Lanczos steps.
 
     With T = U diag(lambda) U^T the tridiagonal matrix, Q the basis and z = q_1 its random start,
@@ -173,13 +186,15 @@ def mean_absolute_eigenvalue(objective, point, iterations, key):
     return _attach(*_bilinear_form(objective, point, sign_of_h_z, start), point=point)
 
 
-def mean_squared_gradient(objective, point, iterations, key):
+def mean_squared_gradient(objective: Function, point: tf.Tensor, iterations: int,
+                          key: tf.Tensor) -> tf.Tensor:
     """The mean of the squared entries of the gradient, the (only) row of the Jacobian."""
     del iterations, key
     return tf.reduce_mean(tf.square(_gradient(objective(point), point)))
 
 
-def squared_gradient_norm(objective, point, iterations, key):
+def squared_gradient_norm(objective: Function, point: tf.Tensor, iterations: int,
+                          key: tf.Tensor) -> tf.Tensor:
     """|g|^2, the squared norm of the gradient."""
     del iterations, key
     return tf.reduce_sum(tf.square(_gradient(objective(point), point)))
@@ -196,7 +211,8 @@ MEASURES = {
 }
 
 
-def spectral_density(objective_fn, params, iterations=10, seed=None):
+def spectral_density(objective_fn: ObjectiveOfList, params: Tensors, iterations: int = 10,
+                     seed: typing.Optional[int] = None) -> Spectrum:
     """The empirical spectral density of the Hessian of `objective_fn` at `params`.
 
     Stochastic Lanczos quadrature with one random start: the eigenvalues of the tridiagonal matrix,
@@ -220,7 +236,8 @@ def spectral_density(objective_fn, params, iterations=10, seed=None):
     return Spectrum(values, tf.square(vectors[0]))
 
 
-def lanczos(hvp, start, iterations, tolerance=1e-5):
+def lanczos(hvp: Function, start: tf.Tensor, iterations: int,
+            tolerance: float = 1e-5) -> Tridiagonal:
     """Lanczos tridiagonalisation of a symmetric matrix, with full reorthogonalisation.
 
     Where the Krylov space ends (beta below `tolerance` times the largest entry so far), the
@@ -254,19 +271,19 @@ def lanczos(hvp, start, iterations, tolerance=1e-5):
     return Tridiagonal(alphas, betas[:-1], basis)
 
 
-def flatten(tensors):
+def flatten(tensors: Tensors) -> tf.Tensor:
     """One vector [P] with the entries of all `tensors`."""
     return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)
 
 
-def unflatten(vector, like):
+def unflatten(vector: tf.Tensor, like: Tensors) -> typing.List[tf.Tensor]:
     """The inverse of `flatten`: a list of tensors with the shapes of those in `like`."""
     sizes = tf.stack([tf.size(tensor) for tensor in like])
     parts = tf.split(vector, sizes, num=len(like))
     return [_like(tf.reshape(part, tf.shape(tensor)), tensor) for part, tensor in zip(parts, like)]
 
 
-def flat_objective(objective_fn, params):
+def flat_objective(objective_fn: ObjectiveOfList, params: Tensors) -> Function:
     """`objective_fn` as a function of the flat vector of all parameters."""
     return lambda vector: objective_fn(unflatten(vector, params))
 

@@ -135,6 +135,18 @@ def test_a_diverged_optimizer_is_drawn_and_said_to_have_diverged():
     assert '1 diverged' in words
 
 
+def test_the_overview_is_in_units_of_adam_at_its_best_rate():
+    summaries = [ending('learned', None, 'one', 1.0, 3.0), ending('Adam', 1e-3, 'one', 4.0, 3.0),
+                 ending('Adam', 1e-2, 'one', 2.0, 3.0), ending('learned', None, 'two', np.nan, 1.0),
+                 ending('Adam', 1e-3, 'two', 0.5, 3.0)]
+    axes, = comparison.make_overview(summaries, ['learned']).axes
+    drawn = {points.get_label(): points.get_offsets().tolist() for points in axes.collections}
+    assert drawn == {'Adam 0.001': [[2.0, 0.0], [1.0, 1.0]], 'learned': [[0.5, 0.0]],
+                     'best hand-tuned rule': [[1.0, 0.0], [1.0, 1.0]]}
+    assert [label.get_text() for label in axes.get_yticklabels()] == ['one', 'two']
+    assert comparison.make_overview(summaries[:1], ['learned']) is None
+
+
 def test_any_name_can_be_drawn():
     """matplotlib takes what is between two dollar signs for a formula."""
     pytest.importorskip('matplotlib')

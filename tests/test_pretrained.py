@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
 
 from commandline import builders, candidates, flags
@@ -56,6 +57,27 @@ def test_the_flag_file_makes_such_an_optimizer(folder, tmp_path, monkeypatch):
     made, = os.listdir(str(tmp_path))
     assert describe(str(tmp_path / made)) == describe(folder)
     assert load(str(tmp_path / made)).meta_parameters
+
+
+@pytest.mark.parametrize('planned, steps', [('--planned', 7), ('--noplanned', None)])
+def test_normalized_mlp_is_told_the_number_of_steps(planned, steps):
+    values = absl_flags.FlagValues()
+    flags.define(flags.METATEST, values)
+    values(['metatest', '--learned=normalized_mlp', planned])
+    learned, = candidates.learned_optimizers(values)
+    with tf.Graph().as_default():
+        assert learned.make(7)._num_steps == steps
+
+
+def test_the_benchmark_of_real_tasks_is_a_flag_file(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    values = absl_flags.FlagValues()
+    absl_flags.DEFINE_string('flagfile', '', 'As absl defines it.', flag_values=values)
+    flags.define(flags.METATEST, values)
+    values(['metatest', '--flagfile=pretrained/real_tasks.txt', '--image_source=digits'])
+    rows = candidates.rows_to_test(values)
+    assert [row.num_steps for row in rows] == 11 * [600]
+    assert all(row.held_out is not None for row in rows)
 
 
 def test_the_benchmark_is_a_flag_file(monkeypatch):

@@ -86,7 +86,9 @@ def test_speed_table_is_what_was_measured():
     table = report.table(report.read())
     assert table.count('\n') == 2 + len(report._ROWS)
     page = text(report.PAGE)
-    assert report.place(page, table) == page, 'run: python -m benchmarks.report'
+    assert report.place(page, report.SPEED, table) == page, 'run: python -m benchmarks.report'
+    of_gpu = report.gpu_table(report.read(report.GPU_RESULTS))
+    assert report.place(page, report.GPU, of_gpu) == page, 'run: python -m benchmarks.report'
 
 
 def test_table_of_pretrained_optimizers_is_what_was_measured():

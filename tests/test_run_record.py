@@ -5,6 +5,7 @@ import json
 import pytest
 import tensorflow.compat.v1 as tf
 
+from metatraining import progress
 from problems import datasets
 from runs import run_record
 
@@ -36,3 +37,10 @@ def test_differences_name_flag_and_both_values():
     assert run_record.differences({'a': 1, 'b': [1, 2], 'c': 3}, {'a': 2, 'b': (1, 2), 'c': 4},
                                   free=['c']) == ['--a=1, now 2']
     assert run_record.differences({}, {'d': True}) == ['--d=None, now True']
+
+
+def test_settings_of_trainings_that_differ_are_named_one_by_one():
+    recorded = {'a': [{'b': 1, 'c': 2}, 3], 'd': [1, 2], 'e': None}
+    assert progress.differences(recorded, recorded) == []
+    assert progress.differences(recorded, {'a': [{'b': 4, 'c': 2}, 3], 'd': [1], 'e': True}) == [
+        'a.0.b was 1, is 4', 'd was [1, 2], is [1]', 'e was None, is True']
