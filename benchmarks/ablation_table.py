@@ -75,7 +75,7 @@ def _losses(logs):
                 paper = PAPER.get((system, problem)) if steps == PAPER_STEPS else None
                 lines.append('| %s | %s | %s | %s | %s |' % (
                     TITLES[system], PROBLEMS.get(problem, problem), format(steps, ','),
-                    ' | '.join('%.2f ± %.2f' % (np.mean(each), _spread(each)) for each in values),
+                    ' | '.join(map(_in_words, values)),
                     ', '.join('-' if value is None else '%.2f' % value for value in paper or ())))
     return lines
 
@@ -95,10 +95,11 @@ def _changes(logs):
                     spread = np.hypot(_spread(plain), _spread(other))
                     better += np.mean(other - plain) < -spread
                     worse += np.mean(other - plain) > spread
-            lines.append('| %s | %s | %+.2f | %s | %d, %d of %d |' % (
+            clear = '%d, %d of %d' % (better, worse, len(changes))
+            lines.append('| %s | %s | %+.2f | %s | %s |' % (
                 TITLES[system], variant, np.mean(changes),
                 ', '.join('%+.2f' % value for value in np.mean(changes, axis=0)),
-                better, worse, len(changes)))
+                clear if len(changes[0]) > 1 else 'one seed: no spread'))
     return lines
 
 
@@ -112,6 +113,13 @@ def _lengths(logs, trained):
                  for variant in logs.variants]
         lines.append('| %s | %s |' % (TITLES[system], ' | '.join(cells)))
     return lines
+
+
+def _in_words(values):
+    """Mean and spread; of a single seed the value."""
+    if len(values) == 1:
+        return '%.2f' % values[0]
+    return '%.2f ± %.2f' % (np.mean(values), _spread(values))
 
 
 def _spread(values):
