@@ -5,13 +5,14 @@ VENV_TF1 := .venv-tf1
 VENV_DOCS := .venv-docs
 PIP := -m pip install -qq --disable-pip-version-check
 PYTEST := -m pytest -q -rs -n 2
+SIZE := full
 # What the site shows, or links to.
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples pretrained benchmarks
 # TensorFlow's start-up chatter.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pretrain benchmark bench coverage docs test test-slow test-tf1 lint bazel clean
+.PHONY: help demo pretrain benchmark ablation bench coverage docs test test-slow test-tf1 lint bazel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,6 +28,9 @@ benchmark: $(VENV)/ready  ## the shipped optimizers beside hand-tuned ones, into
 	$(if $(QUICK),,cp benchmark/results.md pretrained/results.md)
 	$(if $(QUICK),,cp benchmark/real_tasks/results.md pretrained/real_tasks.md)
 	$(if $(QUICK),,cp benchmark/real_tasks/overview.png pretrained/real_tasks.png)
+
+ablation: $(VENV)/ready  ## whether curriculum and imitation help, into ablation/: 2 hours (SIZE=medium: less; QUICK=1: minutes)
+	$(VENV)/bin/python -m benchmarks.ablation --size=$(if $(QUICK),quick,$(SIZE))
 
 bench: $(VENV)/ready  ## times, growth and memory: a table, benchmarks/results.json and scaling.png
 	$(VENV)/bin/python -m benchmarks.run $(if $(QUICK),--quick)

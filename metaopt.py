@@ -9,7 +9,7 @@ Stronger Baselines for Learning to Optimize" (arXiv 2010.09089). `test_optimizer
 
 import gc
 import sys
-from typing import Any, Callable, NamedTuple, Optional, Sequence, TextIO
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, TextIO
 
 import numpy as np
 
@@ -30,12 +30,13 @@ from metatraining.episode import run_episode
 from metatraining.progress import Progress
 from metatraining.store import Store
 from metatraining.validation import Validator
+from optimizer import OPTIMIZERS
 from problems.problem_spec import as_row
 from runs import machines
 
 __all__ = ['Evaluation', 'Imitation', 'MetaOptimizer', 'MetaTraining', 'NothingFiniteError', 'Run',
-           'TrainingResult', 'Validation', 'run_wall_clock_test', 'sample_numiter',
-           'test_optimizer', 'train_optimizer']
+           'TrainingResult', 'Validation', 'register_optimizers', 'run_wall_clock_test',
+           'sample_numiter', 'sigmoid_weights', 'test_optimizer', 'train_optimizer']
 
 NONFINITE_LIMIT = 10  # meta-iterations in a row without any finite unroll that end a run
 
@@ -43,9 +44,20 @@ NONFINITE_LIMIT = 10  # meta-iterations in a row without any finite unroll that 
 _DRAWS, _PROBLEM, _VALIDATION, _EPISODE = range(4)
 
 
-def sample_numiter(scale: float, min_steps: int, rng: Any = np.random) -> int:
+def register_optimizers() -> Dict[str, type]:
+    """The learned optimizers: dict from names to classes."""
+    return dict(OPTIMIZERS)
+
+
+def sample_numiter(scale: float, min_steps: int = 50, rng: Any = np.random) -> int:
     """An exponentially distributed number of steps: `min_steps` plus a draw of mean `scale`."""
     return int(rng.exponential(scale) + min_steps)
+
+
+def sigmoid_weights(n: int, slope: float = 0.1, offset: float = 5) -> np.ndarray:
+    """Objective weights [n] that grow as sigmoid(slope * (step - offset)) and sum to 1."""
+    weights = 1.0 / (1.0 + np.exp(-slope * (np.arange(n) - offset)))
+    return weights / np.sum(weights)
 
 
 def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequence[Sequence[Any]],
@@ -177,8 +189,10 @@ def _train(work, graph):
             if problem.examples.is_part and not training.data_freeze:
                 problem.examples.load_others(session, rng)
             _run_episode(work, graph, session, problem, rng)
-            if progress.iteration % training.validation.period == 0:
+            spent = 0 < training.max_unrolls <= progress.unrolls
+            if spent or progress.iteration % training.validation.period == 0:
                 _validate(work, graph, session, validator)
+            progress.complete = progress.complete or spent
             last = progress.complete or progress.iteration == work.num_meta_iterations
             saves = last or progress.iteration % work.run.save_period == 0
             if saves:

@@ -22,7 +22,8 @@ def run_folder(values: FlagValues) -> str:
 
 
 #: Where an argument of an optimizer's constructor does not come from the flag of its own name: the
-#: flag that gives it, or a function of the flags' values. The row None is for all optimizers.
+#: flag that gives it, or a function of the flags' values; None: its default stays. The row None is
+#: for all optimizers.
 ALIASES: Dict[Optional[str], Dict[str, Any]] = {
     None: {
         'obj_train_max_multiplier': 'objective_training_max_multiplier',
@@ -33,6 +34,7 @@ ALIASES: Dict[Optional[str], Dict[str, Any]] = {
         'rnn_readout_scale': 'hrnn_rnn_readout_scale',
         'affine_scale': 'hrnn_affine_scale',
         'default_decay_var_init': 'hrnn_default_decay_var_init',
+        'cell_cls': None,
     },
     'CoordinatewiseRNN': {
         'cell_sizes': lambda values: [values.cell_size] * values.num_cells,

@@ -209,6 +209,9 @@ GROUPS = collections.OrderedDict([
                   'drawn.', POSITIVE, 4),
         _training('num_unroll_scale', 40, 'Mean number of unrolls beyond --min_num_unrolls, where '
                   'the number is drawn.', POSITIVE, 10),
+        _metarun('max_unrolls', 0, 'Number of unrolls after which the run ends, in the middle of '
+                 'an episode if need be; 0: as many as --num_meta_iterations episodes have.',
+                 NOT_NEGATIVE),
         _training('min_num_itr_partial_unroll', 10, 'Fewest steps of an unroll, where the length '
                   'is drawn.', POSITIVE),
         _training('num_partial_unroll_itr_scale', 20, 'Mean number of steps of an unroll beyond '

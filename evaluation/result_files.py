@@ -25,7 +25,7 @@ KEPT = 'runs'  # folder of the runs that are kept, inside of that of the results
 def write_pickle(folder: str, model_name: str, curve: comparison.Curve) -> str:
     """The losses of one run as a pickled list of floats, in the published file name."""
     suffix = model_name if curve.optimizer == LEARNED else '%s-%s' % (
-        model_name, label(curve).replace(' ', '-'))
+        model_name, _file_words(label(curve)))
     path = os.path.join(folder, 'seed%d_eval_loss_record.pickle-%s' % (curve.seed, suffix))
     run_files.write(path, pickle.dumps(curve.losses))
     return path
@@ -212,7 +212,11 @@ class KeptRuns:
 
 def slug(words: str) -> str:
     """The words as a part of a file name: letters, digits, dots and dashes."""
-    return re.sub(r'[^\w.-]+', '-', words)[:80].strip('-')
+    return _file_words(words)[:80].strip('-')
+
+
+def _file_words(words):
+    return re.sub(r'[^\w.-]+', '-', words)
 
 
 def row_digest(row: Row) -> str:

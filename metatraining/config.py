@@ -39,7 +39,7 @@ class Called(NamedTuple):
 
 
 class Imitation(NamedTuple):
-    """A share of the unrolls learns from a teacher's steps (arXiv 2010.09089, section 3.2)."""
+    """A share of the episodes learns from a teacher's steps (arXiv 2010.09089, section 3.2)."""
 
     teacher: Any = 'adam'  # a key of `techniques.imitation.TEACHERS`, or such an object
     ratio: float = 0.1  # that share, 0 to 1
@@ -90,6 +90,7 @@ class MetaTraining(NamedTuple):
 
     curriculum: Curriculum = Curriculum.fixed(100)
     num_unrolls: Optional[Any] = None  # `Drawn`, of an episode; None: as many as its steps need
+    max_unrolls: int = 0  # of the run, which then ends; 0: no bound
     unroll_length: Union[int, Any] = 20  # steps of an unroll; or `Drawn`
     episodes: Optional[EpisodeSchedule] = None  # in place of the curriculum's lengths
     episode_limit: Optional[float] = None  # an episode ends at a meta-objective above this

@@ -61,7 +61,8 @@ def run_episode(graph: ProblemGraph, session: tf.Session, training: MetaTraining
         feed.update(rate_feed)
         report = _run_unroll(graph, session, feed, imitates, progress, reporter)
         finite, done = finite + is_finite(report), done + length
-        if report.ended_early or _is_too_high(report, training.episode_limit):
+        if (report.ended_early or _is_too_high(report, training.episode_limit)
+                or progress.unrolls == training.max_unrolls):
             break
     progress.nonfinite_streak = 0 if finite else progress.nonfinite_streak + 1
 

@@ -27,6 +27,7 @@ class Keywords(NamedTuple):
     fix_num_steps_eval: int = 100
     min_num_unrolls: int = 10
     num_unroll_scale: float = 40
+    max_unrolls: int = 0
     min_num_itr_partial_unroll: int = 10
     num_partial_unroll_itr_scale: float = 20
     episode_steps: Sequence[int] = (0,)
@@ -137,7 +138,8 @@ def meta_training(words: Keywords, seed: Optional[int] = None,
     num_unrolls, unroll_length = _unrolls(words)
     return MetaTraining(
         curriculum=_curriculum(words), num_unrolls=num_unrolls, unroll_length=unroll_length,
-        episodes=_episodes(words), episode_limit=words.episode_limit or None,
+        max_unrolls=words.max_unrolls, episodes=_episodes(words),
+        episode_limit=words.episode_limit or None,
         initial_params=words.initial_params, reset_state=words.reset_rnn_params,
         mini_batch_size=words.mini_batch_size, data_freeze=words.data_freeze,
         scaling_ranges=tuple(words.scaling_ranges) if words.random_scaling else (),

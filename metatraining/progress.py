@@ -4,7 +4,7 @@ import io
 import itertools
 import json
 import os
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -146,6 +146,18 @@ class Progress:
         carried = _under('carried/', arrays)
         self.carried = [[carried[name] for name in sorted(names)] for _, names in itertools.groupby(
             sorted(carried), lambda name: name.split('/')[0])]
+
+
+def saved_facts(folder: str) -> Optional[Dict[str, Any]]:
+    """The numbers and settings of the state that a run has saved in its folder: a dict.
+
+    None where there is no state that can be read.
+    """
+    try:
+        with np.load(os.path.join(folder, run_files.STATE), allow_pickle=False) as arrays:
+            return json.loads(str(arrays['facts']))
+    except Exception:  # no file, or whatever zip and json make of a damaged one
+        return None
 
 
 def differences(recorded: Any, present: Any, name: str = '') -> List[str]:

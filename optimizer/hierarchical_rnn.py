@@ -104,6 +104,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
       biasgrucell_scale: spread of the cells' initial weights.
       biasgrucell_gate_bias_init: initial bias of the cells' gates.
       use_second_derivatives: see `TrainableOptimizer`.
+      cell_cls: class of the cells of all levels: `rnn_cells.BiasGRUCell` or one derived from it.
 
     Raises:
       ValueError: a number of levels that isn't 1, 2 or 3, sizes or scales that aren't positive, or
@@ -128,6 +129,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
                  default_decay_var_init: float = 2.2, scale_decay_bias_init: float = 3.2,
                  learning_rate_momentum_logit_init: float = 3.2, biasgrucell_scale: float = 0.5,
                  biasgrucell_gate_bias_init: float = 2.2, use_second_derivatives: bool = True,
+                 cell_cls: type = rnn_cells.BiasGRUCell,
                  name: str = 'HierarchicalRNN') -> None:
         super().__init__(
             name, use_attention=use_attention, use_log_objective=use_log_objective,
@@ -147,6 +149,10 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         self.use_grad_products = use_grad_products and num_gradient_scales > 1
         self.use_multiple_scale_decays = use_multiple_scale_decays
         self._check_arguments()
+        if not (isinstance(cell_cls, type) and issubclass(cell_cls, rnn_cells.BiasGRUCell)):
+            raise ValueError('cell_cls must be rnn_cells.BiasGRUCell or derived from it: only such '
+                             'cells take a bias from the level above, not %r.' % (cell_cls,))
+        self._cell_cls = cell_cls
         self._create_cells(biasgrucell_scale, biasgrucell_gate_bias_init, affine_scale)
         self._create_init_vectors(learnable_rnn_init)
         self._create_readouts(rnn_readout_scale, zero_init_lr_weights, use_gradient_shortcut,
@@ -183,7 +189,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         inputs = [features] + [sizes[0] + features * self._passes_features()] + list(sizes[1:2])
         self._cells = []
         for scope, size, num_inputs in zip(scopes, sizes, inputs):
-            cell = rnn_cells.BiasGRUCell(size, scale, gate_bias_init)
+            cell = self._cell_cls(size, scale, gate_bias_init)
             cell.build(self.create_meta_parameter, scope, num_inputs)
             self._cells.append(cell)
 

@@ -113,6 +113,13 @@ def test_csv_and_pickles_agree(tmp_path):
     assert (tmp_path / 'seed1_eval_loss_record.pickle-bowl-Adam-0.1').exists()
 
 
+def test_a_candidate_that_is_named_by_its_folder_has_a_file_of_losses(tmp_path):
+    one = curve('runs/plain/RNNProp_GRUCell_20_2', None, 6, [1.0, 0.5])
+    result_files.write_pickle(str(tmp_path), 'bowl', one)
+    assert [path.name for path in tmp_path.iterdir()] == [
+        'seed6_eval_loss_record.pickle-bowl-runs-plain-RNNProp_GRUCell_20_2']
+
+
 def test_the_picture_has_the_curves_of_the_best_sorted_by_result():
     pytest.importorskip('matplotlib')
     figure = comparison.make_figure(CURVES, comparison.summarize(CURVES))

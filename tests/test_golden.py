@@ -6,12 +6,14 @@ checkpoint, two files) may not be part of this repository: the fixture `publishe
 
 import collections
 import os
+import pickle
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from optimizer import rnn_cells
+from commandline import import_weights
+from optimizer import load, rnn_cells
 from optimizer.coordinatewise_rnn import CoordinatewiseRNN
 from optimizer.global_learning_rate import GlobalLearningRate
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
@@ -152,6 +154,30 @@ def test_trajectory(case, published):
     arrays = figures(case.file, published)
     checkpoint = published(*case.checkpoint) if case.checkpoint else None
     objectives, final = Trajectory(case, arrays, checkpoint).run()
+    if case.checkpoint and not os.path.isdir(case.checkpoint):
+        pytest.skip('no published checkpoint here')
+    check_trajectory(case, figures(case.file))
+
+
+@pytest.mark.parametrize('kind', ['pickle', 'npz'])
+@pytest.mark.parametrize('case', TRAJECTORIES[-2:], ids=lambda case: case.file)
+def test_trajectory_of_published_weights_in_a_folder(case, kind, tmp_path):
+    arrays, path, folder = figures(case.file), str(tmp_path / 'weights'), str(tmp_path / 'folder')
+    weights = {name: array for name, array in arrays.items() if name.startswith('weights/')}
+    with open(path, 'wb') as file:
+        if kind == 'npz':
+            np.savez(file, **weights)
+        else:
+            layers = collections.defaultdict(dict)
+            for name, array in weights.items():
+                layers[name.split('/')[1]][name.split('/')[2]] = array
+            pickle.dump(layers, file, 2)
+    import_weights.bring(path, folder)
+    check_trajectory(case._replace(optimizer=lambda: load(folder), checkpoint=folder), arrays)
+
+
+def check_trajectory(case, arrays):
+    objectives, final = Trajectory(case, arrays).run()
     error = relative(objectives, arrays['objectives'])
     if case.file == 'dm_cl_il_quadratic':
         assert error[:14].max() < 1e-4

@@ -288,6 +288,21 @@ def test_sample_numiter_is_exponential_above_its_minimum():
     assert 12 < np.mean(draws) < 16
 
 
+def test_weights_of_objectives_grow_as_a_sigmoid_and_sum_to_one():
+    weights = metaopt.sigmoid_weights(30)
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights[25] / weights[5] == pytest.approx(2.0 / (1.0 + np.exp(-2.0)))
+    steep = metaopt.sigmoid_weights(4, slope=50.0, offset=1.5)
+    np.testing.assert_allclose(steep, [0.0, 0.0, 0.5, 0.5], atol=1e-9)
+
+
+def test_the_optimizers_are_registered_by_their_published_names():
+    registered = metaopt.register_optimizers()
+    assert {'CoordinatewiseRNN', 'GlobalLearningRate', 'HierarchicalRNN', 'LearningRateSchedule',
+            'TrainableAdam'} <= set(registered)
+    assert registered['HierarchicalRNN']([3]).meta_parameters
+
+
 def test_the_meta_learning_rate_falls(tmp_path):
     """Adam's first step is as long as the learning rate; with this decay the others are nothing."""
     def distance(name, meta_optimizer):

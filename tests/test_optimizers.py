@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from optimizer import OPTIMIZERS, trainable_optimizer, unroll, utils
+from optimizer import OPTIMIZERS, rnn_cells, trainable_optimizer, unroll, utils
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from optimizer.trainable_adam import TrainableAdam
 from problems import datasets
@@ -597,6 +597,21 @@ def test_gradient_scales(scales):
     assert all(np.isfinite(value).all() for value in _one_step(num_gradient_scales=scales))
 
 
+def test_hierarchical_rnn_takes_the_class_of_its_cells():
+    class Slow(rnn_cells.BiasGRUCell):
+        """Keeps more of the state."""
+
+        def __init__(self, num_units, scale, gate_bias_init):
+            super().__init__(num_units, scale, gate_bias_init + 1.5)
+
+    learned = make('HierarchicalRNN', cell_cls=Slow, biasgrucell_gate_bias_init=2.5)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        biases = session.run([variable for name, variable in learned.named_meta_parameters.items()
+                              if name.endswith('gates/Affine/Bias')])
+    assert biases and all((bias == 4.0).all() for bias in biases)
+
+
 # Errors.
 
 
@@ -606,6 +621,7 @@ def test_gradient_scales(scales):
     ('HierarchicalRNN', {'num_gradient_scales': 0}, 'num_gradient_scales'),
     ('HierarchicalRNN', {'init_lr_range': (1e-2, 1e-3)}, 'init_lr_range'),
     ('HierarchicalRNN', {'dynamic_output_scale': False}, 'dynamic_output_scale'),
+    ('HierarchicalRNN', {'cell_cls': rnn_cells.GRUCell}, 'cell_cls must be rnn_cells.BiasGRUCell'),
     ('CoordinatewiseRNN', {'cell_sizes': []}, 'cell_sizes'),
     ('CoordinatewiseRNN', {'cell_cls': 'Abacus'}, 'Abacus'),
     ('CoordinatewiseRNN', {'init_lr_range': (0.0, 1.0)}, 'init_lr_range'),

@@ -29,7 +29,7 @@ class Recorder(reporting.Reporter):
 
     def __init__(self):
         super().__init__(None)
-        self.reports, self.notices, self.costs = [], [], []
+        self.reports, self.notices, self.costs, self.validated = [], [], [], []
 
     def unroll(self, progress, report, details=None):
         self.reports.append((progress.meta_iterations, report))
@@ -39,6 +39,7 @@ class Recorder(reporting.Reporter):
 
     def validation(self, progress, stage, cost, improved):
         self.costs.append(cost)
+        self.validated.append(progress.meta_iterations)
 
 
 def train(folder, row=QUADRATIC, name='GlobalLearningRate', num_meta_iterations=2, rate=1e-2,
@@ -136,6 +137,19 @@ def test_an_episode_above_its_limit_is_given_up(tmp_path):
     recorder = Recorder()
     train(tmp_path, rate=3.0, learning_rate=1e-9, episode_limit=0.5, reporter=recorder)
     assert [episode for episode, _ in recorder.reports] == [0, 1]
+
+
+@pytest.mark.parametrize('period, validated', [(1, [0, 1, 2]), (3, [0, 2])])
+def test_a_run_ends_after_so_many_unrolls(period, validated, tmp_path):
+    """In the middle of the second episode of 3 unrolls, and what it comes to is validated."""
+    recorder = Recorder()
+    options = dict(num_meta_iterations=9, max_unrolls=5, validation=metaopt.Validation(period, 1),
+                   reporter=recorder)
+    result = train(tmp_path, **options)
+    assert [episode for episode, _ in recorder.reports] == [0, 0, 0, 1, 1]
+    assert result.unrolls == 5 and recorder.validated == validated
+    again = train(tmp_path, **options)
+    assert again.unrolls == 5 and len(recorder.reports) == 5
 
 
 # Checkpoints.
