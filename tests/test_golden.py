@@ -152,17 +152,14 @@ def test_trajectory(case, published):
     formula itself in float64 differs from the golden figures by 3e-3 at step 19.
     """
     arrays = figures(case.file, published)
-    checkpoint = published(*case.checkpoint) if case.checkpoint else None
-    objectives, final = Trajectory(case, arrays, checkpoint).run()
-    if case.checkpoint and not os.path.isdir(case.checkpoint):
-        pytest.skip('no published checkpoint here')
-    check_trajectory(case, figures(case.file))
+    check_trajectory(case, arrays, published(*case.checkpoint) if case.checkpoint else None)
 
 
 @pytest.mark.parametrize('kind', ['pickle', 'npz'])
 @pytest.mark.parametrize('case', TRAJECTORIES[-2:], ids=lambda case: case.file)
-def test_trajectory_of_published_weights_in_a_folder(case, kind, tmp_path):
-    arrays, path, folder = figures(case.file), str(tmp_path / 'weights'), str(tmp_path / 'folder')
+def test_trajectory_of_published_weights_in_a_folder(case, kind, tmp_path, published):
+    arrays = figures(case.file, published)
+    path, folder = str(tmp_path / 'weights'), str(tmp_path / 'folder')
     weights = {name: array for name, array in arrays.items() if name.startswith('weights/')}
     with open(path, 'wb') as file:
         if kind == 'npz':
@@ -173,11 +170,11 @@ def test_trajectory_of_published_weights_in_a_folder(case, kind, tmp_path):
                 layers[name.split('/')[1]][name.split('/')[2]] = array
             pickle.dump(layers, file, 2)
     import_weights.bring(path, folder)
-    check_trajectory(case._replace(optimizer=lambda: load(folder), checkpoint=folder), arrays)
+    check_trajectory(case._replace(optimizer=lambda: load(folder)), arrays, folder)
 
 
-def check_trajectory(case, arrays):
-    objectives, final = Trajectory(case, arrays).run()
+def check_trajectory(case, arrays, checkpoint):
+    objectives, final = Trajectory(case, arrays, checkpoint).run()
     error = relative(objectives, arrays['objectives'])
     if case.file == 'dm_cl_il_quadratic':
         assert error[:14].max() < 1e-4
