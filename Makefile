@@ -17,17 +17,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: $(VENV)/ready  ## meta-train a HierarchicalRNN, evaluate it, draw its learning curves into demo/
-	$(VENV)/bin/python metarun.py --train_dir=demo/train --regularize_time=none --alpha=1e-4 \
-	  --reg_optimizer=True --reg_option=hessian-esd --include_mnist_mlp_problems \
-	  --num_problems=1 --num_meta_iterations=5 --fix_unroll=True --fix_unroll_length=20 \
-	  --evaluation_period=1 --evaluation_epochs=5 --use_second_derivatives=False \
-	  --if_cl=True --if_mt=True --mt_ratio=0.1 --mt_k=1
-	$(VENV)/bin/python metatest.py --train_dir=demo/train --save_dir=demo/eval \
-	  --include_mnist_mlp_relu_problems --model_name=mnist-relu \
-	  --restore_model_name=model.ckpt-0 --num_testing_itrs=300 --seeds=6,12,18 \
-	  --test_optimizer=L2o,SGD,Adam,RMSProp --learning_rates=0.001,0.01,0.1
-	@echo 'The optimizer is in demo/train, its comparison in demo/eval: see summary.md, curves.png'
+demo: $(VENV)/ready  ## a shipped optimizer beside SGD, Adam and RMSProp, then some meta-training, into demo/
+	$(VENV)/bin/python -m examples.demo
 
 benchmark: $(VENV)/ready  ## the shipped optimizers beside hand-tuned ones, into benchmark/: hours (QUICK=1: minutes)
 	$(VENV)/bin/python metatest.py --flagfile=pretrained/real_tasks.txt \

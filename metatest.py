@@ -79,14 +79,18 @@ def _write_results(values, learned, rows, found):
     result_files.write_csv(_path(values, 'results.csv'), found.curves + found.screened, names)
     text = result_files.summary_text(summaries, found.equal_time)
     run_files.write(_path(values, 'summary.md'), text.encode())
+    run_files.write(_path(values, 'summary.json'),
+                    result_files.as_json(summaries, found.equal_time).encode())
     names_learned = [each.name for each in learned]
     tables = [result_files.overview(summaries, names_learned),
               result_files.standings(summaries, found.equal_time, names_learned), text]
     run_files.write(_path(values, 'results.md'), '\n'.join(tables).encode())
     pictures = _pictures(values, found.curves, summaries, names_learned)
-    if values.inspect:
-        pictures += _inspect(values, learned, rows, names)
-    page = report.page('Comparison of optimizers', summaries, found.equal_time, pictures)
+    inspections = _inspect(values, learned, rows, names) if values.inspect else []
+    facts = ['Data: %s' % source for source in run_record.data_sources(rows)]
+    facts.append('Seeds: %s' % ', '.join(map(str, values.seeds)))
+    page = report.page('Comparison of optimizers', facts, summaries, found.equal_time, pictures,
+                       inspections)
     run_files.write(_path(values, 'report.html'), page.encode())
     if values.cards:
         for each in learned:

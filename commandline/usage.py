@@ -7,7 +7,7 @@ from commandline.flags import GROUPS, METARUN, METATEST
 #: Script -> the flags that `--help` shows, besides those of the problem sets.
 SHOWN = {
     METARUN: (
-        'train_dir', 'overwrite', 'seed', 'mnist_source', 'data_dir', 'optimizer', 'num_problems',
+        'train_dir', 'overwrite', 'seed', 'image_source', 'data_dir', 'optimizer', 'num_problems',
         'num_meta_iterations', 'fix_unroll', 'fix_unroll_length', 'fix_num_steps',
         'meta_optimizer', 'meta_learning_rate', 'evaluation_period', 'evaluation_epochs', 'if_cl',
         'if_mt', 'reg_optimizer', 'reg_option', 'quiet'),
@@ -22,9 +22,9 @@ PURPOSES = {METARUN: 'Meta-trains a learned optimizer.',
             METATEST: 'Evaluates learned optimizers beside hand-tuned ones.'}
 
 EXAMPLES = {
-    METARUN: 'python metarun.py --train_dir=opt --include_mnist_mlp_problems --if_cl '
+    METARUN: 'python -m metarun --train_dir=opt --include_mnist_mlp_problems --if_cl '
              '--num_meta_iterations=100 --meta_optimizer=adam --meta_learning_rate=1e-3',
-    METATEST: 'python metatest.py --train_dir=opt --save_dir=results '
+    METATEST: 'python -m metatest --train_dir=opt --save_dir=results '
               '--include_mnist_mlp_relu_problems --test_optimizer=L2o,SGD,Adam '
               '--num_testing_itrs=1000',
 }

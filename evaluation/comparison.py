@@ -88,9 +88,10 @@ def _summary(group, finals, adam_time):
         spread=np.inf if diverged else float(np.std(ends)), area=float(np.mean(best_so_far)),
         steps_to_adam=_steps_to(best_so_far, min(adams.values())) if adams else None,
         step_time=step_time, times_adam=step_time / adam_time if adam_time else None,
-        diverged=diverged, best=final == min(grid.values(), key=sortable),
-        schedule=first.schedule, held_out_loss=_mean([curve.held_out_loss for curve in group]),
-        accuracy=_mean([curve.accuracy for curve in group]))
+        diverged=diverged, best=bool(final == min(grid.values(), key=sortable)),
+        schedule=first.schedule,
+        held_out_loss=mean_of_known([curve.held_out_loss for curve in group]),
+        accuracy=mean_of_known([curve.accuracy for curve in group]))
 
 
 def _steps_to(best_so_far, target):
@@ -101,8 +102,10 @@ def _steps_to(best_so_far, target):
     return int(median) if np.isfinite(median) else None
 
 
-def _mean(values):
-    return None if None in values else float(np.mean(values))
+def mean_of_known(values: Sequence[Optional[float]]) -> Optional[float]:
+    """The mean; None where a value is None."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def sortable(value: float) -> float:
@@ -173,7 +176,7 @@ def make_overview(summaries: Sequence[Summary], learned: Sequence[str]) -> Any:
     """A figure of final losses in units of Adam's at its best rate: a row for each problem.
 
     Shown are the learned optimizers, Adam as it comes, and the best hand-tuned rule. None where
-    Adam was not run on any problem.
+    Adam was not run on two problems: one row says no more than the curves.
     """
     from matplotlib.figure import Figure
 
@@ -181,7 +184,7 @@ def make_overview(summaries: Sequence[Summary], learned: Sequence[str]) -> Any:
     units = {problem: rival(unit, problem, summaries)
              for problem in in_order(row.problem for row in summaries)}
     problems = [problem for problem, row in units.items() if row and np.isfinite(row.final)]
-    if not problems:
+    if len(problems) < 2:
         return None
     figure = Figure(figsize=(8, 1.6 + 0.36 * len(problems)), tight_layout=True)
     axes = figure.add_subplot(1, 1, 1)
@@ -219,21 +222,23 @@ def picture(figure: Any) -> bytes:
 
 
 def make_figure(curves: Sequence[Curve], summaries: Sequence[Summary]) -> Any:
-    """The figure of `draw_curves`: a panel for each problem, mean and band over the seeds."""
+    """The figure of `draw_curves`: a panel for each problem, mean and band over the seeds; an
+    optimizer has the same colour in all."""
     from matplotlib.figure import Figure
 
     problems = in_order(summary.problem for summary in summaries)
     columns = 1 if len(problems) < 4 else 2
     rows = -(-len(problems) // columns)
+    rules = in_order(summary.optimizer + summary.schedule for summary in summaries)
     figure = Figure(figsize=(7 * columns, 4.5 * rows), tight_layout=True)
     for index, problem in enumerate(problems):
         axes = figure.add_subplot(rows, columns, index + 1)
         best = sorted((summary for summary in summaries if summary.best
                        and summary.problem == problem), key=lambda row: sortable(row.final))
         for summary in best:
-            _draw_band(axes, summary, [curve.losses for curve in curves
-                                       if curve.problem == problem
-                                       and label(curve) == label(summary)])
+            losses = [curve.losses for curve in curves
+                      if curve.problem == problem and label(curve) == label(summary)]
+            _draw_band(axes, summary, losses, rules.index(summary.optimizer + summary.schedule))
         axes.set(title=plain(problem), xlabel='step', ylabel='loss', yscale='log')
         axes.legend()
     return figure
@@ -244,18 +249,22 @@ def plain(text: str) -> str:
     return text.replace('$', r'\$')
 
 
-def _draw_band(axes, summary, losses):
+def _draw_band(axes, summary, losses, index):
+    """One optimizer's; its index among all decides its colour."""
     logs = np.log(np.maximum(_smooth(np.array(losses)), 1e-20))
     mean, spread = np.mean(logs, axis=0), np.std(logs, axis=0)
     steps = np.arange(mean.size)
     name = label(summary) + (' (%d diverged)' % summary.diverged if summary.diverged else '')
-    line, = axes.plot(steps, np.exp(mean), label=plain('%s: %.2g' % (name, summary.final)))
-    axes.fill_between(steps, np.exp(mean - spread), np.exp(mean + spread), alpha=0.2,
-                      color=line.get_color())
+    color = 'C%d' % (index % 10)
+    axes.plot(steps, np.exp(mean), label=plain('%s: %.2g' % (name, summary.final)), color=color,
+              linewidth=2.5 if summary.learning_rate is None else 1.5,
+              linestyle='-' if index < 10 else '--')
+    axes.fill_between(steps, np.exp(mean - spread), np.exp(mean + spread), alpha=0.2, color=color,
+                      linewidth=0)
 
 
 def _smooth(losses):
-    """A running mean over 1% of the steps: mini-batch losses are noisy."""
-    width = max(1, losses.shape[1] // 100)
+    """A running mean over 3% of the steps: mini-batch losses are noisy."""
+    width = max(1, losses.shape[1] // 33)
     sums = np.cumsum(np.pad(losses, ((0, 0), (width, 0)), mode='edge'), axis=1)
     return (sums[:, width:] - sums[:, :-width]) / width

@@ -11,6 +11,8 @@ import tensorflow.compat.v1 as tf
 
 from evaluation import test_run
 
+LEGEND_COLUMNS = 8  # names of tensors beside each other below the picture
+
 
 class Inspection(NamedTuple):
     """One run, step by step; coordinates whose gradient is 0 at a step count nowhere in it."""
@@ -92,30 +94,34 @@ def make_figure(title: str, inspection: Inspection) -> Any:
       title: the problem's name.
       inspection: an `Inspection`.
     """
+    from matplotlib import cm
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(11, 7.5), tight_layout=True)
+    names = inspection.names
+    colors = ['C%d' % index if len(names) <= 10 else cm.viridis(index / (len(names) - 1))
+              for index in range(len(names))]
+    legend_inches = 0.25 * (2 + len(names) // LEGEND_COLUMNS)
+    height = 7.5 + legend_inches
+    figure = Figure(figsize=(11, height), tight_layout={'rect': (0, legend_inches / height, 1, 1)})
     figure.suptitle(title)
     axes = figure.subplots(2, 2)
-    axes[0, 0].plot(inspection.losses)
-    axes[0, 0].set(ylabel='loss', yscale='log')
-    _draw_rates(axes[0, 1], inspection)
-    for index, name in enumerate(inspection.names):
-        line, = axes[1, 0].plot(inspection.update_norms[:, index], label='update, %s' % name)
-        axes[1, 0].plot(inspection.gradient_norms[:, index], ':', color=line.get_color(),
-                        label='gradient, %s' % name)
-        axes[1, 1].plot(inspection.cosines[:, index], label=name)
-    axes[1, 0].set(xlabel='step', ylabel='norm', yscale='log')
-    axes[1, 1].set(xlabel='step', ylabel='cosine of update and minus gradient', ylim=(-1.05, 1.05))
-    for panel in axes.ravel()[1:]:
-        panel.legend(fontsize='x-small')
-    return figure
-
-
-def _draw_rates(axes, inspection):
-    for index, name in enumerate(inspection.names):
+    axes[0, 0].plot(inspection.losses, color='black')
+    axes[0, 0].set(title='loss', yscale='log')
+    axes[0, 1].set(title='log10 of the learning rate, or of |update / gradient|')
+    axes[1, 0].set(title='norms of the update (solid) and the gradient (dotted)', xlabel='step',
+                   yscale='log')
+    axes[1, 1].set(title='cosine of the update and minus the gradient', xlabel='step',
+                   ylim=(-1.05, 1.05))
+    for index, color in enumerate(colors):
         mean, spread = inspection.rate_means[:, index], inspection.rate_spreads[:, index]
-        line, = axes.plot(mean, label=name)
-        axes.fill_between(np.arange(mean.size), mean - spread, mean + spread, alpha=0.2,
-                          color=line.get_color())
-    axes.set(ylabel='log10 learning rate, mean and spread')
+        axes[0, 1].plot(mean, color=color)
+        axes[0, 1].fill_between(np.arange(mean.size), mean - spread, mean + spread, alpha=0.15,
+                                color=color, linewidth=0)
+        axes[1, 0].plot(inspection.update_norms[:, index], color=color)
+        axes[1, 0].plot(inspection.gradient_norms[:, index], ':', color=color)
+        axes[1, 1].plot(inspection.cosines[:, index], color=color)
+    figure.legend([Line2D([], [], color=color) for color in colors], names, loc='lower center',
+                  ncol=min(LEGEND_COLUMNS, len(names)), fontsize='small', frameon=False,
+                  title='parameter tensors')
+    return figure

@@ -94,8 +94,9 @@ def _equal_time_lines(results):
         own = sorted((each for each in results if each.learned == learned),
                      key=lambda each: comparison.sortable(each.final))
         lines.append('\nIn the time of %s: %s.\n' % (learned, '; '.join(
-            '%s %.3g (%d steps)' % (label(each.summary), each.final, each.num_steps)
-            for each in own)))
+            '%s %.3g (held out %s, %d steps)' % (
+                label(each.summary), each.final, _or_dash('%.3g', each.held_out_loss),
+                each.num_steps) for each in own)))
     return lines
 
 
@@ -137,6 +138,20 @@ def _markdown(lines):
     """A table of a list of rows, the first being the head."""
     head, *rest = lines
     return ''.join('| %s |\n' % ' | '.join(line) for line in [head, ['---'] * len(head)] + rest)
+
+
+def as_json(summaries: Sequence[comparison.Summary],
+            equal_time: Sequence[EqualTime] = ()) -> str:
+    """The same numbers for programs; null stands for those that are not finite."""
+    return json.dumps({
+        'final_steps': comparison.FINAL_STEPS, 'summaries': [_finite(row) for row in summaries],
+        'equal_time': [dict(_finite(each), summary=_finite(each.summary)) for each in equal_time],
+    }, indent=2) + '\n'
+
+
+def _finite(record):
+    return {name: None if isinstance(value, float) and not np.isfinite(value) else value
+            for name, value in record._asdict().items()}
 
 
 # Runs that are kept.

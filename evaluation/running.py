@@ -54,6 +54,7 @@ class EqualTime(NamedTuple):
     summary: Any  # the `Summary` of the rule, as at equal steps
     num_steps: int  # that the rule takes in the time
     final: float  # mean final loss over the seeds
+    held_out_loss: Optional[float] = None  # the mean over the seeds
 
 
 class Comparison(NamedTuple):
@@ -300,6 +301,11 @@ def _equal_time(plan, seeds, curves, runner):
                 steps = max(1, int(length * ratio))
                 found.append(EqualTime(row.name, learned.optimizer, rule, steps, np.inf))
                 trials += [Trial(by_label[label(rule)], row, seed, steps) for seed in seeds]
-    finals = np.reshape([comparison.final_loss(curve.losses) for curve in runner.run(trials)],
-                        [len(found), len(seeds)])
-    return [each._replace(final=float(np.mean(own))) for each, own in zip(found, finals)]
+    ended = iter(runner.run(trials))
+    return [_with_results(each, [next(ended) for _ in seeds]) for each in found]
+
+
+def _with_results(equal_time, curves):
+    return equal_time._replace(
+        final=float(np.mean([comparison.final_loss(curve.losses) for curve in curves])),
+        held_out_loss=comparison.mean_of_known([curve.held_out_loss for curve in curves]))

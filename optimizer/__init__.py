@@ -25,6 +25,8 @@ from optimizer.rnnprop import RNNProp
 from optimizer.trainable_adam import TrainableAdam
 from optimizer.trainable_optimizer import TrainableOptimizer
 
+__version__ = '0.1.0'  # of the whole project
+
 #: Name -> class.
 OPTIMIZERS = {cls.__name__: cls for cls in (
     HierarchicalRNN, CoordinatewiseRNN, RNNProp, L2ODM, NormalizedMLP, GlobalLearningRate,

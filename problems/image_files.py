@@ -11,7 +11,7 @@ import threading
 import urllib.request
 import zipfile
 import zlib
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from absl import logging
@@ -25,6 +25,7 @@ _TRAIN_BATCHES = ('data_batch_1', 'data_batch_2', 'data_batch_3', 'data_batch_4'
 IMAGE_SOURCES = ('auto', 'mnist', 'digits', 'fashion')
 _FASHION_URL = 'https://storage.googleapis.com/tensorflow/tf-keras-datasets/train-images-idx3-ubyte.gz'
 _FASHION_FOLDER = 'fashion-mnist'
+_FASHION_IMAGES = '%s-images-idx3-ubyte.gz'  # of a part, train or t10k
 _DEBIAN_FOLDER = '/usr/share/datasets'  # of the package dataset-fashion-mnist
 # What stands at the beginning of idx files, by the number of dimensions.
 _IDX_MAGIC = {1: 2049, 3: 2051}
@@ -101,6 +102,11 @@ def load_mnist(train: bool, source: DataSource) -> _Images:
     return _digits(train)
 
 
+def fashion_is_here(data_dir: Optional[str] = None) -> bool:
+    """Whether Fashion-MNIST can be had without a download."""
+    return _find_fashion('train', data_dir) is not None
+
+
 def load_cifar10(train: bool, source: DataSource) -> _Images:
     """Returns (data [n, 32, 32, 3], labels [n], where they are from)."""
     folder = (_find(_CIFAR_FOLDER, source.data_dir)
@@ -162,19 +168,25 @@ def _places(data_dir, *folders):
 def _fashion(train, data_dir):
     """Fashion-MNIST (arXiv 1708.07747): the idx files, or a download."""
     part = 'train' if train else 't10k'
-    name = f'{part}-images-idx3-ubyte.gz'
-    folders = [os.path.join(folder, _FASHION_FOLDER)
-               for folder in (_keras_folder(), _DEBIAN_FOLDER)]
-    path = _find(name, data_dir, *folders)
+    path = _find_fashion(part, data_dir)
     if path is not None:
         labels = os.path.join(os.path.dirname(path), f'{part}-labels-idx1-ubyte.gz')
         return _images(*_read_idx_pair(path, labels), source=path)
     downloaded = _download('fashion_mnist', _FASHION_URL, train)
     if downloaded is not None:
         return downloaded
-    raise DataError(f'Fashion-MNIST is not to be had: put {name} and the like into '
-                    + _places(data_dir, *folders)
+    raise DataError(f'Fashion-MNIST is not to be had: put {_FASHION_IMAGES % part} and the like '
+                    'into ' + _places(data_dir, *_fashion_folders())
                     + ', or install the package dataset-fashion-mnist')
+
+
+def _find_fashion(part: str, data_dir: Optional[str]) -> Optional[str]:
+    """The path of the images of a part, or None."""
+    return _find(_FASHION_IMAGES % part, data_dir, *_fashion_folders())
+
+
+def _fashion_folders() -> List[str]:
+    return [os.path.join(folder, _FASHION_FOLDER) for folder in (_keras_folder(), _DEBIAN_FOLDER)]
 
 
 def _read_idx_pair(images_path: str, labels_path: str) -> Tuple[np.ndarray, np.ndarray]:

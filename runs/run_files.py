@@ -20,6 +20,7 @@ STATE = 'state.npz'
 ASIDE = 'before-'  # of the names of checkpoints that another run has left
 
 _NEW = '.new'
+_STATE = b'model_checkpoint_path: "%(name)s"\nall_model_checkpoint_paths: "%(name)s"\n'
 _NUMBERED = re.compile(re.escape(CHECKPOINT) + r'-(\d+)\.(index|data-\d{5}-of-\d{5})$')
 _LEFT_BEHIND = re.compile(
     r'.*\.new$|checkpoint\.tmp\w+$|%s-\d+\..*\.tempstate\d+$' % re.escape(CHECKPOINT))
@@ -55,7 +56,7 @@ def write_checkpoint(folder: str, number: int, values: Dict[str, np.ndarray]) ->
     try:
         save(path, *[values[key] for key in names])
         if number == 0:
-            tf.train.update_checkpoint_state(folder, name)
+            write(os.path.join(folder, 'checkpoint'), _STATE % {b'name': name.encode()})
     except tf.errors.OpError as error:
         tidy(folder)
         raise OSError(errno.EIO, error.message.split('\n')[0], path) from error

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from optimizer import __version__
 from runs import run_files
 
 FILE_NAME = 'run.json'
@@ -38,8 +39,8 @@ def write(folder: str, script: str, values: Dict[str, Any], seed: Any,
         'flags': values,
         'seed': seed,
         'data': data_sources(rows),
-        'versions': {'python': platform.python_version(), 'tensorflow': tf.__version__,
-                     'numpy': np.__version__},
+        'versions': {'learned_optimizers': __version__, 'python': platform.python_version(),
+                     'tensorflow': tf.__version__, 'numpy': np.__version__},
         'git_commit': git_commit(),
     })
     os.makedirs(folder, exist_ok=True)
@@ -87,11 +88,14 @@ def data_sources(rows: Sequence[Sequence[Any]]) -> List[str]:
 
 def git_commit() -> Optional[str]:
     """The commit of the source tree, with `+` where it was changed; None outside of git."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
     def git(*arguments):
-        return subprocess.check_output(('git',) + arguments, stderr=subprocess.DEVNULL,
-                                       cwd=os.path.dirname(os.path.abspath(__file__)),
+        return subprocess.check_output(('git',) + arguments, stderr=subprocess.DEVNULL, cwd=root,
                                        universal_newlines=True).strip()
     try:
+        if not os.path.samefile(git('rev-parse', '--show-toplevel'), root):
+            return None  # installed into a folder of another project
         return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -2,13 +2,21 @@
 
 import collections
 import json
+import os
 
 import pytest
+
+from commandline import quiet  # noqa: F401  pytest would show after its summary what TensorFlow says
+
+# isort: split
 import tensorflow.compat.v1 as tf
 
 import optimizer
 
 tf.disable_eager_execution()
+
+REFERENCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'shared',
+                         'reference')
 
 #: Which kind of variables and of control flow TensorFlow makes where nothing else is said.
 Mode = collections.namedtuple('Mode', 'resource_variables control_flow_v2')
@@ -45,6 +53,19 @@ def mode_of_the_scripts():
 def _switch(mode):
     (tf.enable_resource_variables if mode.resource_variables else tf.disable_resource_variables)()
     (tf.enable_control_flow_v2 if mode.control_flow_v2 else tf.disable_control_flow_v2)()
+
+
+@pytest.fixture
+def published():
+    """A function: the path of published weights, which may not be part of this repository."""
+    return _published
+
+
+def _published(*names):
+    path = os.path.join(REFERENCE, *names)
+    if not os.path.exists(path):
+        pytest.skip('published weights, which may not be committed: ../shared/reference is absent')
+    return path
 
 
 @pytest.fixture(scope='session')

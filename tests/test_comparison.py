@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import re
 import time
 
 import numpy as np
@@ -144,7 +145,7 @@ def test_the_overview_is_in_units_of_adam_at_its_best_rate():
     assert drawn == {'Adam 0.001': [[2.0, 0.0], [1.0, 1.0]], 'learned': [[0.5, 0.0]],
                      'best hand-tuned rule': [[1.0, 0.0], [1.0, 1.0]]}
     assert [label.get_text() for label in axes.get_yticklabels()] == ['one', 'two']
-    assert comparison.make_overview(summaries[:1], ['learned']) is None
+    assert comparison.make_overview(summaries[:3], ['learned']) is None
 
 
 def test_any_name_can_be_drawn():
@@ -419,7 +420,7 @@ class Page(html.parser.HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        if tag not in ('img', 'meta'):
+        if tag not in ('br', 'img', 'meta'):
             self.open.append(tag)
         if tag == 'table':
             self.tables.append([])
@@ -441,14 +442,27 @@ class Page(html.parser.HTMLParser):
 
 def test_the_page_holds_tables_and_pictures_and_needs_no_network():
     summaries = comparison.summarize([c._replace(problem='<b>&') for c in CURVES])
-    equal_time = [running.EqualTime('<b>&', 'L2o', summaries[1], 250, 0.125)]
-    text = report.page('A title', summaries, equal_time, [('Curves', b'picture')])
+    equal_time = [running.EqualTime('<b>&', 'L2o', summaries[1], 250, 0.125, 0.25)]
+    text = report.page('A title', ['Data: <i>'], summaries, equal_time, [('Loss', b'curves')],
+                       [('<u>', b'inside')])
     page = Page(text)
-    assert page.pictures == [b'picture'] and page.addresses == [] and page.open == []
+    assert page.pictures == [b'curves', b'inside'] and page.addresses == [] and page.open == []
     main, equal = page.tables
     assert [row[0] for row in main] == ['optimizer', 'L2o', 'Adam 0.1', 'Adam 1']
-    assert equal[1] == ['Adam 0.1', '0.125', '250']
+    assert equal[1] == ['Adam 0.1', '0.125', '0.25', '250']
     assert '<b>' not in text and '&lt;b&gt;&amp;' in text
+    assert '<i>' not in text and '<u>' not in text
+    assert not re.search(r'(?i)https?:|@import|url\(|<script|<link', text)
+
+
+def test_the_summary_for_programs_is_json_without_infinities():
+    equal_time = [running.EqualTime('bowl', 'L2o', summary_of('Adam 0.1'), 250, np.inf)]
+    text = result_files.as_json(comparison.summarize(CURVES), equal_time)
+    found = json.loads(text, parse_constant=pytest.fail)
+    assert [row['final'] for row in found['summaries']][2] is None
+    assert found['summaries'][0]['best'] is True and found['summaries'][0]['diverged'] == 0
+    assert found['equal_time'][0]['final'] is None
+    assert found['equal_time'][0]['summary']['learning_rate'] == 0.1
 
 
 def test_a_card_counts_the_problems_that_are_won(tmp_path):

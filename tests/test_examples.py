@@ -1,16 +1,82 @@
 """The examples run and train. The Keras one in a process of its own, with eager execution."""
 
+import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 
 import pytest
 import tensorflow.compat.v1 as tf
 
-from examples import monitored_session, session
+from examples import session
+from tools import notebook
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PAGES = ('meta_train', 'own_rule', 'own_problem')
+
+
+def run_page(name):
+    """The names that a page leaves behind."""
+    return runpy.run_path(os.path.join(ROOT, 'examples', name + '.py'))
+
+
+def numbers(pattern, text):
+    """All numbers that the group of a pattern finds."""
+    return [float(number) for number in re.findall(pattern, text)]
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_a_page_to_start_from_is_short(name):
+    with open(os.path.join(ROOT, 'examples', name + '.py'), encoding='utf-8') as file:
+        assert len(file.readlines()) < 50
+
+
+@pytest.mark.usefixtures('mode_of_the_scripts')
+def test_meta_training_in_python_improves_the_validation(capsys):
+    run_page('meta_train')
+    losses = numbers(r'loss (\S+) after 100 steps', capsys.readouterr().out)
+    assert losses[-1] < 0.5 < losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('mode_of_the_scripts')
+def test_a_rule_of_ones_own_is_trained(capsys):
+    page = run_page('own_rule')
+    untrained, trained = numbers(r'loss (\S+) after 100', capsys.readouterr().out)
+    assert trained < 0.5 * untrained
+    assert os.path.exists(os.path.join(page['folder'], 'model.ckpt-0.index'))
+
+
+def test_problems_of_ones_own_are_optimized(capsys):
+    run_page('own_problem')
+    losses = numbers(r'loss (\S+) after 300', capsys.readouterr().out)
+    assert len(losses) == 4 and max(losses[1::2]) < 2.0
+
+
+def test_the_notebook_is_the_page():
+    with open(notebook.NOTEBOOK, encoding='utf-8') as file:
+        assert json.load(file) == notebook.made_from(notebook.PAGE), (
+            'run: python tools/notebook.py')
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(tf.__version__ < '2', reason='the notebook is run on TensorFlow 2 only')
+def test_the_notebook_runs():
+    """In the folder of the notebook, as Jupyter does it."""
+    import nbclient
+    import nbformat
+
+    with open(notebook.NOTEBOOK, encoding='utf-8') as file:
+        pages = nbformat.read(file, as_version=4)
+    nbformat.validate(pages)
+    nbclient.NotebookClient(pages, timeout=600, kernel_name='python3', resources={
+        'metadata': {'path': os.path.dirname(notebook.NOTEBOOK)}}).execute()
+    text = ''.join(output.get('text', '') for cell in pages.cells
+                   for output in cell.get('outputs', ()))
+    losses = numbers(r'loss (\S+) after 100 steps', text)
+    assert losses[-1] < 0.5 < losses[0]
 
 
 def test_session(run_folder):
@@ -18,19 +84,10 @@ def test_session(run_folder):
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_monitored_session_goes_on(run_folder, tmp_path):
-    first = monitored_session.main(run_folder, str(tmp_path))
-    with tf.Graph().as_default():
-        second = monitored_session.main(run_folder, str(tmp_path))
-    assert first[-1] < 0.5 * first[0]
-    assert second[0] < 0.5 * first[0]
-    assert os.path.basename(tf.train.latest_checkpoint(str(tmp_path))) == 'model.ckpt-100'
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(tf.__version__ < '2', reason='TensorFlow 1 has no Keras 3')
 def test_keras_fit(run_folder):
     output = subprocess.check_output([sys.executable, '-m', 'examples.keras_fit', run_folder],
                                      cwd=ROOT, stderr=subprocess.DEVNULL).decode()
-    first, last = map(float, re.search(r'loss: (\S+) at first, (\S+) at', output).groups())
+    first, last = numbers(r'(\S+) at', output)
     assert last < 0.7 * first

@@ -1,8 +1,7 @@
 """The figures of the published code: trajectories, objectives and meta-gradients.
 
-What each case is, and the agreement asked: ../shared/reference/README.md. Files that hold published
-weights, and the published checkpoint, are not part of this repository; their tests skip where that
-folder is absent.
+What each case is, and the agreement asked: ../shared/reference/README.md. Published weights (the
+checkpoint, two files) may not be part of this repository: the fixture `published` finds them.
 """
 
 import collections
@@ -23,12 +22,10 @@ from optimizer.learning_rate_schedule import LearningRateSchedule
 from optimizer.rnnprop import RNNProp
 from problems import problem_generator as pg
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-GOLDEN = os.path.join(HERE, 'golden')
-REFERENCE = os.path.join(HERE, '..', '..', 'shared', 'reference')
-PUBLISHED = os.path.join(REFERENCE, 'published_checkpoint', 'HierarchicalRNN_GRUCell_20_2')
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'golden')
+PUBLISHED = ('published_checkpoint', 'HierarchicalRNN_GRUCell_20_2')
 
-#: A file, the optimizer, the problem, and a checkpoint (None: meta-parameters are in the file).
+#: A file, optimizer, problem, published checkpoint (None: meta-parameters are in the file).
 Case = collections.namedtuple('Case', 'file optimizer problem checkpoint')
 
 
@@ -78,14 +75,13 @@ META_GRADIENTS = [
 ]
 
 
-def figures(name):
-    """The arrays of a golden file; skips the test where it is absent."""
-    for folder in (GOLDEN, os.path.join(REFERENCE, 'golden')):
-        path = os.path.join(folder, name + '.npz')
-        if os.path.exists(path):
-            with np.load(path) as arrays:
-                return dict(arrays)
-    pytest.skip('no %s.npz here' % name)
+def figures(name, published=None):
+    """The arrays of a golden file; `published` is asked for one that is not committed."""
+    path = os.path.join(GOLDEN, name + '.npz')
+    if not os.path.exists(path):
+        path = published('golden', name + '.npz')
+    with np.load(path) as arrays:
+        return dict(arrays)
 
 
 def numbered(arrays, prefix):
@@ -104,11 +100,11 @@ def load_meta_parameters(session, optimizer, arrays):
 class Trajectory:
     """A golden trajectory computed anew."""
 
-    def __init__(self, case, arrays):
-        self.case, self.arrays = case, arrays
+    def __init__(self, case, arrays, checkpoint=None):
+        self.arrays, self.checkpoint = arrays, checkpoint
         self.optimizer = case.optimizer()
-        if case.checkpoint:
-            self.optimizer.init_from_checkpoint(case.checkpoint)
+        if checkpoint:
+            self.optimizer.init_from_checkpoint(checkpoint)
         self.variables = [tf.Variable(value) for value in numbered(arrays, 'init')]
         self.batch = tf.placeholder(tf.int32, [None])
         data, labels = (tf.gather(arrays[key], self.batch) if key in arrays else None
@@ -132,7 +128,7 @@ class Trajectory:
 
     def _initialize(self, session):
         """Meta-parameters first: state variables begin with values that depend on them."""
-        if self.case.checkpoint:
+        if self.checkpoint:
             session.run(tf.global_variables_initializer())
             return
         load_meta_parameters(session, self.optimizer, self.arrays)
@@ -147,7 +143,7 @@ def relative(found, expected):
 
 
 @pytest.mark.parametrize('case', TRAJECTORIES, ids=lambda case: case.file)
-def test_trajectory(case):
+def test_trajectory(case, published):
     """Objectives within 1e-4 over the first 20 steps and 1e-3 at the end, as do the parameters.
 
     `dm_cl_il_quadratic` counts for its first 14 steps only. L2O-DM's inputs magnify: log|g| has
@@ -155,15 +151,15 @@ def test_trajectory(case):
     from there on float32 rounding grows by such factors at every step; evaluating the published
     formula itself in float64 differs from the golden figures by 3e-3 at step 19.
     """
-    if case.checkpoint and not os.path.isdir(case.checkpoint):
-        pytest.skip('no published checkpoint here')
-    check_trajectory(case, figures(case.file))
+    checkpoint = published(*case.checkpoint) if case.checkpoint else None
+    check_trajectory(case, figures(case.file, published), checkpoint)
 
 
 @pytest.mark.parametrize('kind', ['pickle', 'npz'])
 @pytest.mark.parametrize('case', TRAJECTORIES[-2:], ids=lambda case: case.file)
-def test_trajectory_of_published_weights_in_a_folder(case, kind, tmp_path):
-    arrays, path, folder = figures(case.file), str(tmp_path / 'weights'), str(tmp_path / 'folder')
+def test_trajectory_of_published_weights_in_a_folder(case, kind, published, tmp_path):
+    arrays = figures(case.file, published)
+    path, folder = str(tmp_path / 'weights'), str(tmp_path / 'folder')
     weights = {name: array for name, array in arrays.items() if name.startswith('weights/')}
     with open(path, 'wb') as file:
         if kind == 'npz':
@@ -174,11 +170,11 @@ def test_trajectory_of_published_weights_in_a_folder(case, kind, tmp_path):
                 layers[name.split('/')[1]][name.split('/')[2]] = array
             pickle.dump(layers, file, 2)
     import_weights.bring(path, folder)
-    check_trajectory(case._replace(optimizer=lambda: load(folder), checkpoint=folder), arrays)
+    check_trajectory(case._replace(optimizer=lambda: load(folder)), arrays, folder)
 
 
-def check_trajectory(case, arrays):
-    objectives, final = Trajectory(case, arrays).run()
+def check_trajectory(case, arrays, checkpoint):
+    objectives, final = Trajectory(case, arrays, checkpoint).run()
     error = relative(objectives, arrays['objectives'])
     if case.file == 'dm_cl_il_quadratic':
         assert error[:14].max() < 1e-4

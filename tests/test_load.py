@@ -12,9 +12,6 @@ import optimizer
 from optimizer import checkpoints
 from optimizer.hierarchical_rnn import PRESET
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-PUBLISHED = os.path.join(HERE, '..', '..', 'shared', 'reference', 'published_checkpoint',
-                         'HierarchicalRNN_GRUCell_20_2')
 ARGUMENTS = {
     'HierarchicalRNN': {'level_sizes': [4, 3], 'init_lr_range': [1e-3, 1e-2]},
     'CoordinatewiseRNN': {'cell_sizes': [4], 'cell_cls': 'LSTMCell'},
@@ -131,11 +128,9 @@ def test_init_from_checkpoint_must_come_first(run_folder):
         learned.init_from_checkpoint(run_folder)
 
 
-def test_published_checkpoint_loads(tmp_path):
-    if not os.path.isdir(PUBLISHED):
-        pytest.skip('no published checkpoint here')
+def test_published_checkpoint_loads(published, tmp_path):
     folder = tmp_path / 'published'
-    shutil.copytree(PUBLISHED, str(folder))
+    shutil.copytree(published('published_checkpoint', 'HierarchicalRNN_GRUCell_20_2'), str(folder))
     (folder / 'run.json').write_text(_described(name='HierarchicalRNN', kwargs=PRESET))
     learned = optimizer.load(str(folder))
     variable = tf.Variable([3.0, -1.0])

@@ -13,7 +13,7 @@ from problems import problem_generator as pg
 from problems.datasets import DataSource
 from problems.problem_spec import Row, Spec, as_row
 
-REFERENCE = os.path.join(os.path.dirname(__file__), '..', '..', 'shared', 'reference')
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'golden')
 DIGITS = DataSource('digits')
 SIGNATURES = {name: inspect.signature(getattr(datasets, name)) for name in (
     'random', 'random_binary', 'random_symmetric', 'random_mlp', 'noisy_parity_class', 'mnist',
@@ -21,13 +21,10 @@ SIGNATURES = {name: inspect.signature(getattr(datasets, name)) for name in (
 
 _names = set()
 for _script in ('metarun', 'metatest'):
-    with open(os.path.join(os.path.dirname(__file__), 'golden', f'flags_{_script}.tsv')) as _file:
+    with open(os.path.join(GOLDEN, f'flags_{_script}.tsv')) as _file:
         _names.update(_line.split('\t')[0] for _line in _file)
 #: The sets as published; others came later.
 PUBLISHED = [name for name in problem_sets.PROBLEM_SETS if f'include_{name}_problems' in _names]
-
-needs_reference = pytest.mark.skipif(
-    not os.path.isdir(REFERENCE), reason='no ../shared/reference')
 
 
 @pytest.fixture
@@ -71,13 +68,10 @@ def bound(call):
 
 
 def published_sets():
-    if not os.path.isdir(REFERENCE):
-        return {}
-    with open(os.path.join(REFERENCE, 'problem_sets.json')) as file:
+    with open(os.path.join(GOLDEN, 'problem_sets.json')) as file:
         return json.load(file)
 
 
-@needs_reference
 @pytest.mark.parametrize('name', sorted(published_sets()))
 def test_set_is_the_published_one(name, recorded):
     expected = published_sets()[name]
@@ -89,14 +83,9 @@ def test_set_is_the_published_one(name, recorded):
         assert row == wanted
 
 
-@needs_reference
 def test_table_has_every_published_flag():
-    stems = set()
-    for script in ('metarun', 'metatest'):
-        with open(os.path.join(REFERENCE, f'flags_{script}.tsv')) as file:
-            names = [line.split('\t')[0] for line in file]
-        stems.update(name[len('include_'):-len('_problems')] for name in names
-                     if name.startswith('include_'))
+    stems = {name[len('include_'):-len('_problems')] for name in _names
+             if name.startswith('include_')}
     assert stems == set(PUBLISHED)
 
 
@@ -210,7 +199,6 @@ def test_a_row_is_made_of_a_published_row_or_of_another_row():
     assert row[:3] == (spec, None, 5) and row.held_out is held_out
 
 
-@needs_reference
 def test_sparse_gradients_are_the_six_published_problems():
     rows = problem_sets.PROBLEM_SETS['sparse_gradient'].testing()
     assert list(map(plain_row, rows)) == published_sets()['sparse_gradient_problems']

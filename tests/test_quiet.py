@@ -1,6 +1,8 @@
 """Noise on the standard error: held back, but not lost."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -20,3 +22,12 @@ def test_noise_is_shown_where_the_import_fails(capfd):
         raise ImportError
     os.write(2, b', signal')
     assert capfd.readouterr().err == 'the reason, signal'
+
+
+@pytest.mark.slow
+def test_pytest_ends_with_its_summary():
+    """What is captured while conftest.py is imported is shown after it."""
+    done = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider',
+                           __file__ + '::test_noise_is_held_back'], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, cwd=os.path.dirname(os.path.dirname(__file__)))
+    assert b' passed in ' in done.stdout.splitlines()[-1], done.stdout.decode()

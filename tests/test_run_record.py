@@ -1,13 +1,16 @@
 """What a run writes about itself, and how that is compared."""
 
 import json
+import shutil
+import subprocess
 
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 from metatraining import progress
 from problems import datasets
-from runs import run_record
+from runs import run_files, run_record
 
 ROWS = [(None, None, None), (None, datasets.random(2, 10, random_seed=1), 5)]
 
@@ -37,6 +40,27 @@ def test_differences_name_flag_and_both_values():
     assert run_record.differences({'a': 1, 'b': [1, 2], 'c': 3}, {'a': 2, 'b': (1, 2), 'c': 4},
                                   free=['c']) == ['--a=1, now 2']
     assert run_record.differences({}, {'d': True}) == ['--d=None, now True']
+
+
+def test_the_best_checkpoint_is_the_latest_of_a_folder_given_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'opt').mkdir()
+    run_files.write_checkpoint('opt', 0, {'rate': np.ones(1, 'float32')})
+    latest = tf.train.latest_checkpoint('opt')
+    assert tf.train.load_checkpoint(latest).get_tensor('rate') == [1.0]
+
+
+@pytest.mark.skipif(shutil.which('git') is None, reason='there is no git')
+def test_no_commit_where_another_project_keeps_the_installed_one(tmp_path, monkeypatch):
+    installed = tmp_path / 'site-packages' / 'runs'
+    installed.mkdir(parents=True)
+    subprocess.check_call(['git', 'init', '--quiet', str(tmp_path)])
+    subprocess.check_call(['git', '-c', 'user.name=a', '-c', 'user.email=a@b', 'commit', '--quiet',
+                           '--allow-empty', '-m', 'first'], cwd=str(tmp_path))
+    monkeypatch.setattr(run_record, '__file__', str(installed / 'run_record.py'))
+    assert run_record.git_commit() is None
+    monkeypatch.setattr(run_record, '__file__', str(tmp_path / 'runs' / 'run_record.py'))
+    assert len(run_record.git_commit()) == 40
 
 
 def test_settings_of_trainings_that_differ_are_named_one_by_one():

@@ -10,7 +10,7 @@ import re
 import sys
 
 ROOMS = ('', 'commandline', 'evaluation', 'metatraining', 'optimizer', 'problems', 'runs',
-         'techniques', 'examples', 'benchmarks', 'tests')
+         'techniques', 'examples', 'benchmarks', 'tools', 'tests')
 RUNNER = 'tests/run_pytest.py'
 RULES = ('py_library', 'py_binary', 'py_test')
 
