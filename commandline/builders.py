@@ -11,7 +11,7 @@ from commandline.flags import FLAGS, METARUN, FlagError, include, include_in_val
 from metatraining import store
 from optimizer import OPTIMIZERS, RUN_FILE, checkpoints, describe
 from problems import problem_sets
-from problems.datasets import DataSource
+from problems.image_files import DataSource
 from problems.problem_spec import Row, Spec
 
 

@@ -13,7 +13,7 @@ from absl.logging import converter
 
 from commandline import usage
 from commandline.flags import METARUN, FlagError, define
-from problems.datasets import DataError
+from problems.image_files import DataError
 
 
 def run_script(script: str, main: Callable[[FlagValues], Any]) -> None:

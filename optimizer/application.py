@@ -13,10 +13,8 @@ import typing
 import tensorflow.compat.v1 as tf
 
 from optimizer.hints import Constraint, Gradient, GradsAndVars, Nest
+from optimizer.state import ROWS
 from optimizer.utils import Layout
-
-#: The state of a table of embeddings, a row for each of the table's rows.
-ROWS = 'table_state'
 
 
 class Update(typing.NamedTuple):
@@ -71,11 +69,11 @@ def checked_pairs(grads_and_vars: GradsAndVars) -> typing.List[typing.Tuple[Grad
             continue
         if isinstance(variable, tf.Tensor):
             raise NotImplementedError('Trying to update a Tensor', variable)
-        found.setdefault(variable.name, (variable, []))[1].append(_converted(gradient))
+        found.setdefault(variable.name, (variable, []))[1].append(_converted(gradient, variable))
     if not found:
         raise ValueError('No gradients provided for any variable: %s.'
                          % [str(variable) for _, variable in pairs])
-    return [(_sum(found[name][1]), found[name][0]) for name in sorted(found, key=_by_number)]
+    return [(summed(found[name][1]), found[name][0]) for name in sorted(found, key=_by_number)]
 
 
 def _by_number(name):
@@ -83,7 +81,7 @@ def _by_number(name):
     return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)]
 
 
-def _converted(gradient):
+def _converted(gradient, variable):
     try:
         gradient = tf.convert_to_tensor_or_indexed_slices(gradient)
     except (TypeError, ValueError) as error:
@@ -91,10 +89,27 @@ def _converted(gradient):
                         % (gradient,)) from error
     if not isinstance(gradient, (tf.Tensor, tf.IndexedSlices)):
         raise TypeError('Gradient must be a Tensor, IndexedSlices, or None: %s' % (gradient,))
+    check(gradient, variable)
     return gradient
 
 
-def _sum(gradients):
+def check(gradient: Gradient, variable: tf.Variable) -> None:
+    """Raises a ValueError where a variable is not of floating-point numbers, or its gradient not of
+    its shape."""
+    if not variable.dtype.is_floating:
+        raise ValueError('%s has the type %s: a learned optimizer needs floating-point numbers.'
+                         % (variable.name, variable.dtype.base_dtype.name))
+    if isinstance(gradient, tf.IndexedSlices):
+        shape, wanted, of = gradient.values.shape[1:], variable.shape[1:], 'in a row '
+    else:
+        shape, wanted, of = gradient.shape, variable.shape, ''
+    if not wanted.is_compatible_with(shape):
+        raise ValueError('%s has the shape %s, its gradient %s%s.' % (
+            variable.name, variable.shape, of, shape))
+
+
+def summed(gradients: typing.Sequence[Gradient]) -> Gradient:
+    """The sum of a variable's gradients."""
     if len(gradients) == 1:
         return gradients[0]
     if all(isinstance(gradient, tf.IndexedSlices) for gradient in gradients):
@@ -143,74 +158,55 @@ def next_values(optimizer: typing.Any, layout: Layout, gradients: typing.Sequenc
         row - true_row for row, true_row in zip(layout.to_chunks(moved), true)])
 
 
-def table_rows(optimizer: typing.Any, gradients: typing.Sequence[Gradient],
-               tables: typing.Sequence[tf.Variable], states: typing.Sequence[tf.Variable],
-               before: typing.Any,
-               scaling: Scaling) -> typing.Tuple[typing.List[Change], typing.Any]:
-    """One step of those rows of tables that have a gradient.
+def changes(optimizer: typing.Any, plan: typing.Any, gradients: typing.Sequence[Gradient],
+            variables: typing.Sequence[tf.Variable], owners: typing.Dict[typing.Any, tf.Variable],
+            scaling: Scaling, constraints: typing.Sequence[Constraint]) -> typing.List[Change]:
+    """One step on variables, and on the state beside them, as a list of `Change`.
 
     Args:
-      optimizer: a `CoordinatewiseOptimizer`.
-      gradients, tables, states: for each table its gradient, variable and variable of states.
-      before: the state of the other variables, for what belongs to the model.
+      optimizer: a `TrainableOptimizer`.
+      plan: a `StatePlan`. Of the tables in its layout, the rows with a gradient are computed.
+      gradients: for each variable a tensor, IndexedSlices, or None.
+      variables: of the model.
+      owners: dict from the places of the plan to the variables that keep the state.
       scaling: a `Scaling`.
-
-    Returns:
-      a list of `Change`, and `before` with what belongs to the model after the step.
+      constraints: for each variable None or what projects a value after the step.
     """
-    touched = [_touched_rows(*both) for both in zip(gradients, tables)]
-    chunks = [_gather_state(optimizer, state, rows, table)
-              for (rows, _), table, state in zip(touched, tables, states)]
-    update = optimizer.update_rule(None)(
-        [tf.reshape(tf.cast(sums, tf.float32), [1, -1]) for _, sums in touched],
-        before._replace(chunks=chunks))
-    changes = []
-    for index, (table, (rows, _)) in enumerate(zip(tables, touched)):
-        old = tf.gather(table, rows)
-        step = tf.reshape(_scaled(update.steps, scaling)[index], tf.shape(old))
-        changes.append(_change_of_rows(table, rows, _move(old, step, scaling)))
-        state = table_state(update.state.chunks[index], _width(table.shape))
-        if state is not None:
-            changes.append(Change(states[index], state, rows))
-    return changes, update.state._replace(chunks=before.chunks)
+    gradients, constraints, rows = list(gradients), list(constraints), {}
+    for index in plan.layout.tables:
+        rows[index], gradients[index] = _touched_rows(gradients[index], variables[index])
+        constraints[index] = None  # which may hold for whole columns: see `_change`
+    layout = plan.layout.in_use([tf.size(rows[index]) for index in plan.layout.tables])
+
+    def rows_of(place):
+        return rows[place.variable] if place.name == ROWS else None
+
+    values = Values([_read(variable, rows.get(index)) for index, variable in enumerate(variables)],
+                    *plan.put_together({place: _read(owners[place], rows_of(place))
+                                        for place in plan.places}))
+    moved = next_values(optimizer, layout, gradients, values, scaling, constraints)
+    return [_change(variable, value, rows.get(index))
+            for index, (variable, value) in enumerate(zip(variables, moved.variables))
+            ] + [Change(owners[place], value, rows_of(place))
+                 for place, value in plan.take_apart(moved.state, moved.offsets).items()]
 
 
-def _change_of_rows(table, rows, values):
-    """Of the whole table where it has a constraint, which may hold for columns."""
-    if table.constraint is None:
-        return Change(table, values, rows)
-    return Change(table, table.constraint(tf.tensor_scatter_nd_update(
-        tf.convert_to_tensor(table), rows[:, tf.newaxis], values)))
+def _read(variable, rows):
+    return tf.convert_to_tensor(variable) if rows is None else tf.gather(variable, rows)
 
 
-def table_state(nest: typing.Any, width: int) -> typing.Optional[tf.Tensor]:
-    """Rows `[features, rows * width]` in a nest -> `[rows, all features * width]`, or None."""
-    leaves = tf.nest.flatten(nest)
-    if not leaves:
-        return None
-    features = sum(leaf.shape.as_list()[0] for leaf in leaves)
-    cut = tf.reshape(tf.concat(leaves, 0), [features, -1, width])
-    return tf.reshape(tf.transpose(cut, [1, 0, 2]), [-1, features * width])
-
-
-def _gather_state(optimizer, state, rows, table):
-    nest = optimizer.initial_rows(1, lambda variable: tf.zeros(variable.shape),
-                                  tf.zeros([2], tf.int32))
-    sizes = [leaf.shape.as_list()[0] for leaf in tf.nest.flatten(nest)]
-    if not sizes:
-        return nest
-    cut = tf.reshape(tf.gather(state, rows), [-1, sum(sizes), _width(table.shape)])
-    flat = tf.reshape(tf.transpose(cut, [1, 0, 2]), [sum(sizes), -1])
-    return tf.nest.pack_sequence_as(nest, tf.split(flat, sizes, axis=0))
-
-
-def _width(shape):
-    """The numbers in a row of a table."""
-    return shape[1:].num_elements()
+def _change(variable, value, rows):
+    """Of a whole table where it has a constraint."""
+    if rows is None or getattr(variable, 'constraint', None) is None:
+        return Change(variable, value, rows)
+    return Change(variable, variable.constraint(tf.tensor_scatter_nd_update(
+        tf.convert_to_tensor(variable), rows[:, tf.newaxis], value)))
 
 
 def _touched_rows(gradient, table):
     """The indices of the rows that have a gradient, each once, and their gradients."""
+    if gradient is None:
+        return tf.zeros([0], tf.int32), tf.zeros([0] + table.shape.as_list()[1:])
     if not isinstance(gradient, tf.IndexedSlices):
         return tf.range(table.shape.as_list()[0]), gradient
     rows, positions = tf.unique(gradient.indices)
@@ -291,7 +287,7 @@ def _touched(gradient, shape):
     if gradient is None:
         return tf.zeros(shape)
     if not isinstance(gradient, tf.IndexedSlices):
-        return tf.ones(shape)
+        return tf.ones_like(gradient, tf.float32)
     counts = tf.unsorted_segment_sum(tf.ones_like(gradient.indices, tf.float32),
                                      gradient.indices, shape[0])
     return tf.ones(shape) * tf.reshape(

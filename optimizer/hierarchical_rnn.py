@@ -111,6 +111,8 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         learning-rate features without `dynamic_output_scale`.
     """
 
+    computes_rows_alone = True
+
     def __init__(self, level_sizes: typing.Sequence[int],
                  init_lr_range: typing.Tuple[float, float] = (1e-6, 1e-2),
                  learnable_decay: bool = True, dynamic_output_scale: bool = True,
@@ -381,7 +383,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         sums = [chunk.sums(rows.log_lr) for chunk, rows in zip(layout.chunks, chunks)]
         if not self.use_problem_lr_mean:
             return layout.per_piece(layout.tensor_means(sums))
-        mean = tf.add_n([tf.reduce_sum(s) for s in sums]) / float(sum(layout.sizes))
+        mean = tf.add_n([tf.reduce_sum(s) for s in sums]) / tf.cast(sum(layout.sizes), tf.float32)
         return tf.fill([1, len(layout.pieces)], mean)
 
     def _features(self, chunk, scaled, mean_squares, log_lr, mean_log_lr):
@@ -437,7 +439,7 @@ def _decay(readouts, name, fixed, like):
     """The decay rates `[1, size]` that are read out, or the fixed one."""
     if name in readouts:
         return tf.sigmoid(readouts[name])
-    return tf.fill([1, like.shape.as_list()[1]], fixed)
+    return fixed * tf.ones_like(like[:1])
 
 
 def _cell_inputs(columns, state):

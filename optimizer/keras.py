@@ -7,7 +7,7 @@ of the variables that hold meta-parameters there. This is the one module that im
 """
 
 import base64
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 
 import optimizer
 from optimizer import application, checkpoints, state, utils
-from optimizer.hints import Folder
+from optimizer.hints import Folder, Gradient
 
 if int(keras.__version__.split('.')[0]) < 3:
     raise ImportError('optimizer.keras needs Keras 3, as of TensorFlow 2.16; this is Keras %s. '
@@ -52,6 +52,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         if (folder is None) == (learned is None):
             raise ValueError('LearnedOptimizer needs the folder of a run.')
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self._waiting: List[np.ndarray] = []  # values for variables that do not exist yet
         self._description, constants = _read(folder) if learned is None else _decode(learned)
         if num_steps is not None:
             self._description['kwargs'] = dict(self._description['kwargs'], num_steps=num_steps)
@@ -64,7 +65,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             return
         super().build(variables)
         with tf.init_scope():
-            layout = self._learned.layout(utils.static_shapes(variables))
+            tables = [index for index, variable in enumerate(variables)
+                      if self._learned.computes_rows_alone and _is_table(variable)]
+            layout = self._learned.layout(utils.static_shapes(variables)).with_tables(tables)
             start = self._learned.initial_state(layout, tf.convert_to_tensor,
                                                 self._learned.random_key())
             offsets = [tf.zeros([1, chunk.size]) for chunk in layout.chunks
@@ -72,6 +75,17 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             self._plan = state.StatePlan(layout, start, offsets)
             self._kept = [self._keep(variables, place, value) for place, value
                           in self._plan.take_apart(start, offsets).items()]
+            super().set_weights(self._waiting)
+            self._waiting = []
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Sets all variables; before they exist, as where Keras loads an .h5 file, once they do."""
+        if self.built:
+            super().set_weights(weights)
+        else:
+            self._waiting = [np.array(weight) for weight in weights]
+            for variable, value in zip(self.variables, self._waiting):  # the count of steps
+                variable.assign(value)
 
     def _keep(self, variables, place, value):
         """The variable for a tensor of the state."""
@@ -85,9 +99,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     def _distributed_tf_update_step(self, distribution, grads_and_vars, learning_rate):
         """One step of all variables together, on each device; Keras calls this where replicas have
         summed their gradients, in place of `update_step` for each variable."""
-        summed = {self._get_variable_index(variable): gradient
-                  for gradient, variable in grads_and_vars}
-        gradients = [summed.get(index) for index in range(len(self._trainable_variables))]
+        gradients: List[List[Gradient]] = [[] for _ in self._trainable_variables]
+        for gradient, variable in grads_and_vars:
+            gradients[self._get_variable_index(variable)].append(gradient)
         variables = [_owned(variable) for variable in self._trainable_variables]
         kept = [_owned(variable) for variable in self._kept]
         distribution.extended.update(
@@ -95,17 +109,19 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             args=(gradients, variables, kept, learning_rate), group=False)
 
     def _assign_step(self, gradients, variables, kept, learning_rate):
-        """The step on one device."""
-        values = application.Values(
-            [tf.convert_to_tensor(variable) for variable in variables],
-            *self._plan.put_together(dict(zip(self._plan.places,
-                                              map(tf.convert_to_tensor, kept)))))
-        moved = application.next_values(
-            self._learned, self._plan.layout, gradients, values,
-            application.Scaling(tf.cast(learning_rate, tf.float32)))
-        new = self._plan.take_apart(moved.state, moved.offsets)
-        for owner, value in zip(variables + kept, moved.variables + list(new.values())):
-            owner.assign(value)
+        """The step on one device; for each variable a list of gradients."""
+        for several, variable in zip(gradients, variables):
+            for gradient in several:
+                application.check(gradient, variable)
+        gradients = [application.summed(several) if several else None for several in gradients]
+        changes = application.changes(
+            self._learned, self._plan, gradients, variables, dict(zip(self._plan.places, kept)),
+            application.Scaling(tf.cast(learning_rate, tf.float32)), [None] * len(variables))
+        for owner, value, rows in changes:
+            if rows is None:
+                owner.assign(value)
+            else:
+                owner.scatter_update(tf.IndexedSlices(value, rows))
 
     def get_config(self) -> Dict[str, Any]:
         """Everything that makes the same optimizer again, meta-parameters included."""
@@ -130,6 +146,11 @@ def _decode(learned):
     constants = {name: np.frombuffer(base64.b64decode(text), '<f4').reshape(learned['shapes'][name])
                  for name, text in learned['meta_parameters'].items()}
     return {'name': learned['name'], 'kwargs': learned['kwargs']}, constants
+
+
+def _is_table(variable):
+    """Whether Keras hands over IndexedSlices: it is known by the name that `Embedding` gives."""
+    return variable.name.split(':')[0].split('/')[-1] == 'embeddings'
 
 
 def _owned(variable):

@@ -2,7 +2,7 @@
 
 import collections
 import copy
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -20,9 +20,11 @@ class MetaParameters:
     by the constructor with the same arguments, from the values that were loaded.
     """
 
+    OPTIONS: Tuple[str, ...] = ()  # names of attributes that users set
+
     random_seed: Optional[int]
     xla: bool
-    _make: Callable[[], Any]
+    _arguments: Tuple[Tuple[Any, ...], Dict[str, Any]]
     _kept: Dict[Any, Any]
     _values: Dict[str, tf.Tensor]
     _non_slot_dict: Any  # this and the next are TensorFlow's
@@ -30,7 +32,7 @@ class MetaParameters:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         optimizer = super().__new__(cls)
-        optimizer._make = lambda: cls(*args, **kwargs)
+        optimizer._arguments = args, kwargs
         return optimizer
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -39,6 +41,17 @@ class MetaParameters:
         self._loaded: Dict[str, np.ndarray] = {}
         self._graph = outermost_graph()
         self._by_graph = {self._graph: self}
+
+    def __reduce__(self) -> Any:
+        """Pickled or deeply copied it is made and loaded again, without the state of what it was
+        applied to."""
+        options = {name: value for name, value in vars(self).items() if name in self.OPTIONS}
+        return _made, (type(self), self._arguments, self._loaded, options)
+
+    def __copy__(self) -> Any:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
 
     def create_meta_parameter(self, name: str, shape: Sequence[int],
                               initializer: Callable[..., tf.Tensor]) -> tf.Variable:
@@ -132,13 +145,22 @@ class MetaParameters:
         graph = outermost_graph()
         if graph not in self._by_graph and make:
             with tf.init_scope(), tf.name_scope(None):
-                rule = self._make()
-                rule._start_from(self._loaded)
+                rule = _made(type(self), self._arguments, self._loaded, {})
             self._non_slot_dict.update(rule._non_slot_dict)
             self._by_graph[graph] = rule
         rule = self._by_graph.get(graph, self)
         rule.xla = self.xla
         return rule
+
+
+def _made(cls, arguments, loaded, options):
+    """A new optimizer of class `cls` with the values that another one has loaded."""
+    args, kwargs = arguments
+    made = cls(*args, **kwargs)
+    made._loaded = loaded
+    made._start_from(loaded)
+    vars(made).update(options)
+    return made
 
 
 def outermost_graph() -> Optional[tf.Graph]:

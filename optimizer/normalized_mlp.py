@@ -77,6 +77,7 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
       ValueError: `num_steps` or `units` below 1.
     """
 
+    computes_rows_alone = True
     sees_parameters = True
 
     def __init__(self, num_steps: typing.Optional[int] = None, units: int = 16,

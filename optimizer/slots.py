@@ -39,20 +39,13 @@ class Kept:
     def __init__(self, optimizer: Any, rule: Any, gradients: Sequence[Gradient],
                  variables: Sequence[tf.Variable]) -> None:
         self._optimizer, self._model = optimizer, list(variables)
-        shapes = utils.static_shapes(variables)
-        self._tables = [index for index, both in enumerate(zip(gradients, variables))
-                        if rule.computes_rows_alone and self._is_table(*both)]
-        self._others = [index for index in range(len(shapes)) if index not in self._tables]
-        self._layout = rule.layout([shapes[index] for index in self._others])
-        key = rule.random_key()
-        start = rule.initial_state(self._layout, initialized_value, key)
-        offsets = [tf.zeros([1, chunk.size]) for chunk in self._layout.chunks
-                   if rule.use_attention]
-        self._plan = state.StatePlan(self._layout, start, offsets)
-        initial = {self._place(place): value
-                   for place, value in self._plan.take_apart(start, offsets).items()}
-        for index in self._tables:
-            initial.update(self._table_start(rule, index, shapes[index], key))
+        tables = [index for index, both in enumerate(zip(gradients, variables))
+                  if rule.computes_rows_alone and self._is_table(*both)]
+        layout = rule.layout(utils.static_shapes(variables)).with_tables(tables)
+        start = rule.initial_state(layout, initialized_value, rule.random_key())
+        offsets = [tf.zeros([1, chunk.size]) for chunk in layout.chunks if rule.use_attention]
+        self._plan = state.StatePlan(layout, start, offsets)
+        initial = self._plan.take_apart(start, offsets)
         if callable(optimizer.learning_rate):
             initial[STEPS] = tf.zeros([], tf.int64)
         self._places = list(initial)
@@ -61,24 +54,16 @@ class Kept:
 
     def _is_table(self, gradient, variable):
         """What a variable is once, it stays: its slots are of the one kind or the other."""
-        if self._optimizer.get_slot(variable, application.ROWS) is not None:
+        if self._optimizer.get_slot(variable, state.ROWS) is not None:
             return True
+        if self._optimizer.use_attention and variable.constraint is not None:
+            return False  # true rows are not whole columns, for which the constraint may hold
         known = [name for name in self._optimizer.get_slot_names()
                  if name.startswith(state.CHUNK)
                  and self._optimizer.get_slot(variable, name) is not None]
         if not isinstance(gradient, (tf.Tensor, tf.IndexedSlices)):
             gradient = gradient.values[0]  # of the first replica
         return not known and isinstance(gradient, tf.IndexedSlices)
-
-    def _place(self, place):
-        """From the place in the layout, which knows no tables, to that in the list."""
-        return place if place.variable < 0 else Place(self._others[place.variable], place.name)
-
-    def _table_start(self, rule, index, shape, key):
-        size = utils.num_elements(shape)
-        rows = rule.initial_rows(size, initialized_value, key + [index, 1])
-        table = application.table_state(rows, size // max(1, shape[0]))
-        return {} if table is None else {Place(index, application.ROWS): table}
 
     def changes(self, rule: Any, gradients: Sequence[Gradient],
                 variables: Sequence[tf.Variable],
@@ -91,59 +76,39 @@ class Kept:
             strategy, of one device.
         """
         owners = dict(zip(self._places, slots))
-        scaling = self._scaling(owners)
-        kept = {place: tf.convert_to_tensor(slot) for place, slot in owners.items()
-                if place.name != application.ROWS}
-        old_state, offsets = self._plan.put_together(
-            {place: kept[self._place(place)] for place in self._plan.places})
-        changes: List[application.Change] = []
-        new_state: Any = old_state
-        new_offsets: Sequence[tf.Tensor] = offsets
-        if self._tables:
-            changes, new_state = application.table_rows(
-                rule, [gradients[index] for index in self._tables],
-                [variables[index] for index in self._tables],
-                [owners.get(Place(index, application.ROWS)) for index in self._tables],
-                old_state, scaling)
-        if self._others:
-            owned = [variables[index] for index in self._others]
-            values = application.Values([tf.convert_to_tensor(each) for each in owned],
-                                        old_state, offsets)
-            new_values, new_state, new_offsets = application.next_values(
-                rule, self._layout, [gradients[index] for index in self._others], values, scaling,
-                [each.constraint for each in owned])
-            changes += [application.Change(*both) for both in zip(owned, new_values)]
-        for place, value in self._plan.take_apart(new_state, new_offsets).items():
-            changes.append(application.Change(owners[self._place(place)], value))
-        if STEPS in owners:
-            changes.append(application.Change(owners[STEPS], kept[STEPS] + 1))
+        steps = owners.get(STEPS)
+        changes = application.changes(rule, self._plan, gradients, variables, owners,
+                                      self._scaling(steps),
+                                      [variable.constraint for variable in variables])
+        if steps is not None:
+            changes.append(application.Change(steps, tf.convert_to_tensor(steps) + 1))
         return changes
 
-    def _scaling(self, owners):
+    def _scaling(self, steps):
         rate, decay = self._optimizer.learning_rate, self._optimizer.weight_decay
         if callable(rate):
-            rate = rate(tf.convert_to_tensor(owners[STEPS]))
+            rate = rate(tf.convert_to_tensor(steps))
         return application.Scaling(None if _is(rate, 1.0) else rate,
                                    None if _is(decay, 0.0) else decay)
 
     def _now(self):
         owners = dict(zip(self._places, self.slots))
-        return self._plan.put_together({place: tf.convert_to_tensor(owners[self._place(place)])
+        return self._plan.put_together({place: tf.convert_to_tensor(owners[place])
                                         for place in self._plan.places})
 
     def true_params(self) -> Dict[str, tf.Tensor]:
         """Dict from names to the parameters beside which attention takes its gradients."""
         _, offsets = self._now()
         return {variable.name: variable - tf.cast(offset, variable.dtype.base_dtype)
-                for variable, offset in zip(self._model, self._layout.to_tensors(offsets))}
+                for variable, offset in zip(self._model, self._plan.layout.to_tensors(offsets))}
 
     def log_learning_rates(self, rule: Any) -> Dict[str, tf.Tensor]:
         """Dict from names to the logarithms of the learning rates that the state has."""
         rows = [rule.log_rate_row(chunk) for chunk in getattr(self._now()[0], state.CHUNKS, [])]
         if any(row is None for row in rows):
             return {}
-        names = [self._model[index].name for index in self._others]
-        return dict(zip(names, self._layout.to_tensors(rows)))
+        return dict(zip([variable.name for variable in self._model],
+                        self._plan.layout.to_tensors(rows)))
 
 
 def _is(value, number):

@@ -18,6 +18,9 @@ CHUNKS, COLUMNS, BY_TENSOR = 'chunks', 'tensors', 'by_tensor'
 #: The start of the names under which chunks are kept.
 CHUNK = 'state'
 
+#: The name under which the state of a table is kept, a row for each of its rows.
+ROWS = 'table_state'
+
 #: In place of a variable's number: what belongs to the model as a whole.
 MODEL = -1
 
@@ -35,7 +38,8 @@ class StatePlan:
 
     * `chunks`: for each chunk of the layout a nest of tensors `[features, size]`. A chunk that is
       part of a large tensor is kept leaf by leaf, without a copy. Tensors that share a chunk keep
-      one tensor `[all features, size]` each.
+      one tensor `[all features, size]` each, a table one tensor `[rows, all features * width]`,
+      so that few rows of a large one can be read and written.
     * `tensors`: a nest of tensors `[features, number of tensors]`: each keeps its column.
     * `by_tensor`: a list with a nest for each tensor.
 
@@ -107,6 +111,13 @@ class StatePlan:
     def _chunk_apart(self, chunk, named):
         if not named:
             return {}
+        if chunk.table:
+            tensor = chunk.pieces[0].tensor
+            features = sum(leaf.shape.as_list()[0] for _, leaf in named)
+            width = self.layout.width(tensor)
+            cut = tf.reshape(tf.concat([leaf for _, leaf in named], 0), [features, -1, width])
+            return {Place(tensor, ROWS): tf.reshape(tf.transpose(cut, [1, 0, 2]),
+                                                    [-1, features * width])}
         if chunk.alone:
             piece, = chunk.pieces
             return {Place(piece.tensor, '%s/%s' % (self._piece_name(piece), name)): leaf
@@ -124,6 +135,10 @@ class StatePlan:
             return [kept[Place(piece.tensor, '%s/%s' % (self._piece_name(piece), name))]
                     for name, _ in named]
         sizes = [leaf.shape.as_list()[0] for _, leaf in named]
+        if chunk.table and sizes:
+            tensor = chunk.pieces[0].tensor
+            cut = tf.reshape(kept[Place(tensor, ROWS)], [-1, sum(sizes), self.layout.width(tensor)])
+            return tf.split(tf.reshape(tf.transpose(cut, [1, 0, 2]), [sum(sizes), -1]), sizes)
         columns = [kept[Place(piece.tensor, self._piece_name(piece))]
                    for piece in chunk.pieces if sizes]
         if chunk.padding:

@@ -12,6 +12,10 @@ from optimizer.application import Rule, Update
 from optimizer.hints import GradsAndVars, Nest, Rate, Read, Theta
 from optimizer.meta_parameters import OPTIMIZER_SCOPE, MetaParameters, outermost_graph
 
+#: What `tf.train.Optimizer` calls for each variable.
+TENSORFLOWS_OWN = ('_apply_dense', '_resource_apply_dense', '_apply_sparse',
+                   '_resource_apply_sparse')
+
 
 class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
     """A `tf.train.Optimizer` whose update rule has meta-parameters that can be trained.
@@ -40,6 +44,10 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         `log(objective / initial objective + 1e-6)`.
       random_seed: of the initial meta-parameters and of random states.
 
+    Raises:
+      TypeError: the class overrides `_apply_dense` or the like, as
+        `tf.contrib.opt.extend_with_decoupled_weight_decay` does.
+
     Attributes, to be set before `apply_gradients`:
       xla: whether update rules made from now on are compiled with XLA (TensorFlow 2 only).
       learning_rate: a factor of all steps: a float, tensor, variable, or a function of the number
@@ -48,9 +56,10 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         weight_decay * parameter.
     """
 
-    computes_rows_alone = False  # whether some rows of a variable may be computed without the rest
+    computes_rows_alone = False  # whether of a table only the rows with a gradient are computed
     planned_steps = None  # a placeholder, where an optimizer can be told how many steps there are
     sees_parameters = False  # whether the update rule also takes the parameters' rows
+    OPTIONS = ('xla', 'learning_rate', 'weight_decay')
     xla = False
     learning_rate: Rate = 1.0
     weight_decay: Union[float, tf.Tensor] = 0.0
@@ -59,6 +68,10 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
                  use_attention: bool = False, use_log_objective: bool = True,
                  obj_train_max_multiplier: float = -1, use_second_derivatives: bool = True,
                  use_numerator_epsilon: bool = False, random_seed: Optional[int] = None) -> None:
+        for method in TENSORFLOWS_OWN:
+            if getattr(type(self), method) is not getattr(tf.train.Optimizer, method):
+                raise TypeError('%s overrides %s, which is never called: a learned optimizer steps '
+                                'all variables together.' % (type(self).__name__, method))
         super().__init__(use_locking=False, name=name)
         self.use_attention = use_attention
         self.use_log_objective = use_log_objective
@@ -84,11 +97,11 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         applied to its new value, with attention to the true parameters too. Replicas of a
         distribution strategy sum their gradients, as with all optimizers of `tf.train`.
 
-        IndexedSlices: rows without a gradient keep their values and their state exactly (with
-        attention they go to their true parameters). What an optimizer keeps for all parameters
-        together still moves: the count of steps, and the tensor and model levels of
-        HierarchicalRNN, whose averages run over all rows, those without a gradient entering with
-        a gradient of zero. A `CoordinatewiseOptimizer` computes the rows with a gradient only.
+        IndexedSlices: rows without a gradient keep their values and their state exactly. The
+        optimizers of this package compute only the rows with a gradient, which are then the whole
+        table to them: HierarchicalRNN and NormalizedMLP average over these. What an optimizer
+        keeps for a tensor or for the model, as the count of steps, moves at every step. A variable
+        that had a dense gradient at first is computed whole, other rows with a gradient of zero.
 
         State is kept in slots of the variables, named `<variable>/<optimizer>/...`, and goes back
         to the variable of that name, in whatever order variables are listed. What belongs to the
@@ -105,13 +118,14 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
           one operation.
 
         Raises:
-          ValueError: no variable, no gradient at all, or a variable without a fully defined shape.
+          ValueError: no variable, no gradient at all, a variable without a fully defined shape or
+            of other than floating-point numbers, or a gradient of another shape.
           TypeError: a gradient that is no tensor.
           NotImplementedError: a tensor in place of a variable.
           RuntimeError: eager execution is on.
         """
-        if tf.executing_eagerly():
-            raise RuntimeError('%s works in graphs. In eager TensorFlow 2 use '
+        if outermost_graph() is None:
+            raise RuntimeError('%s works in graphs. In eager TensorFlow 2, in functions too, use '
                                'optimizer.keras.LearnedOptimizer.' % type(self).__name__)
         pairs = application.checked_pairs(grads_and_vars)
         if tf.distribute.has_strategy() and not skip_gradients_aggregation:
@@ -234,7 +248,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
           What has no gradient gets a step of zero and keeps its state.
         """
         rule = self.update_rule(layout)
-        if self.xla:
+        if self.xla and not layout.tables:  # each number of rows would be compiled anew
             rule = tf.function(rule, jit_compile=True, autograph=False)
 
         def step(gradients, state, parameters=None):

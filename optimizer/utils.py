@@ -24,7 +24,7 @@ class Piece(typing.NamedTuple):
     """Columns [start, start + size) of tensor number `tensor`."""
     tensor: int
     start: int
-    size: int
+    size: int  # of a table in use, an int32 scalar
 
 
 class Chunk:
@@ -36,16 +36,19 @@ class Chunk:
       padding: columns behind them that belong to no piece and count nowhere.
       size: all columns.
       alone: whether it is a part of a large tensor, in whatever company that comes.
+      table: whether it is a table, see `Layout.with_tables`; a table has no padding.
     """
 
     membership: tf.Tensor  # of a prepared chunk
 
-    def __init__(self, pieces: typing.List[Piece], first_piece: int, alone: bool = False) -> None:
+    def __init__(self, pieces: typing.List[Piece], first_piece: int, alone: bool = False,
+                 table: bool = False) -> None:
         self.pieces = pieces
         self.first_piece = first_piece
         self.alone = alone
+        self.table = table
         self.sizes = [piece.size for piece in pieces]
-        self.padding = -sum(self.sizes) % ALIGNMENT
+        self.padding = 0 if table else -sum(self.sizes) % ALIGNMENT
         self.size = sum(self.sizes) + self.padding
 
     def take(self, piece_columns: tf.Tensor) -> tf.Tensor:
@@ -62,10 +65,13 @@ class Chunk:
           a copy of this chunk that has `membership`, and with it `spread` and `sums`.
         """
         prepared = copy.copy(self)
-        owners = np.repeat(np.arange(len(self.pieces) + 1, dtype=np.int32),
-                           self.sizes + [self.padding])
-        prepared.membership = tf.ones([1, self.size]) if self._whole() else tf.one_hot(
-            tf.constant(owners), len(self.pieces), axis=0, dtype=tf.float32)
+        if self._whole():
+            prepared.membership = tf.ones([1, self.size])
+        else:
+            owners = np.repeat(np.arange(len(self.pieces) + 1, dtype=np.int32),
+                               self.sizes + [self.padding])
+            prepared.membership = tf.one_hot(tf.constant(owners), len(self.pieces), axis=0,
+                                             dtype=tf.float32)
         return prepared
 
     def _whole(self):
@@ -93,6 +99,10 @@ class Layout:
       max_chunk: columns in one chunk, at most (but at least `ALIGNMENT`).
       max_pieces: tensors (or parts of them) in one chunk, at most.
       large: elements from which on a tensor is large.
+
+    Attributes:
+      sizes: the elements of each tensor.
+      tables: the numbers of the tensors that are tables, see `with_tables`.
     """
 
     def __init__(self, shapes: typing.Sequence[typing.Sequence[int]], max_chunk: int = 65536,
@@ -100,14 +110,49 @@ class Layout:
         self.shapes = [tuple(shape) for shape in shapes]
         self.sizes = [num_elements(shape) for shape in self.shapes]
         self.num_tensors = len(self.shapes)
-        self.chunks = self._cut(max_chunk, max_pieces, large)
-        self.pieces = [piece for chunk in self.chunks for piece in chunk.pieces]
+        self.tables: typing.List[int] = []
+        self._bounds = max_chunk, max_pieces, large
+        self._set_chunks(self._cut(*self._bounds))
+
+    def _set_chunks(self, chunks):
+        self.chunks = chunks
+        self.pieces = [piece for chunk in chunks for piece in chunk.pieces]
         self._in_order = [piece.tensor for piece in self.pieces] == list(range(self.num_tensors))
+
+    def with_tables(self, tables: typing.Sequence[int]) -> 'Layout':
+        """A copy in which these tensors are tables, of which a step computes some rows only.
+
+        Each makes one chunk, behind those of the other tensors.
+        """
+        layout = copy.copy(self)
+        layout.tables = list(tables)
+        layout._set_chunks(layout._cut(*self._bounds))
+        return layout
+
+    def in_use(self, numbers: typing.Sequence[tf.Tensor]) -> 'Layout':
+        """A copy in which the tables have so many rows, an int32 scalar for each of `tables`."""
+        layout = copy.copy(self)
+        layout.sizes = list(self.sizes)
+        for tensor, number in zip(self.tables, numbers):
+            layout.sizes[tensor] = number * self.width(tensor)
+        layout._set_chunks(self.chunks[:len(self.chunks) - len(self.tables)]
+                           + layout._table_chunks(len(self.pieces) - len(self.tables)))
+        return layout
+
+    def width(self, tensor: int) -> int:
+        """The elements in a row of a table."""
+        return num_elements(self.shapes[tensor][1:])
+
+    def _table_chunks(self, first_piece):
+        return [Chunk([Piece(tensor, 0, self.sizes[tensor])], first_piece + index, table=True)
+                for index, tensor in enumerate(self.tables)]
 
     def _cut(self, max_chunk, max_pieces, large):
         groups: typing.List[typing.List[Piece]] = []
         shared: typing.List[Piece] = []
         for tensor, size in enumerate(self.sizes):
+            if tensor in self.tables:
+                continue
             whole = size - size % ALIGNMENT if size >= large else 0
             if whole:
                 groups.extend([piece] for piece in _pieces(tensor, 0, whole, max_chunk))
@@ -116,8 +161,9 @@ class Layout:
         num_alone = len(groups)
         groups += _gather(shared, max_chunk, max_pieces)
         firsts = np.cumsum([0] + [len(group) for group in groups])
-        return [Chunk(group, int(first), index < num_alone)
-                for index, (group, first) in enumerate(zip(groups, firsts))]
+        chunks = [Chunk(group, int(first), index < num_alone)
+                  for index, (group, first) in enumerate(zip(groups, firsts))]
+        return chunks + self._table_chunks(int(firsts[-1]))
 
     def prepare(self) -> 'Layout':
         """A copy of this layout with prepared chunks, see there."""
@@ -128,7 +174,8 @@ class Layout:
     def to_chunks(self, tensors: typing.Sequence[tf.Tensor]) -> typing.List[tf.Tensor]:
         """A list of tensors -> a list with one `[1, chunk size]` float32 row for each chunk."""
         flat = [tf.reshape(tf.cast(tensor, tf.float32), [1, -1]) for tensor in tensors]
-        return [_join([_slice(flat[p.tensor], p, self.sizes[p.tensor]) for p in chunk.pieces]
+        return [flat[chunk.pieces[0].tensor] if chunk.table else
+                _join([_slice(flat[p.tensor], p, self.sizes[p.tensor]) for p in chunk.pieces]
                       + ([tf.zeros([1, chunk.padding])] if chunk.padding else []))
                 for chunk in self.chunks]
 
@@ -140,7 +187,8 @@ class Layout:
             split = [row] if len(sizes) == 1 else tf.split(row, sizes, axis=1)
             for piece, part in zip(chunk.pieces, split):
                 parts[piece.tensor].append(part)
-        return [tf.reshape(_join(part), shape) for part, shape in zip(parts, self.shapes)]
+        return [tf.reshape(_join(part), (-1,) + shape[1:] if tensor in self.tables else shape)
+                for tensor, (part, shape) in enumerate(zip(parts, self.shapes))]
 
     def per_piece(self, columns: tf.Tensor) -> tf.Tensor:
         """`[features, tensors]` -> `[features, pieces]`: each piece gets its tensor's column."""
@@ -152,12 +200,20 @@ class Layout:
         """Sums over pieces, `[features, pieces of the chunk]` for each chunk, -> the means over
         whole tensors, `[features, tensors]`."""
         sums = _join(chunk_sums)
+        sizes = [1 if tensor in self.tables else max(1, size)
+                 for tensor, size in enumerate(self.sizes)]
         if self._in_order:
-            return sums / tf.constant(np.maximum(1, self.sizes), tf.float32)
-        average = np.zeros([len(self.pieces), self.num_tensors], np.float32)
-        for row, piece in enumerate(self.pieces):
-            average[row, piece.tensor] = 1.0 / max(1, self.sizes[piece.tensor])
-        return tf.matmul(sums, tf.constant(average))
+            means = sums / tf.constant(sizes, tf.float32)
+        else:
+            average = np.zeros([len(self.pieces), self.num_tensors], np.float32)
+            for row, piece in enumerate(self.pieces):
+                average[row, piece.tensor] = 1.0 / sizes[piece.tensor]
+            means = tf.matmul(sums, tf.constant(average))
+        if not self.tables:
+            return means
+        return means / tf.cast(tf.stack(
+            [tf.maximum(1, self.sizes[tensor]) if tensor in self.tables else 1
+             for tensor in range(self.num_tensors)]), tf.float32)
 
 
 def _pieces(tensor, start, end, max_chunk):
@@ -205,9 +261,9 @@ def mean_square(gradient: tf.Tensor, decay: tf.Tensor, previous: tf.Tensor) -> t
     """The decayed mean of the squared gradient, all `[rows, N]`.
 
     `decay * previous + (1 - decay) * (gradient^2 + 1e-12)`; where `previous` is still zero, in
-    the first step and only then, simply `gradient^2 + 1e-12`.
+    a parameter's first step and only then, simply `gradient^2 + 1e-12`.
     """
-    decay *= tf.cast(tf.not_equal(previous[:1, :1], 0.0), tf.float32)
+    decay *= tf.cast(tf.not_equal(previous[:1], 0.0), tf.float32)
     return (1.0 - decay) * (tf.square(gradient) + MEAN_SQUARE_EPSILON) + decay * previous
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from problems import image_files, text_files
 from problems.generators import generator
-from problems.image_files import DataError, DataSource  # noqa: F401
+from problems.image_files import DataSource
 
 Numbers = Union[np.ndarray, Sequence[Any]]
 

@@ -8,7 +8,7 @@ from typing import List, Optional
 
 import tensorflow.compat.v1 as tf
 
-from problems import datasets
+from problems import datasets, image_files
 from problems.convnets import VGG
 from problems.perceptrons import Perceptron
 from problems.problem_generator import ConvNetOrig, FullyConnected, SoftmaxRegression
@@ -17,7 +17,7 @@ from problems.problem_spec import Row, Spec
 
 @functools.lru_cache(maxsize=None)
 def _digits():
-    return datasets.images(True, datasets.DataSource('digits'), 8)
+    return datasets.images(True, image_files.DataSource('digits'), 8)
 
 
 def _row(name, batch_size, problem, *args, **kwargs):
@@ -31,7 +31,7 @@ def _perceptron(name, batch_size, hidden_sizes, activation, small):
                 activation=activation)
 
 
-def training_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def training_problems(source: Optional[image_files.DataSource] = None) -> List[Row]:
     """Small perceptrons and convnets on the embedded digits, to meta-train on."""
     del source
     sigmoid, relu, tanh = tf.nn.sigmoid, tf.nn.relu, tf.nn.tanh
@@ -50,7 +50,7 @@ def training_problems(source: Optional[datasets.DataSource] = None) -> List[Row]
     ]
 
 
-def validation_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def validation_problems(source: Optional[image_files.DataSource] = None) -> List[Row]:
     """Classifiers of other sizes on the same digits, to choose among meta-parameters."""
     del source
     sigmoid, relu = tf.nn.sigmoid, tf.nn.relu

@@ -4,14 +4,14 @@ from typing import List, Optional
 
 import tensorflow.compat.v1 as tf
 
-from problems import datasets
+from problems import datasets, image_files
 from problems import problem_generator as pg
 from problems.problem_spec import Row, Spec
 
 STEPS, LONG_STEPS = 1000, 10000
 
 
-def rows(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def rows(source: Optional[image_files.DataSource] = None) -> List[Row]:
     """Perceptrons, softmax regression and convnets on digits of 28 x 28 pixels, 1,000 steps."""
     sigmoid, relu = tf.nn.sigmoid, tf.nn.relu
     small = Spec(pg.ConvNetOrig, ((1, 28, 28), 10, ((3, 3, 8), (5, 5, 8))), {'activation': relu})
@@ -31,7 +31,7 @@ def rows(source: Optional[datasets.DataSource] = None) -> List[Row]:
     ]
 
 
-def long_rows(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def long_rows(source: Optional[image_files.DataSource] = None) -> List[Row]:
     """Perceptrons on digits of 28 x 28 pixels, 10,000 steps."""
     networks = [('20, sigmoid', (20,), tf.nn.sigmoid), ('20, relu', (20,), tf.nn.relu),
                 ('20-20, sigmoid', (20, 20), tf.nn.sigmoid)]

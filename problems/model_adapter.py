@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import inspect
+import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -25,6 +26,11 @@ _MAX_UNCOLLECTED_BYTES = 2 ** 25
 
 MakeLoss = Callable[[], tf.Tensor]
 MakeInit = Callable[[List[tf.Variable]], Callable[[tf.Session], Any]]
+
+# Operations that draw random numbers, beside those that take a seed, and that read on. A Python
+# function may do so, too; one that does not is `tf.py_func(..., stateful=False)`.
+_DRAWING = re.compile('Stateful(?!PartitionedCall)|Rng')
+_READING_ON = re.compile('IteratorGetNext|QueueDequeue|ReaderRead|(Eager)?PyFunc$')
 
 
 class _Asked(NamedTuple):
@@ -79,7 +85,8 @@ class ModelAdapter(Problem):
 
     Raises:
         ValueError: the model has no trainable variables; its loss is not one number, or draws
-            random numbers from a state, so that it is no function of the variables.
+            random numbers from a state or reads on in data, so that it is no function of the
+            variables.
     """
 
     def __init__(self, make_loss_and_init_fn: Callable[..., Tuple[MakeLoss, Optional[MakeInit]]],
@@ -329,10 +336,10 @@ class _Replacer:
 
 
 def _check_repeatable(loss, definition):
-    """Raises a ValueError where the loss depends on an operation that draws random numbers.
+    """Raises a ValueError where an operation of the loss gives something else each time.
 
-    Those that take a seed as attribute, or begin with `Stateful`, keep a state: the loss would be
-    another one at every evaluation, and a run that goes on another one than a whole run.
+    It draws random numbers, or reads on in a data set or queue: the loss would be another one at
+    every evaluation, and a run that goes on another one than a whole run.
 
     Args:
         definition: the GraphDef of the loss.
@@ -347,12 +354,17 @@ def _check_repeatable(loss, definition):
         if isinstance(node, tf.Operation):
             to_see += [tensor.op for tensor in node.inputs] + list(node.control_inputs)
             node = node.node_def
-        if 'seed' in node.attr or (node.op.startswith('Stateful')
-                                   and node.op != 'StatefulPartitionedCall'):
+        if 'seed' in node.attr or _DRAWING.match(node.op):
             raise ValueError(
                 'the loss draws random numbers: operation %s (%s). ModelAdapter needs a loss that '
                 'depends on the variables alone: build the model without dropout and the like, or '
                 'draw by tf.random.stateless_*' % (node.name, node.op))
+        if _READING_ON.match(node.op):
+            raise ValueError(
+                'the loss may be of other data each time: operation %s (%s). ModelAdapter needs a '
+                'loss that depends on the variables alone: build it on constant data, and mark a '
+                'Python function that always gives the same with stateful=False'
+                % (node.name, node.op))
         for value in node.attr.values():
             for called in [value.func] + list(value.list.func):
                 if called.name in functions:

@@ -17,6 +17,7 @@ import tensorflow.compat.v1 as tf
 
 from problems import datasets, digits, digits_benchmark, tasks
 from problems import problem_generator as pg
+from problems.image_files import DataSource
 from problems.model_adapter import ModelAdapter
 from problems.problem_spec import Row, SeededRow, Spec
 
@@ -332,78 +333,78 @@ def _image_problems(name, train, source=None):
     return rows(spec, batch_size, train, source)
 
 
-def mnist_mlp_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def mnist_mlp_problems(source: Optional[DataSource] = None) -> List[Row]:
     """A perceptron with 20 sigmoid units, on the MNIST training images."""
     return _image_problems('mnist_mlp', True, source)
 
 
-def mnist_conv_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def mnist_conv_problems(source: Optional[DataSource] = None) -> List[Row]:
     """A small convolutional network, on the MNIST training images."""
     spec = _spec(pg.ConvNet, _MNIST_SHAPE, 10, ((3, 3, 8), (5, 5, 8)), activation=tf.nn.relu)
     return _mnist(spec, 64, True, source)
 
 
-def cifar10_conv_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def cifar10_conv_problems(source: Optional[DataSource] = None) -> List[Row]:
     """A small convolutional network, on the CIFAR-10 training images."""
     spec = _spec(pg.ConvNet, _CIFAR10_SHAPE, 10, ((3, 3, 16), (5, 5, 16)), activation=tf.nn.relu)
     return _cifar10(spec, 64, True, source)
 
 
-def test_mnist_mlp_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def test_mnist_mlp_problems(source: Optional[DataSource] = None) -> List[Row]:
     """A perceptron with 20 sigmoid units, on the MNIST test images."""
     return _image_problems('mnist_mlp', False, source)
 
 
-def test_mnist_mlp_relu_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def test_mnist_mlp_relu_problems(source: Optional[DataSource] = None) -> List[Row]:
     """A perceptron with 20 relu units, on the MNIST test images."""
     return _image_problems('mnist_mlp_relu', False, source)
 
 
-def test_mnist_mlp_deeper_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def test_mnist_mlp_deeper_problems(source: Optional[DataSource] = None) -> List[Row]:
     """A perceptron with two layers of 20 sigmoid units, on the MNIST test images."""
     return _image_problems('mnist_mlp_deeper', False, source)
 
 
-def test_mnist_conv_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def test_mnist_conv_problems(source: Optional[DataSource] = None) -> List[Row]:
     """A convolutional network with batch normalization and pooling, on the MNIST test images."""
     spec = _spec(pg.ConvNet, _MNIST_SHAPE, 10, ((3, 3, 16, 1), (5, 5, 32, 1)),
                  activation=tf.nn.relu, affine_size=512)
     return _mnist(spec, 128, False, source)
 
 
-def test_mnist_conv_orig_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def test_mnist_conv_orig_problems(source: Optional[DataSource] = None) -> List[Row]:
     """A small convolutional network without pooling, on the MNIST test images."""
     return _image_problems('mnist_conv_orig', False, source)
 
 
-def test_mnist_conv_wider_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def test_mnist_conv_wider_problems(source: Optional[DataSource] = None) -> List[Row]:
     """The convolutional network with twice the channels, on the MNIST test images."""
     return _image_problems('mnist_conv_wider', False, source)
 
 
-def test_mnist_conv_4layers_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def test_mnist_conv_4layers_problems(source: Optional[DataSource] = None) -> List[Row]:
     """A network of four convolutions, on the MNIST test images."""
     return _image_problems('mnist_conv_4layers', False, source)
 
 
-def test_cifar10_conv_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def test_cifar10_conv_problems(source: Optional[DataSource] = None) -> List[Row]:
     """A convolutional network with batch normalization and pooling, on CIFAR-10 test images."""
     spec = _spec(pg.ConvNet, _CIFAR10_SHAPE, 10, ((3, 3, 16, 2), (5, 5, 32, 2)),
                  activation=tf.nn.relu, affine_size=32)
     return _cifar10(spec, 128, False, source)
 
 
-def test_cifar10_conv_4layers_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def test_cifar10_conv_4layers_problems(source: Optional[DataSource] = None) -> List[Row]:
     """A network of four convolutions, on the CIFAR-10 test images."""
     return _image_problems('cifar10_conv_4layers', False, source)
 
 
-def test_vgg16_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def test_vgg16_problems(source: Optional[DataSource] = None) -> List[Row]:
     """VGG-16 on the CIFAR-10 test images."""
     return _image_problems('vgg16', False, source)
 
 
-def test_problems(source: Optional[datasets.DataSource] = None) -> List[SeededRow]:
+def test_problems(source: Optional[DataSource] = None) -> List[SeededRow]:
     """A mixture of everything, fixed by seeds: a list of `SeededRow`."""
     mnist = datasets.mnist(source=source)
     images = [
@@ -440,7 +441,7 @@ class ProblemSet(NamedTuple):
     """The problems behind one `include_<name>_problems` flag.
 
     The rows are made by functions (source=None, random_seed=None): where real data come from, a
-    `datasets.DataSource`, and the seed of data that are drawn.
+    `DataSource`, and the seed of data that are drawn.
     """
 
     training: Optional[Callable[..., list]]  # rows for meta-training; None for a benchmark

@@ -13,7 +13,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from problems import datasets
+from problems import datasets, image_files
 from problems.autoencoders import Autoencoder, VariationalAutoencoder
 from problems.convnets import VGG
 from problems.language_models import GRU, LSTM, BigramFactorization, NGramPerceptron, Transformer
@@ -30,7 +30,7 @@ class Task(NamedTuple):
     examples: Callable[..., Any]  # (train, `DataSource` or None) -> `Dataset`, training or held out
     batch_size: int
 
-    def row(self, source: Optional[datasets.DataSource]) -> Row:
+    def row(self, source: Optional[image_files.DataSource]) -> Row:
         """The `Row`, with held-out examples."""
         return Row(self.spec, self.examples(True, source), self.batch_size,
                    self.examples(False, source), self.name)
@@ -45,7 +45,7 @@ class Family(NamedTuple):
     help: str  # a line about the family
 
 
-def rows(tasks: Sequence[Task], source: Optional[datasets.DataSource] = None) -> List[Row]:
+def rows(tasks: Sequence[Task], source: Optional[image_files.DataSource] = None) -> List[Row]:
     """Returns the `Row`s of a list of `Task`s, with data from a `DataSource`."""
     return [task.row(source) for task in tasks]
 
@@ -61,7 +61,7 @@ def _images(side, train, source):
 @functools.lru_cache(maxsize=None)
 def _digits(side, train, source):
     del source
-    return datasets.images(train, datasets.DataSource('digits'), side)
+    return datasets.images(train, image_files.DataSource('digits'), side)
 
 
 @functools.lru_cache(maxsize=None)
@@ -202,12 +202,12 @@ FAMILIES = collections.OrderedDict([
 ])
 
 
-def mixed_small_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def mixed_small_problems(source: Optional[image_files.DataSource] = None) -> List[Row]:
     """Small versions of everything that people train, to meta-train on."""
     return rows([task for family in FAMILIES.values() for task in family.small], source)
 
 
-def mixed_validation_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def mixed_validation_problems(source: Optional[image_files.DataSource] = None) -> List[Row]:
     """Families of mixed_small in other sizes, to choose among meta-trained optimizers."""
     return rows([task for family in FAMILIES.values() for task in family.validation], source)
 
@@ -216,7 +216,7 @@ _REAL_TASKS = ('relu_mlp', 'deep_tanh_mlp', 'convnet', 'residual_net', 'autoenco
                'char_gru', 'char_lstm', 'char_transformer', 'bigram_factorization', 'regression')
 
 
-def real_tasks_problems(source: Optional[datasets.DataSource] = None) -> List[Row]:
+def real_tasks_problems(source: Optional[image_files.DataSource] = None) -> List[Row]:
     """The benchmark: networks of full size on images, text and a table, with held-out data."""
     return rows([task for family in FAMILIES.values() for task in family.full
                  if task.name in _REAL_TASKS], source)

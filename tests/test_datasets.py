@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from problems import datasets, image_files, text_files
-from problems.datasets import DataError, Dataset, DataSource
+from problems.datasets import Dataset
+from problems.image_files import DataError, DataSource
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 Many of these are TensorFlow's tests of its optimizers, told anew.
 """
 
+import copy
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -22,6 +24,7 @@ ARGUMENTS = {
     'CoordinatewiseRNN': {'cell_sizes': [3], 'cell_cls': 'GRUCell', 'init_lr_range': (1e-2, 1e-1)},
     'RNNProp': {'units': 3}, 'L2ODM': {'units': 3}, 'GlobalLearningRate': {'initial_rate': 0.1},
     'LearningRateSchedule': {'initial_rate': 0.1, 'n_steps': 3}, 'TrainableAdam': {},
+    'NormalizedMLP': {},
 }
 every_optimizer = pytest.mark.parametrize('name', sorted(ARGUMENTS))
 
@@ -225,10 +228,31 @@ def test_a_table_moves_as_if_all_rows_were_computed(name, width):
     np.testing.assert_array_equal(found[[0, 2, 3, 5]], start[[0, 2, 3, 5]])
 
 
-def test_few_rows_of_a_table_are_computed():
+@pytest.mark.parametrize('attention', [False, True])
+def test_the_rows_in_use_are_the_whole_table_to_averages(attention):
+    """They move as a variable of these rows alone does."""
+    start = np.random.RandomState(0).standard_normal((3000, 2)).astype('float32')
+    rows = np.array([4, 1, 2999])
+    table = tf.get_variable('table', initializer=start)
+    alone = tf.get_variable('alone', initializer=start[rows])
+    values = []
+    for variable, used in ((table, tf.gather(table, np.append(rows, rows[0]))),
+                           (alone, tf.gather(alone, [0, 1, 2, 0]) + 0.0 * tf.reduce_sum(alone))):
+        learned = HierarchicalRNN([4, 3, 2], init_lr_range=(1e-2, 1e-2), random_seed=1,
+                                  use_attention=attention, use_problem_lr_mean=True)
+        train = learned.minimize(tf.reduce_sum(tf.square(used - 1.0)), var_list=[variable])
+        values.append(steps(train, [variable, learned.true_params([variable])[0]], 3))
+    for found, expected in zip(*values):
+        np.testing.assert_allclose(found[rows], expected, rtol=1e-5)
+        others = np.setdiff1d(np.arange(3000), rows)
+        np.testing.assert_array_equal(found[others], start[others])
+
+
+@pytest.mark.parametrize('name', ['RNNProp', 'HierarchicalRNN', 'NormalizedMLP'])
+def test_few_rows_of_a_table_are_computed(name):
     """Nothing in the step has the size of the table."""
     table = tf.get_variable('table', [1000, 8])
-    train = make('RNNProp').minimize(tf.reduce_sum(tf.gather(table, [3, 5])))
+    train = make(name).minimize(tf.reduce_sum(tf.gather(table, [3, 5])))
     reached, waiting = set(), [train]
     while waiting:
         operation = waiting.pop()
@@ -382,6 +406,20 @@ def test_an_instance_works_in_every_graph(make_run_folder, name):
     assert all(each.graph is tf.get_default_graph() for each in learned.meta_parameters)
 
 
+@pytest.mark.parametrize('again', [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_copied_or_pickled_it_is_the_same_optimizer_without_state(make_run_folder, again):
+    """Estimators make deep copies of their `params`."""
+    folder, values = make_run_folder('RNNProp', {'units': 3}), []
+    for make_again in (lambda one: one, again):
+        with tf.Graph().as_default():
+            learned = load(folder, learning_rate=0.5, weight_decay=0.1)
+            other = make_again(learned)
+            assert type(other) is type(learned) and other.get_name() == learned.get_name()
+            variable = tf.get_variable('w', initializer=[0.5, -1.0])
+            values.append(steps(other.minimize(tf.reduce_sum(tf.square(variable))), variable, 3))
+    np.testing.assert_array_equal(*values)
+
+
 # TensorFlow's own tests of optimizers.
 
 
@@ -395,6 +433,34 @@ def test_wrong_pairs():
         learned.minimize(tf.constant(3.0), var_list=[variable])
     with pytest.raises(TypeError, match='Gradient must be'):
         learned.apply_gradients([(object(), variable)])
+    with pytest.raises(ValueError, match=r'w:0 has the shape \(2,\), its gradient \(2, 1\)'):
+        learned.apply_gradients([(tf.ones([2, 1]), variable)])
+    for dtype in (tf.int32, tf.complex64):
+        other = tf.get_variable(dtype.name, initializer=tf.ones([2], dtype))
+        with pytest.raises(ValueError, match='%s:0 has the type %s: .*float' % ((dtype.name,) * 2)):
+            learned.apply_gradients([(tf.ones([2], dtype), other)])
+
+
+def test_what_would_never_be_called_is_refused():
+    class Decayed(OPTIMIZERS['TrainableAdam']):
+        def _apply_dense(self, grad, var):
+            return super()._apply_dense(grad, var)
+
+    with pytest.raises(TypeError, match='Decayed overrides _apply_dense'):
+        Decayed()
+
+
+def test_no_trainable_variables():
+    variable = tf.get_variable('w', [2], trainable=False)
+    with pytest.raises(ValueError, match='No.*variables'):
+        make('TrainableAdam').minimize(tf.reduce_sum(5.0 * variable))
+
+
+def test_stopped_gradients():
+    first, second = tf.get_variable('first', [2]), tf.get_variable('second', [2])
+    pairs = make('TrainableAdam').compute_gradients(tf.reduce_sum(
+        first * tf.stop_gradient(second)))
+    assert [gradient is None for gradient, _ in pairs] == [False, True]
 
 
 def test_a_tensor_is_no_variable():

@@ -344,6 +344,21 @@ def test_files_are_whole_or_old(tmp_path, monkeypatch):
     assert os.listdir(str(tmp_path)) == ['file']
 
 
+def test_a_file_that_another_program_holds_open_stays(tmp_path, monkeypatch):
+    """Windows does not replace it."""
+    path = str(tmp_path / 'results.csv')
+    run_files.write(path, b'old')
+
+    def refuse(source, target):
+        raise PermissionError(13, 'Access is denied', source)
+
+    monkeypatch.setattr(os, 'replace', refuse)
+    with pytest.raises(OSError, match='Access is denied.*results.csv'):
+        run_files.write(path, b'new')
+    assert (tmp_path / 'results.csv').read_bytes() == b'old'
+    assert os.listdir(str(tmp_path)) == ['results.csv']
+
+
 def test_left_behind_and_discarded_files(tmp_path):
     stale = ['state.npz.new', 'run.json.new', 'checkpoint.tmp0a1b',
              'model.ckpt-3.index.tempstate12', 'model.ckpt-0.data-00000-of-00001.tempstate9']

@@ -18,7 +18,7 @@ from commandline import builders, cluster_config, flags, usage
 from optimizer import OPTIMIZERS, build
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from problems import problem_sets
-from problems.datasets import DataSource
+from problems.image_files import DataSource
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCRIPTS = (flags.METARUN, flags.METATEST)

@@ -24,7 +24,7 @@ import metarun
 import metatest
 from commandline import builders, candidates, flags
 from problems import image_files
-from problems.datasets import DataError, DataSource
+from problems.image_files import DataError, DataSource
 from runs import run_files, run_record
 
 FUZZ = settings(max_examples=60, deadline=None, derandomize=True, database=None,

@@ -36,7 +36,7 @@ def linear_model(keras):
 def fit(keras, optimizer, epochs=STEPS, model=None, jit_compile=False):
     """Trains a linear model, a full batch each step."""
     model = model or linear_model(keras)
-    model.compile(optimizer=optimizer, loss='mse', jit_compile=jit_compile)
+    model.compile(optimizer, keras.losses.MeanSquaredError(), jit_compile=jit_compile)
     losses = model.fit(INPUTS, TARGETS, batch_size=16, epochs=epochs, verbose=0,
                        shuffle=False).history['loss']
     return model, losses
@@ -54,15 +54,17 @@ def find_trajectories(keras, make, folders, scratch):
 
 def find_saved(keras, make, folders, scratch):
     """Training on after saving and loading, without the folder; and in one go."""
-    whole, _ = fit(keras, make(folders[0]))
-    model, _ = fit(keras, make(folders[0]), epochs=4)
-    path = os.path.join(scratch, 'model.keras')
-    model.save(path)
-    os.rename(folders[0], folders[0] + '_moved')
-    loaded = keras.models.load_model(path)
-    os.rename(folders[0] + '_moved', folders[0])
-    loaded.fit(INPUTS, TARGETS, batch_size=16, epochs=STEPS - 4, verbose=0, shuffle=False)
-    return [weights_of(loaded), weights_of(whole)]
+    found = []
+    for suffix in ('.keras', '.h5'):
+        model, _ = fit(keras, make(folders[0]), epochs=4)
+        path = os.path.join(scratch, 'model' + suffix)
+        model.save(path)
+        os.rename(folders[0], folders[0] + '_moved')
+        loaded = keras.models.load_model(path)
+        os.rename(folders[0] + '_moved', folders[0])
+        loaded.fit(INPUTS, TARGETS, batch_size=16, epochs=STEPS - 4, verbose=0, shuffle=False)
+        found.append([weights_of(loaded), int(loaded.optimizer.iterations)])
+    return [found, weights_of(fit(keras, make(folders[0]))[0])]
 
 
 def find_learning_rates(keras, make, folders, scratch):
@@ -73,13 +75,17 @@ def find_learning_rates(keras, make, folders, scratch):
     return [found, config['learning_rate'], config['clipnorm']]
 
 
-def find_embedding(keras, make, folders, scratch):
-    """A table [5, 2] of ones of which rows 1 and 3 are used."""
-    model = keras.Sequential([keras.Input([2], dtype='int32'), keras.layers.Embedding(5, 2)])
-    model.set_weights([np.ones([5, 2], 'float32')])
-    model.compile(optimizer=make(folders[0]), loss='mse', jit_compile=False)
-    model.fit(np.array([[1, 3]]), np.zeros([1, 2, 2]), epochs=3, verbose=0)
-    return weights_of(model)[0]
+def find_embeddings(keras, make, folders, scratch):
+    """Tables [5, 2] of ones of which rows 1 and 3 are used; the last two compiled with XLA."""
+    found = []
+    for folder, jit_compile in [(folder, False) for folder in folders] + [
+            (folders[0], True), (folders[2], True)]:
+        model = keras.Sequential([keras.Input([3], dtype='int32'), keras.layers.Embedding(5, 2)])
+        model.set_weights([np.ones([5, 2], 'float32')])
+        model.compile(make(folder), keras.losses.MeanSquaredError(), jit_compile=jit_compile)
+        model.fit(np.array([[1, 3, 1]]), np.zeros([1, 3, 2]), epochs=3, verbose=0)
+        found.append(model.get_weights()[0].tolist())
+    return found
 
 
 def find_float16(keras, make, folders, scratch):
@@ -109,6 +115,17 @@ def find_unused(keras, make, folders, scratch):
     return [variable.numpy().tolist() for variable in variables]
 
 
+def find_twice(keras, make, folders, scratch):
+    """A variable that is listed twice, and one whose gradient is the sum."""
+    found = []
+    for gradients in ([[1.0, -2.0], [3.0, 1.0]], [[4.0, -1.0]]):
+        variable = keras.Variable([0.5, -1.0])
+        make(folders[0]).apply_gradients([(np.array(each, 'float32'), variable)
+                                          for each in gradients])
+        found.append(variable.numpy().tolist())
+    return found
+
+
 def find_digits(keras, make, folders, scratch):
     """Losses of a small convolutional network on handwritten digits."""
     from sklearn.datasets import load_digits
@@ -128,7 +145,10 @@ def find_errors(keras, make, folders, scratch):
     from optimizer import load
     messages = []
     for wrong in (lambda: make(os.path.join(scratch, 'absent')), make,
-                  lambda: load(folders[0]).apply_gradients([])):
+                  lambda: load(folders[0]).apply_gradients([]),
+                  tf.function(lambda: load(folders[0]).apply_gradients([]), autograph=False),
+                  lambda: make(folders[0]).apply_gradients(
+                      [(np.ones([3, 1], 'float32'), keras.Variable(np.ones([3])))])):
         try:
             wrong()
             messages.append(None)
@@ -191,8 +211,12 @@ def test_trajectory_is_that_of_version_one(findings, folders, index, tolerance):
 
 
 def test_saving_and_loading(findings):
-    for one, other in zip(*findings['saved']):
-        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+    """As a .keras and as an .h5 file, state and count of steps included."""
+    found, whole = findings['saved']
+    for loaded, iterations in found:
+        assert iterations == STEPS
+        for one, other in zip(loaded, whole):
+            np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
 def test_learning_rate_is_a_factor(findings):
@@ -204,9 +228,32 @@ def test_learning_rate_is_a_factor(findings):
 
 
 def test_rows_without_gradient_stay(findings):
-    table = np.array(findings['embedding'])
-    np.testing.assert_array_equal(table[[0, 2, 4]], 1.0)
-    assert (table[[1, 3]] != 1.0).all()
+    for table in map(np.array, findings['embeddings']):
+        np.testing.assert_array_equal(table[[0, 2, 4]], 1.0)
+        assert (table[[1, 3]] != 1.0).all()
+
+
+@pytest.mark.parametrize('index, folder', [(0, 0), (1, 1), (2, 2), (3, 3), (4, 0), (5, 2)])
+def test_embeddings_move_as_in_version_one(findings, folders, index, folder):
+    from optimizer import load
+    table = tf.get_variable('table', [5, 2], initializer=tf.ones_initializer())
+    loss = tf.reduce_mean(tf.square(tf.gather(table, [1, 3, 1])))
+    train = load(folders[folder]).minimize(loss)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(3):
+            session.run(train)
+        np.testing.assert_allclose(findings['embeddings'][index], session.run(table), rtol=3e-6)
+
+
+def test_keras_2_is_refused(tmp_path):
+    (tmp_path / 'keras.py').write_text("__version__ = '2.15.0'")
+    done = subprocess.run(
+        [sys.executable, '-c', 'import optimizer.keras'], stderr=subprocess.PIPE,
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join([str(tmp_path), os.path.dirname(HERE)])))
+    assert done.returncode and done.stderr.decode().splitlines()[-1] == (
+        'ImportError: optimizer.keras needs Keras 3, as of TensorFlow 2.16; this is Keras 2.15.0. '
+        'In graphs use optimizer.load.')
 
 
 def test_float16(findings):
@@ -226,16 +273,22 @@ def test_variable_without_gradient_stays(findings):
     np.testing.assert_array_equal(unused, START[1])
 
 
+def test_a_variable_that_is_listed_twice_gets_the_sum_of_its_gradients(findings):
+    np.testing.assert_allclose(*findings['twice'], rtol=1e-6)
+
+
 def test_digits(findings):
     losses = findings['digits']
     assert losses[-1] < 0.9 * losses[0]
 
 
 def test_errors(findings):
-    absent, nothing, eager = findings['errors']
+    absent, nothing, eager, function, shape = findings['errors']
     assert 'no folder' in absent
     assert 'needs the folder of a run' in nothing
     assert 'optimizer.keras.LearnedOptimizer' in eager
+    assert function == eager
+    assert 'has the shape (3,), its gradient (3, 1)' in shape
 
 
 if __name__ == '__main__':

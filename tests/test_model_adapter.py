@@ -421,6 +421,34 @@ def test_a_loss_that_draws_from_a_state_is_refused(make_loss, name, tensorflow_m
         model(make_loss)
 
 
+def of_an_iterator():
+    data = tf.data.Dataset.from_tensor_slices([1.0, 2.0]).repeat()
+    return tf.reduce_sum(ones('w') * tf.data.make_one_shot_iterator(data).get_next())
+
+
+def of_a_queue():
+    queue = tf.FIFOQueue(9, tf.float32, [[]])
+    return tf.reduce_sum(ones('w') * queue.dequeue())
+
+
+def of_python():
+    noise = tf.py_func(np.random.standard_normal, [], tf.double)
+    return tf.reduce_sum(ones('w') * tf.cast(noise, tf.float32))
+
+
+@pytest.mark.parametrize('make_loss, name', [
+    (of_an_iterator, 'IteratorGetNext'), (of_a_queue, 'QueueDequeue'), (of_python, 'PyFunc')])
+def test_a_loss_that_reads_other_data_each_time_is_refused(make_loss, name):
+    with pytest.raises(ValueError, match='other data each time: operation .*%s' % name):
+        model(make_loss)
+
+
+def test_a_generator_is_refused():
+    generator = getattr(tf.random, 'Generator', None) or tf.random.experimental.Generator
+    with pytest.raises(ValueError, match='draws random numbers: operation'):
+        model(lambda: tf.reduce_sum(ones('w') * generator.from_seed(1).normal([1])))
+
+
 def test_stateless_random_numbers_are_welcome():
     problem = model(lambda: tf.reduce_sum(ones('w') * tf.random.stateless_uniform([1], [1, 2])))
     with tf.Session() as session:

@@ -12,7 +12,7 @@ from absl import flags as absl_flags
 from commandline import builders, candidates, flags
 from evaluation import comparison, rules, running
 from optimizer import OPTIMIZERS, describe, load
-from problems import datasets, digits_benchmark
+from problems import digits_benchmark, image_files
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = sorted(
@@ -26,7 +26,7 @@ def test_a_shipped_optimizer_does_what_its_card_says(folder):
     with open(os.path.join(folder, 'card.json')) as handle:
         card = json.load(handle)
     row = card['rows'][0]
-    tested, = [each for each in digits_benchmark.rows(datasets.DataSource('digits'))
+    tested, = [each for each in digits_benchmark.rows(image_files.DataSource('digits'))
                if each.name == row['problem']]
     takes_num_steps = 'num_steps' in builders.constructor_arguments(OPTIMIZERS[describe(folder)[0]])
     options = {'num_steps': tested.num_steps} if takes_num_steps else {}

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from problems import datasets, problem_sets
 from problems import problem_generator as pg
-from problems.datasets import DataSource
+from problems.image_files import DataSource
 from problems.problem_spec import Row, Spec, as_row
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'golden')

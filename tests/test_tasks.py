@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from optimizer import build
 from problems import datasets, problem_sets, tasks
 from problems.autoencoders import Autoencoder, VariationalAutoencoder
-from problems.datasets import DataSource
+from problems.image_files import DataSource
 from problems.language_models import GRU, LSTM, BigramFactorization, NGramPerceptron, Transformer
 from problems.perceptrons import Perceptron, PerceptronRegression
 from problems.residual import ResidualNet, batch_normalization

@@ -13,7 +13,7 @@ import metarun
 from commandline import flags
 from metatraining import reporting
 from optimizer import OPTIMIZERS
-from problems import datasets, problem_sets, tasks
+from problems import datasets, image_files, problem_sets, tasks
 from problems import problem_generator as pg
 from problems.problem_spec import Row, Spec
 from techniques import curriculum as curricula
@@ -94,7 +94,7 @@ def fixture_source(tmp_path_factory):
         images = rng.randint(256, size=[10, 3072]).astype('uint8')
         with open(str(batches / name), 'wb') as handle:
             pickle.dump({b'data': images, b'labels': list(range(10))}, handle, protocol=2)
-    return datasets.DataSource('digits', str(folder))
+    return image_files.DataSource('digits', str(folder))
 
 
 def num_parameters(row):

@@ -56,6 +56,25 @@ def test_columns_spread_over_their_pieces(some_shapes, max_chunk):
         np.testing.assert_array_equal(value, np.full(some_shapes[index], index + 1))
 
 
+def test_tables_have_as_many_rows_as_are_in_use():
+    """Behind other chunks, without padding; means are over the rows in use."""
+    layout = utils.Layout([(5,), (7, 2), (3,), (4,)]).with_tables([1, 3])
+    layout = layout.in_use([tf.constant(3), tf.constant(0)]).prepare()
+    tensors = arrays([(5,), (3, 2), (3,), (0,)])
+    rows = layout.to_chunks(tensors)
+    means = layout.tensor_means([chunk.sums(row) for chunk, row in zip(layout.chunks, rows)])
+    own = layout.per_piece(tf.constant([[0.0, 1.0, 2.0, 3.0]]))
+    spread = layout.to_tensors([chunk.spread(chunk.take(own)) + tf.zeros_like(row)
+                                for chunk, row in zip(layout.chunks, rows)])
+    rows, back, means, spread = run(rows, layout.to_tensors(rows), means, spread)
+    assert [row.shape for row in rows] == [(1, 16), (1, 6), (1, 0)]
+    np.testing.assert_allclose(means[0], [each.mean() if each.size else 0.0 for each in tensors],
+                               rtol=1e-5)
+    for index, value in enumerate(tensors):
+        np.testing.assert_array_equal(back[index], value)
+        np.testing.assert_array_equal(spread[index], np.full(value.shape, index))
+
+
 def test_static_shapes_names_the_variable():
     known = tf.placeholder(tf.float32, [2, 3], name='known')
     unknown = tf.placeholder(tf.float32, [None, 3], name='vague')
@@ -70,6 +89,13 @@ def test_mean_square_starts_with_the_first_gradient():
                        utils.mean_square(gradient, tf.constant([[0.9, 0.5]]), tf.ones([1, 2])))
     np.testing.assert_allclose(first, [[4.0, 9.0]], rtol=1e-6)
     np.testing.assert_allclose(later, [[0.9 + 0.4, 0.5 + 4.5]], rtol=1e-6)
+
+
+def test_each_parameter_begins_its_mean_square_when_it_is_used_first():
+    """Rows of an embedding and variables of one chunk may be of different ages."""
+    gradient, before = tf.fill([2, 3], 2.0), tf.constant([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    value, = run(utils.mean_square(gradient, tf.fill([1, 3], 0.9), before))
+    np.testing.assert_allclose(value, [[4.0, 1.3, 4.0]] * 2, rtol=1e-6)
 
 
 def test_rms_scale():
