@@ -151,13 +151,13 @@ def test_trajectory(case, published):
     from there on float32 rounding grows by such factors at every step; evaluating the published
     formula itself in float64 differs from the golden figures by 3e-3 at step 19.
     """
-    arrays = figures(case.file, published)
-    check_trajectory(case, arrays, published(*case.checkpoint) if case.checkpoint else None)
+    checkpoint = published(*case.checkpoint) if case.checkpoint else None
+    check_trajectory(case, figures(case.file, published), checkpoint)
 
 
 @pytest.mark.parametrize('kind', ['pickle', 'npz'])
 @pytest.mark.parametrize('case', TRAJECTORIES[-2:], ids=lambda case: case.file)
-def test_trajectory_of_published_weights_in_a_folder(case, kind, tmp_path, published):
+def test_trajectory_of_published_weights_in_a_folder(case, kind, published, tmp_path):
     arrays = figures(case.file, published)
     path, folder = str(tmp_path / 'weights'), str(tmp_path / 'folder')
     weights = {name: array for name, array in arrays.items() if name.startswith('weights/')}
