@@ -94,3 +94,6 @@ def test_speed_table_is_what_was_measured():
 def test_table_of_pretrained_optimizers_is_what_was_measured():
     table = text(os.path.join(ROOT, 'pretrained', 'results.md')).split('\n\n')[0]
     assert table in text(QUALITY), 'copy it from pretrained/results.md'
+    real_tasks = text(os.path.join(ROOT, 'pretrained', 'real_tasks.md')).split('\n\n')[:2]
+    assert all(each.strip() in text(QUALITY) for each in real_tasks), (
+        'copy it from pretrained/real_tasks.md')
