@@ -10,8 +10,10 @@ import pytest
 from commandline import endings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(endings.__file__)))
+#: In a job of the background, SIGINT is ignored, and stays so.
 PROGRAM = """
 import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 %s
 from commandline import endings
 endings.install('metarun')
