@@ -259,11 +259,14 @@ def dense(gradient: Gradient, shape: typing.Sequence[int]) -> tf.Tensor:
     return gradient
 
 
-def keep_untouched(layout: Layout, gradients: typing.Sequence[Gradient], update: Update,
+def keep_untouched(layout: Layout, gradients: typing.Sequence[Gradient],
+                   masks_of_tensors: typing.Sequence[tf.Tensor], update: Update,
                    state: typing.Any) -> Update:
-    """The update where there is a gradient, elsewhere no step and the old state."""
-    masks = [row > 0.0 for row in layout.to_chunks(
-        [_touched(gradient, shape) for gradient, shape in zip(gradients, layout.shapes)])]
+    """The update where there is a gradient, elsewhere no step and the old state.
+
+    `masks_of_tensors` are what `touched` gives for the gradients.
+    """
+    masks = [row > 0.0 for row in layout.to_chunks(masks_of_tensors)]
 
     def only_touched(rows):
         return rows and [tf.where_v2(mask, row, tf.zeros_like(row))
@@ -282,7 +285,7 @@ def keep_untouched(layout: Layout, gradients: typing.Sequence[Gradient], update:
                   update.state._replace(**kept))
 
 
-def _touched(gradient, shape):
+def touched(gradient: Gradient, shape: typing.Sequence[int]) -> tf.Tensor:
     """1 where a variable of this shape has a gradient, else 0."""
     if gradient is None:
         return tf.zeros(shape)

@@ -383,7 +383,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         sums = [chunk.sums(rows.log_lr) for chunk, rows in zip(layout.chunks, chunks)]
         if not self.use_problem_lr_mean:
             return layout.per_piece(layout.tensor_means(sums))
-        mean = tf.add_n([tf.reduce_sum(s) for s in sums]) / tf.cast(sum(layout.sizes), tf.float32)
+        mean = tf.add_n([tf.reduce_sum(s) for s in sums]) / layout.num_counted()
         return tf.fill([1, len(layout.pieces)], mean)
 
     def _features(self, chunk, scaled, mean_squares, log_lr, mean_log_lr):

@@ -168,7 +168,7 @@ def _network(weights, inputs):
 
 def _sums_of_squares(chunk, row):
     """Of each piece, `[1, pieces]`."""
-    if len(chunk.pieces) == 1 and not chunk.padding:
+    if len(chunk.pieces) == 1 and not chunk.padding and chunk.counted is None:
         return tf.reshape(2.0 * tf.nn.l2_loss(row), [1, 1])  # one pass over memory
     return chunk.sums(tf.square(row))
 

@@ -245,20 +245,23 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         Returns:
           the function (gradients, state, parameters) -> Update, where a gradient is a tensor of the
           variable's shape, IndexedSlices, or None, and `parameters` are tensors of these shapes.
-          What has no gradient gets a step of zero and keeps its state.
+          What has no gradient gets a step of zero and keeps its state; averages over a tensor
+          that has IndexedSlices are over their rows.
         """
-        rule = self.update_rule(layout)
+        dense_rule = self.update_rule(layout)
         if self.xla and not layout.tables:  # each number of rows would be compiled anew
-            rule = tf.function(rule, jit_compile=True, autograph=False)
+            dense_rule = tf.function(dense_rule, jit_compile=True, autograph=False)
 
         def step(gradients, state, parameters=None):
             rows = layout.to_chunks([application.dense(gradient, shape) for gradient, shape
                                      in zip(gradients, layout.shapes)])
             more = [layout.to_chunks(parameters)] if self.sees_parameters else []
-            update = rule(rows, state, *more)
             if all(isinstance(gradient, tf.Tensor) for gradient in gradients):
-                return update
-            return application.keep_untouched(layout, gradients, update, state)
+                return dense_rule(rows, state, *more)
+            touched = [application.touched(gradient, shape)
+                       for gradient, shape in zip(gradients, layout.shapes)]
+            update = self.update_rule(layout.counting(touched))(rows, state, *more)
+            return application.keep_untouched(layout, gradients, touched, update, state)
 
         return step
 

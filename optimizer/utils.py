@@ -37,9 +37,11 @@ class Chunk:
       size: all columns.
       alone: whether it is a part of a large tensor, in whatever company that comes.
       table: whether it is a table, see `Layout.with_tables`; a table has no padding.
+      counted: `[1, size]`, 1 for the columns that count in sums, else 0; None: all do.
     """
 
     membership: tf.Tensor  # of a prepared chunk
+    counted: typing.Optional[tf.Tensor] = None
 
     def __init__(self, pieces: typing.List[Piece], first_piece: int, alone: bool = False,
                  table: bool = False) -> None:
@@ -83,6 +85,8 @@ class Chunk:
 
     def sums(self, rows: tf.Tensor) -> tf.Tensor:
         """`[features, size]` -> `[features, pieces here]`, summed over each piece."""
+        if self.counted is not None:
+            rows *= self.counted
         if self._whole():
             return tf.reduce_sum(rows, axis=1, keepdims=True)
         return tf.matmul(rows, self.membership, transpose_b=True)
@@ -103,7 +107,10 @@ class Layout:
     Attributes:
       sizes: the elements of each tensor.
       tables: the numbers of the tensors that are tables, see `with_tables`.
+      counts: float32 `[tensors]`, how many elements of each count in means; None: all do.
     """
+
+    counts: typing.Optional[tf.Tensor] = None
 
     def __init__(self, shapes: typing.Sequence[typing.Sequence[int]], max_chunk: int = 65536,
                  max_pieces: int = 8, large: int = 4096) -> None:
@@ -138,6 +145,22 @@ class Layout:
         layout._set_chunks(self.chunks[:len(self.chunks) - len(self.tables)]
                            + layout._table_chunks(len(self.pieces) - len(self.tables)))
         return layout
+
+    def counting(self, masks: typing.Sequence[tf.Tensor]) -> 'Layout':
+        """A copy whose sums and means are over the elements where the tensors' masks are 1, not
+        0: what a step of those alone would average."""
+        layout = copy.copy(self)
+        layout.counts = tf.stack([tf.maximum(1.0, tf.reduce_sum(mask)) for mask in masks])
+        chunks = [copy.copy(chunk) for chunk in self.chunks]
+        for chunk, row in zip(chunks, self.to_chunks(masks)):
+            chunk.counted = row
+        layout._set_chunks(chunks)
+        return layout
+
+    def num_counted(self) -> tf.Tensor:
+        """How many elements count in means, a float32 scalar."""
+        return (tf.cast(sum(self.sizes), tf.float32) if self.counts is None
+                else tf.reduce_sum(self.counts))
 
     def width(self, tensor: int) -> int:
         """The elements in a row of a table."""
@@ -200,7 +223,7 @@ class Layout:
         """Sums over pieces, `[features, pieces of the chunk]` for each chunk, -> the means over
         whole tensors, `[features, tensors]`."""
         sums = _join(chunk_sums)
-        sizes = [1 if tensor in self.tables else max(1, size)
+        sizes = [1 if self.counts is not None or tensor in self.tables else max(1, size)
                  for tensor, size in enumerate(self.sizes)]
         if self._in_order:
             means = sums / tf.constant(sizes, tf.float32)
@@ -209,6 +232,8 @@ class Layout:
             for row, piece in enumerate(self.pieces):
                 average[row, piece.tensor] = 1.0 / sizes[piece.tensor]
             means = tf.matmul(sums, tf.constant(average))
+        if self.counts is not None:
+            return means / self.counts
         if not self.tables:
             return means
         return means / tf.cast(tf.stack(
