@@ -71,6 +71,7 @@ def complaints():
     targets = {}
     for room in ROOMS:
         targets.update(Package(room).targets)
+        yield from _repeated_keys(os.path.join(room, 'BUILD'))
     owners = {source: label for label, (sources, _) in targets.items() for source in sources}
     for room in ROOMS:
         for name in sorted(os.listdir(room or '.')):
@@ -85,6 +86,16 @@ def complaints():
             yield f'{label} lacks {dep}'
         for dep in sorted(declared - needed):
             yield f'{label} does not need {dep}'
+
+
+def _repeated_keys(path):
+    """A line for each key that a table has twice, which Bazel refuses and Python does not."""
+    with open(path, encoding='utf-8') as build:
+        tables = [node for node in ast.walk(ast.parse(build.read())) if isinstance(node, ast.Dict)]
+    for table in tables:
+        keys = [key.value for key in table.keys if isinstance(key, ast.Constant)]
+        for key in sorted({key for key in keys if keys.count(key) > 1}):
+            yield f'{path} has {key} twice in one table'
 
 
 def write():
