@@ -17,6 +17,7 @@ PAGE = os.path.join(os.path.dirname(FOLDER), 'docs', 'published_systems.md')
 BEGIN, END = '<!-- ablation: begin -->\n', '<!-- ablation: end -->\n'
 
 LARGEST = 1e3  # losses above, and those that are not finite, count as this
+SMALLEST = 1e-9  # losses below count as this: float32 rounds them off, down to zero
 
 TITLES = {'l2o_scale': 'L2O-Scale', 'l2o_dm': 'L2O-DM', 'rnnprop': 'RNNProp'}
 PROBLEMS = {'mnist_mlp': 'MLP sigmoid', 'mnist_mlp_relu': 'MLP relu',
@@ -45,7 +46,7 @@ class Logs:
     def __init__(self, results):
         found = {}
         for test in results['tested']:
-            loss = LARGEST if test['loss'] is None else np.clip(test['loss'], 1e-30, LARGEST)
+            loss = LARGEST if test['loss'] is None else np.clip(test['loss'], SMALLEST, LARGEST)
             key = test['system'], test['variant'], test['problem'], test['steps']
             found.setdefault(key, {}).setdefault(test['seed'], []).append(np.log(loss))
         self._by_seed = {key: {seed: np.mean(logs) for seed, logs in seeds.items()}
