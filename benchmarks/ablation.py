@@ -22,12 +22,12 @@ from typing import Any, NamedTuple, Tuple
 import numpy as np
 
 from benchmarks import ablation_table
+from evaluation import comparison
 from metatraining import progress
 from runs import run_files
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PERIOD = 0.2  # seconds from one look at the processes to the next
-FINAL_STEPS = 50  # a loss is the mean over so many last steps, as in metatest's tables
 
 #: Name of a system -> the first part of the name of its run's folder.
 SYSTEMS = {'l2o_scale': 'HierarchicalRNN', 'l2o_dm': 'L2ODM', 'rnnprop': 'RNNProp'}
@@ -171,7 +171,7 @@ def collect(size, folder):
     with open(os.path.join(folder, 'tested', 'results.csv'), newline='') as file:
         for row in csv.DictReader(file):
             for steps in size.steps:
-                if steps - FINAL_STEPS <= int(row['step']) < steps:
+                if steps - comparison.FINAL_STEPS <= int(row['step']) < steps:
                     losses.setdefault((row['optimizer'], row['problem_name'], row['seed'], steps),
                                       []).append(float(row['loss']))
     tested = [dict(owners[optimizer]._asdict(), problem=problem, test_seed=int(seed), steps=steps,

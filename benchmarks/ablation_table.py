@@ -9,12 +9,13 @@ import sys
 
 import numpy as np
 
+from benchmarks import pages
+
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 RESULTS = os.path.join(FOLDER, 'ablation.json')
 PAGE = os.path.join(os.path.dirname(FOLDER), 'docs', 'published_systems.md')
 
-#: The page's table is between these lines.
-BEGIN, END = '<!-- ablation: begin -->\n', '<!-- ablation: end -->\n'
+PLACE = 'ablation'  # of the table on the page
 
 LARGEST = 1e3  # losses above, and those that are not finite, count as this
 SMALLEST = 1e-9  # losses below count as this: float32 rounds them off, down to zero
@@ -128,12 +129,6 @@ def _spread(values):
     return np.std(values, ddof=1) if len(values) > 1 else 0.0
 
 
-def place(text, markdown):
-    """The page's text with another table."""
-    before, rest = text.split(BEGIN)
-    return before + BEGIN + markdown + END + rest.split(END)[1]
-
-
 def read(path=RESULTS):
     """What `ablation.collect` gave, from a file."""
     with open(path) as file:
@@ -147,7 +142,7 @@ def main(arguments):
     with open(PAGE, encoding='utf-8') as file:
         text = file.read()
     with open(PAGE, 'w', encoding='utf-8') as file:
-        file.write(place(text, table(read())))
+        file.write(pages.place(text, PLACE, table(read())))
 
 
 if __name__ == '__main__':

@@ -5,14 +5,14 @@ import collections
 import json
 import os
 
-from benchmarks import measuring, models
+from benchmarks import measuring, models, pages
+from evaluation import result_files
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 PAGE = os.path.join(os.path.dirname(FOLDER), 'docs', 'speed.md')
 RESULTS, GPU_RESULTS = os.path.join(FOLDER, 'results.json'), os.path.join(FOLDER, 'gpu.json')
 
-#: A table is between two such lines of the page.
-BEGIN, END = '<!-- %s: begin -->\n', '<!-- %s: end -->\n'
+#: The names of the tables' places on the page.
 SPEED, GPU = 'speed', 'gpu'
 
 SMALL, LAYERS, LARGE = 'MLP 784-20-10', '31-layer MLP', 'MLP 784-512-512-10'
@@ -36,13 +36,6 @@ def read(path=RESULTS):
         return [measuring.Result(**result) for result in json.load(file)['results']]
 
 
-def place(text, name, markdown):
-    """The page's text with another table in the place of that name."""
-    begin, end = BEGIN % name, END % name
-    before, rest = text.split(begin)
-    return before + begin + markdown + end + rest.split(end)[1]
-
-
 def gpu_table(results):
     """The table in Markdown of what `benchmarks.gpu` has measured: a column for each place."""
     rows, places = collections.OrderedDict(), []
@@ -53,9 +46,8 @@ def gpu_table(results):
             ' (%s)' % _two(result.ratio))
         rows.setdefault((result.group, optimizer), {})[place_name] = (
             '%s ms%s' % (_two(result.value), ratio))
-    lines = [['work', 'optimizer'] + places, ['---'] * (2 + len(places))]
-    lines += [list(row) + [cells.get(name, '') for name in places] for row, cells in rows.items()]
-    return ''.join('| %s |\n' % ' | '.join(line) for line in lines)
+    return result_files.markdown_table([['work', 'optimizer'] + places] + [
+        list(row) + [cells.get(name, '') for name in places] for row, cells in rows.items()])
 
 
 def _unroll(work, name, published):
@@ -143,7 +135,8 @@ def main():
     with open(PAGE, encoding='utf-8') as file:
         text = file.read()
     with open(PAGE, 'w', encoding='utf-8') as file:
-        file.write(place(place(text, SPEED, table(read())), GPU, gpu_table(read(GPU_RESULTS))))
+        text = pages.place(text, SPEED, table(read()))
+        file.write(pages.place(text, GPU, gpu_table(read(GPU_RESULTS))))
 
 
 if __name__ == '__main__':

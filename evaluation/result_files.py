@@ -115,7 +115,7 @@ def overview(summaries: Sequence[comparison.Summary], learned: Sequence[str]) ->
         rules = [comparison.rival(words, problem, summaries) for words in rivals]
         lines.append([problem] + [final.get(name, '') for name in learned]
                      + ['%.3g (%s)' % (rule.final, label(rule)) if rule else '' for rule in rules])
-    return _markdown(lines)
+    return markdown_table(lines)
 
 
 def standings(summaries: Sequence[comparison.Summary], equal_time: Sequence[EqualTime],
@@ -131,13 +131,13 @@ def standings(summaries: Sequence[comparison.Summary], equal_time: Sequence[Equa
                               '%+.3f' % found.log_ratio,
                               _or_dash('%+.3f', found.held_out_log_ratio),
                               _or_dash('%%d of %d' % found.problems, found.wins_at_equal_time)])
-    return _markdown(lines)
+    return markdown_table(lines)
 
 
-def _markdown(lines):
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
     """A table of a list of rows, the first being the head."""
     head, *rest = lines
-    return ''.join('| %s |\n' % ' | '.join(line) for line in [head, ['---'] * len(head)] + rest)
+    return ''.join('| %s |\n' % ' | '.join(line) for line in [head, ['---'] * len(head), *rest])
 
 
 def as_json(summaries: Sequence[comparison.Summary],

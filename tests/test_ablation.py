@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from benchmarks import ablation, ablation_table
+from benchmarks import ablation, ablation_table, pages
 from commandline import builders, flags, training_config
 
 
@@ -139,4 +139,5 @@ def test_the_page_has_the_table_of_the_figures_that_are_kept():
     with open(ablation_table.PAGE, encoding='utf-8') as file:
         text = file.read()
     table = ablation_table.table(ablation_table.read())
-    assert ablation_table.place(text, table) == text, 'run: python -m benchmarks.ablation_table'
+    assert pages.place(text, ablation_table.PLACE, table) == text, (
+        'run: python -m benchmarks.ablation_table')

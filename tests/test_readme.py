@@ -11,7 +11,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
 
-from benchmarks import report
+from benchmarks import pages, report
 from commandline import flags
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -86,9 +86,9 @@ def test_speed_table_is_what_was_measured():
     table = report.table(report.read())
     assert table.count('\n') == 2 + len(report._ROWS)
     page = text(report.PAGE)
-    assert report.place(page, report.SPEED, table) == page, 'run: python -m benchmarks.report'
+    assert pages.place(page, report.SPEED, table) == page, 'run: python -m benchmarks.report'
     of_gpu = report.gpu_table(report.read(report.GPU_RESULTS))
-    assert report.place(page, report.GPU, of_gpu) == page, 'run: python -m benchmarks.report'
+    assert pages.place(page, report.GPU, of_gpu) == page, 'run: python -m benchmarks.report'
 
 
 def test_table_of_pretrained_optimizers_is_what_was_measured():
