@@ -183,12 +183,7 @@ def _train(work, graph):
             _save(work, graph, session)  # before any checkpoint, so that it is known whose that is
             _validate_baseline(work, graph, session, validator)
         while progress.iteration < work.num_meta_iterations and not progress.complete:
-            rng = progress.generator(_EPISODE, progress.meta_iterations)
-            problem = graph.problems[0] if len(graph.problems) == 1 else graph.problems[
-                rng.randint(len(graph.problems))]
-            if problem.examples.is_part and not training.data_freeze:
-                problem.examples.load_others(session, rng)
-            _run_episode(work, graph, session, problem, rng)
+            _run_episode(work, graph, session)
             spent = 0 < training.max_unrolls <= progress.unrolls
             if spent or progress.iteration % training.validation.period == 0:
                 _validate(work, graph, session, validator)
@@ -211,16 +206,19 @@ def _help(work, graph):
     progress, machine = work.progress, work.machine
     with machine.session(graph.graph, progress, _loader(graph, progress)) as session:
         while machine.follow(progress):
-            rng = progress.generator(_EPISODE, progress.meta_iterations)
-            problem = graph.problems[rng.randint(len(graph.problems))]
-            _run_episode(work, graph, session, problem, rng)
+            _run_episode(work, graph, session)
             if progress.iteration % work.training.validation.period == 0:
                 work.reporter.episode(progress)
 
 
-def _run_episode(work, graph, session, problem, rng):
-    """An episode, at the meta-learning rate of this part of the run."""
+def _run_episode(work, graph, session):
+    """An episode on one of the problems, at the meta-learning rate of this part of the run."""
     progress, config = work.progress, work.training.meta_optimizer
+    rng = progress.generator(_EPISODE, progress.meta_iterations)
+    problem = graph.problems[0] if len(graph.problems) == 1 else graph.problems[
+        rng.randint(len(graph.problems))]
+    if problem.examples.is_part and not work.training.data_freeze:
+        problem.examples.load_others(session, rng)
     share = progress.meta_iterations / (work.num_meta_iterations * work.num_problems)
     factor = [factor for begin, factor in config.rate_factors if begin <= share][-1]
     run_episode(problem, session, work.training, progress, share, work.reporter, work.machine, rng,

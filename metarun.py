@@ -74,7 +74,9 @@ def _train(values, machine, reporter):
     except metaopt.NothingFiniteError as error:
         raise flags.FlagError(str(error)) from error
     if machine.is_chief:
-        _tell(result)
+        _tell(result, values.num_problems)
+
+
 def _reporter(values, folder, machine):
     """Shows progress on the standard output; the chief writes what is asked for into the folder."""
     out, period = None if values.quiet else sys.stdout, values.summary_period
@@ -94,17 +96,20 @@ def _announce(values, seed, rows, penalty):
     sys.stdout.flush()
 
 
-def _tell(result):
+def _tell(result, num_problems):
     """Says how the training ended."""
     if result.nonfinite_unrolls:
-        print('%d of %d unrolls were not finite: their gradients did not count'
-              % (result.nonfinite_unrolls, result.unrolls))
+        print('%d of %d unrolls were not finite: the entries of their gradients that were not '
+              'finite counted as zero' % (result.nonfinite_unrolls, result.unrolls))
     if not np.isfinite(result.best_cost):
         raise flags.FlagError('no validation was finite in %d meta-iterations, so there are no '
                               'best meta-parameters' % result.meta_iterations)
-    if not result.trained_is_best:
+    if not result.trained_is_best and num_problems == 1:
         print('No validation was as good as the first, before anything was trained: '
               'model.ckpt-0 holds what the training began with')
+    elif not result.trained_is_best:
+        print('On the last of %d problems no validation was as good as the first: '
+              'model.ckpt-0 holds what the training on it began with' % num_problems)
     print('Best validation %.4g after %d meta-iterations: %s'
           % (result.best_cost, result.meta_iterations, result.checkpoint))
 

@@ -48,7 +48,7 @@ def inspect(make_optimizer: Callable[[], tf.train.Optimizer], row: Sequence[Any]
         rates = getattr(optimizer, 'log_learning_rates', lambda variables: None)(run.parameters)
         with tf.Session(graph=graph) as session:
             run.start(session)
-            look = session.make_callable([run.objective, run.dense_gradients, run.parameters]
+            look = session.make_callable([run.objective, run.dense_gradients, run.true_parameters]
                                          + ([rates] if rates else []))
             step = session.make_callable(run.train)
             facts = [_look_at_step(look, step, session, run) for _ in range(num_steps)]
@@ -62,7 +62,7 @@ def _look_at_step(look, step, session, run):
     seen = look()
     loss, gradients, before = seen[:3]
     step()
-    after = session.run(run.parameters)
+    after = session.run(run.true_parameters)
     there = [gradient != 0 for gradient in gradients]
     gradients = [gradient[mask] for gradient, mask in zip(gradients, there)]
     updates = [(new - old)[mask] for new, old, mask in zip(after, before, there)]

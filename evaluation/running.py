@@ -89,7 +89,7 @@ def run(trial: Trial) -> comparison.Curve:
         tf.set_random_seed(seed)
         problem, optimizer = row.spec.build(seed), candidate.make(num_steps)
         test = test_run.TestRun(optimizer, problem, num_steps, row.dataset, row.batch_size, seed)
-        held_out = _HeldOut(problem, optimizer, test, row.held_out) if row.held_out else None
+        held_out = _HeldOut(problem, test, row.held_out) if row.held_out else None
         with tf.Session(graph=graph) as session:
             test.start(session)
             losses, step_time = _take_steps(session, test, num_steps)
@@ -100,29 +100,24 @@ def run(trial: Trial) -> comparison.Curve:
 
 def _take_steps(session, test, num_steps):
     """The losses before each step, and the seconds of a step; the first one counts if alone."""
-    step = session.make_callable([test.objective, test.train])
+    step = test.stepper(session)
     begin = time.perf_counter()
-    losses = [float(step()[0])]
+    losses = [step()]
     if num_steps > 1:
         begin = time.perf_counter()
-        losses += [float(step()[0]) for _ in range(num_steps - 1)]
+        losses += [step() for _ in range(num_steps - 1)]
     return losses, (time.perf_counter() - begin) / max(1, num_steps - 1)
 
 
 class _HeldOut:
     """Loss and accuracy on examples that no step sees."""
 
-    def __init__(self, problem: Any, optimizer: tf.train.Optimizer, test: test_run.TestRun,
-                 dataset: Any) -> None:
+    def __init__(self, problem: Any, test: test_run.TestRun, dataset: Any) -> None:
         self._arrays = [array[:HELD_OUT_LIMIT] for array in (dataset.data, dataset.labels)]
         self._places = [tf.placeholder(array.dtype, (None,) + array.shape[1:])
                         for array in self._arrays]
-        if hasattr(optimizer, 'true_params'):
-            parameters = optimizer.true_params(test.parameters)
-        else:
-            parameters = [parameter.read_value() for parameter in test.parameters]
-        self._wanted = [problem.objective(parameters, *self._places)]
-        accuracy = problem.accuracy(parameters, *self._places)
+        self._wanted = [problem.objective(test.true_parameters, *self._places)]
+        accuracy = problem.accuracy(test.true_parameters, *self._places)
         self._wanted += [] if accuracy is None else [accuracy]
 
     def measure(self, session):

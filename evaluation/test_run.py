@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -32,6 +32,9 @@ def test_optimizer(optimizer: tf.train.Optimizer, problem: Problem, num_iter: in
                    restore_model_name: Optional[str] = None) -> Tuple[
                        List[float], List[np.ndarray], Records]:
     """Runs an optimizer on a problem.
+
+    An optimizer with attention steps by gradients beside the parameters; losses are at the
+    parameters themselves, as in meta-training.
 
     Whatever is random in the problem (initial values, batches, noise) depends on the seed alone: at
     one seed all optimizers meet the same.
@@ -70,12 +73,12 @@ def test_optimizer(optimizer: tf.train.Optimizer, problem: Problem, num_iter: in
         records: Records = {}
         with tf.Session(graph=graph) as session:
             run.start(session)
-            step = session.make_callable([run.objective, run.train])
+            step = run.stepper(session)
             for index in range(num_iter):
                 if record_every and index % record_every == 0:
                     _record(records, index, session.run(facts))
-                objective_values.append(float(step()[0]))
-            return objective_values, session.run(run.parameters), records
+                objective_values.append(step())
+            return objective_values, session.run(run.true_parameters), records
 
 
 class TestRun:
@@ -86,7 +89,8 @@ class TestRun:
     Attributes:
       objective: the mini-batch objective before the next step.
       gradients, dense_gradients: those of the mini-batch, as the problem gives them and as tensors.
-      parameters: the variables.
+      parameters: the variables; with attention the points where gradients are taken.
+      true_parameters: the parameters themselves, tensors.
       train: the operation of one step.
     """
 
@@ -115,7 +119,7 @@ class TestRun:
         index = tf.Variable(0, trainable=False, use_resource=True, name='step')
         here = tf.minimum(index.read_value(), max(0, batches.shape.as_list()[0] - 1))
         batch = [tf.gather(array, batches[here]) for array in self._data]
-        read = [parameter.read_value() for parameter in self.parameters]
+        read = self.true_parameters = [parameter.read_value() for parameter in self.parameters]
         self.objective = self._problem.objective(read, *batch)
         self.gradients = self._problem.gradients(self.objective, read,
                                                  unroll.noise_key(key, here))
@@ -123,6 +127,10 @@ class TestRun:
         with tf.control_dependencies([self.objective, here]):
             self.train = optimizer.apply_gradients(zip(self.gradients, self.parameters),
                                                    global_step=index)
+        self._attends = getattr(optimizer, 'use_attention', False)
+        if self._attends:
+            self.true_parameters = optimizer.true_params(self.parameters)
+            self.objective = self._problem.objective(self.true_parameters, *batch)
         self._init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer(),
                               tf.tables_initializer())
 
@@ -131,14 +139,27 @@ class TestRun:
         session.run(self._init)
         self._problem.init_fn(session)
 
+    def stepper(self, session: tf.Session) -> Callable[[], float]:
+        """The function that takes a step and returns the objective before it."""
+        if not self._attends:
+            both = session.make_callable([self.objective, self.train])
+            return lambda: float(both()[0])
+        before, step = session.make_callable(self.objective), session.make_callable(self.train)
+
+        def one_after_another():  # a step changes what the objective is computed of
+            objective = float(before())
+            step()
+            return objective
+
+        return one_after_another
+
     def facts(self, optimizer: tf.train.Optimizer) -> Dict[str, Any]:
         """What is known before a step: name in the records -> tensor, or a list of tensors."""
-        objective = self._problem.objective(
-            [parameter.read_value() for parameter in self.parameters], *self._data)
+        objective = self._problem.objective(self.true_parameters, *self._data)
         slots = {'%s_%s' % (parameter.name, name): optimizer.get_slot(parameter, name)
                  for parameter in self.parameters for name in optimizer.get_slot_names()}
         return dict({name: slot for name, slot in slots.items() if slot is not None},
-                    objective=objective, param=self.parameters, grad=self.dense_gradients)
+                    objective=objective, param=self.true_parameters, grad=self.dense_gradients)
 
 
 def _variable(name, array, collection=tf.GraphKeys.GLOBAL_VARIABLES):

@@ -38,6 +38,7 @@ class Examples:
     """
 
     def __init__(self, row: Row, limit: int, set_aside: float = 0.0) -> None:
+        self._given = row, limit, set_aside
         self._dataset = row.dataset or datasets.EMPTY_DATASET
         self._size = min(limit, self._dataset.size)
         self._set_aside = int(set_aside * self._size)
@@ -48,6 +49,10 @@ class Examples:
     def _chosen(self, indices):
         return self._dataset._replace(data=self._dataset.data[indices],
                                       labels=self._dataset.labels[indices])
+
+    def unchanging(self) -> 'Examples':
+        """The first examples, in which no others take their place: these, where they are all."""
+        return Examples(*self._given) if self.is_part else self
 
     def load_others(self, session: tf.Session, rng: np.random.RandomState) -> None:
         """Takes other examples into use, drawn without replacement."""

@@ -43,7 +43,8 @@ class Store:
     def restore(self, progress: Progress, find_expected: Callable[[], SavedTypes]) -> Optional[str]:
         """Goes on from a saved state; without one, begins with the newest checkpoint, if any.
 
-        The checkpoints that are there then are of another run: they are kept, as `before-<name>`.
+        That is the one which the file `checkpoint` names, else the one that was written last. The
+        checkpoints that are there then are of another run: they are kept, as `before-<name>`.
 
         Args:
           progress: a new `Progress`.
@@ -59,15 +60,18 @@ class Store:
         if progress.restore(self._folder):
             progress.check(find_expected().types)
             return None
-        newest = run_files.newest_checkpoint(self._folder)
+        newest = checkpoints.latest_checkpoint(self._folder)
+        if newest is None or not os.path.samefile(os.path.dirname(newest), self._folder):
+            newest = run_files.newest_checkpoint(self._folder)
         if newest is None:
             return None
         progress.values = _fitting(newest, checkpoints.read_checkpoint(newest),
                                    find_expected())
         if not self._writes:
             return newest
-        return os.path.join(self._folder, run_files.set_checkpoints_aside(self._folder)[
-            os.path.basename(newest)])
+        name = os.path.basename(newest)
+        return os.path.join(self._folder,
+                            run_files.set_checkpoints_aside(self._folder).get(name, name))
 
     def save_best(self, values: Dict[str, np.ndarray]) -> None:
         """Writes the best meta-parameters."""

@@ -56,15 +56,13 @@ def build(optimizer_spec: Spec, rows: Sequence[Row], training: MetaTraining, lea
         set_aside = SET_ASIDE if training.objectives_of == 'other_batches' else 0.0
         examples = [Examples(row, training.mini_batch_size, set_aside) for row in rows]
 
-        def validation(problem, examples):
-            return ValidationGraph(optimizer, problem, examples, training.initial_params)
-
         trained = [ProblemGraph(optimizer, *pair, meta_steps=meta_steps, training=training,
                                 machine=machine) for pair in zip(problems, examples)]
-        pairs = list(zip(problems, examples))
+        pairs = list(zip(problems, map(Examples.unchanging, examples)))
         if training.validation.rows:
             pairs = [(row.spec.build(draw_seed(rng)), Examples(row, training.mini_batch_size))
                      for row in training.validation.rows]
-        validations = [validation(*pair) for pair in pairs]
+        validations = [ValidationGraph(optimizer, *pair, training.initial_params)
+                       for pair in pairs]
         return TrainingGraph(graph, trained, validations, meta_steps.variables(),
                              meta_steps.rate_factor)

@@ -13,7 +13,19 @@ from optimizer import checkpoints
 OPTIMIZER_SCOPE = 'LOL'
 
 
-class MetaParameters:
+class _Remembering(type):
+    """The type of classes whose objects know with what they were made, and what that has made."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        before = set(map(id, _global_variables()))
+        made = super().__call__(*args, **kwargs)
+        made._arguments = args, kwargs
+        if made.state_keys is not None:
+            made._adopt(variable for variable in _global_variables() if id(variable) not in before)
+        return made
+
+
+class MetaParameters(metaclass=_Remembering):
     """What is learned of a `tf.train.Optimizer`, as a base beside that class.
 
     One instance may serve several graphs: in each of them it has meta-parameters of its own, made
@@ -21,6 +33,7 @@ class MetaParameters:
     """
 
     OPTIONS: Tuple[str, ...] = ()  # names of attributes that users set
+    state_keys: Optional[Sequence[str]] = None  # of a class of the published code
 
     random_seed: Optional[int]
     xla: bool
@@ -29,11 +42,6 @@ class MetaParameters:
     _values: Dict[str, tf.Tensor]
     _non_slot_dict: Any  # this and the next are TensorFlow's
     _maybe_initialize_trackable: Callable[[], Any]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        optimizer = super().__new__(cls)
-        optimizer._arguments = args, kwargs
-        return optimizer
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -65,11 +73,24 @@ class MetaParameters:
                 initializer.seed = self.random_seed + len(self._meta_parameters)
             variable = tf.Variable(initializer(shape, dtype=tf.float32), trainable=False,
                                    dtype=tf.float32, name=name)
+        self._register(name, variable)
+        return variable
+
+    def _adopt(self, variables):
+        """Makes meta-parameters of variables in the scope `LOL`, where the constructor of a class
+        of the published code has put them."""
+        trainable = tf.get_collection_ref(tf.GraphKeys.TRAINABLE_VARIABLES)
+        for variable in variables:
+            name = ('/' + variable.op.name).partition('/%s/' % OPTIMIZER_SCOPE)[2]
+            if name and variable.dtype.is_floating:
+                self._register(name, variable)
+                trainable[:] = [other for other in trainable if other is not variable]
+
+    def _register(self, name, variable):
         published = '%s/%s' % (OPTIMIZER_SCOPE, name)
         self._meta_parameters[published] = variable
         self._maybe_initialize_trackable()
         self._non_slot_dict[published, self._graph] = variable
-        return variable
 
     @property
     def named_meta_parameters(self) -> Dict[str, tf.Variable]:
@@ -161,6 +182,10 @@ def _made(cls, arguments, loaded, options):
     made._start_from(loaded)
     vars(made).update(options)
     return made
+
+
+def _global_variables():
+    return tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
 
 
 def outermost_graph() -> Optional[tf.Graph]:

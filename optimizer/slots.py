@@ -39,6 +39,7 @@ class Kept:
     def __init__(self, optimizer: Any, rule: Any, gradients: Sequence[Gradient],
                  variables: Sequence[tf.Variable]) -> None:
         self._optimizer, self._model = optimizer, list(variables)
+        self._scales_steps = 'learning_rate' in optimizer.OPTIONS
         tables = [index for index, both in enumerate(zip(gradients, variables))
                   if rule.computes_rows_alone and self._is_table(*both)]
         layout = rule.layout(utils.static_shapes(variables)).with_tables(tables)
@@ -46,7 +47,7 @@ class Kept:
         offsets = [tf.zeros([1, chunk.size]) for chunk in layout.chunks if rule.use_attention]
         self._plan = state.StatePlan(layout, start, offsets)
         initial = self._plan.take_apart(start, offsets)
-        if callable(optimizer.learning_rate):
+        if self._scales_steps and callable(optimizer.learning_rate):
             initial[STEPS] = tf.zeros([], tf.int64)
         self._places = list(initial)
         self.slots = [optimizer.slot(self._model[max(0, place.variable)], place.name, value)
@@ -85,6 +86,8 @@ class Kept:
         return changes
 
     def _scaling(self, steps):
+        if not self._scales_steps:
+            return application.Scaling()
         rate, decay = self._optimizer.learning_rate, self._optimizer.weight_decay
         if callable(rate):
             rate = rate(tf.convert_to_tensor(steps))

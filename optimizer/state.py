@@ -41,7 +41,7 @@ class StatePlan:
       one tensor `[all features, size]` each, a table one tensor `[rows, all features * width]`,
       so that few rows of a large one can be read and written.
     * `tensors`: a nest of tensors `[features, number of tensors]`: each keeps its column.
-    * `by_tensor`: a list with a nest for each tensor.
+    * `by_tensor`: a list with a dict for each tensor, whose keys are the names.
 
     All else belongs to the model as a whole.
 
@@ -73,7 +73,7 @@ class StatePlan:
                 kept[Place(variable, name)] = column
         for variable, nest in enumerate(getattr(state, BY_TENSOR, ())):
             kept.update({Place(variable, name): leaf
-                         for name, leaf in _named_leaves(nest, BY_TENSOR)})
+                         for name, leaf in _named_leaves(nest, '')})
         for field in self._common:
             kept.update({Place(MODEL, name): leaf
                          for name, leaf in _named_leaves(getattr(state, field), field)})
@@ -97,7 +97,7 @@ class StatePlan:
                           for variable in range(self.layout.num_tensors)], axis=1)
                 for name in names])
         if hasattr(self._state, BY_TENSOR):
-            changes[BY_TENSOR] = [_like(nest, BY_TENSOR, variable, kept)
+            changes[BY_TENSOR] = [_like(nest, '', variable, kept)
                                   for variable, nest in enumerate(self._state.by_tensor)]
         return self._state._replace(**changes), offsets
 

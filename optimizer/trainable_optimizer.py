@@ -59,7 +59,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
     computes_rows_alone = False  # whether of a table only the rows with a gradient are computed
     planned_steps = None  # a placeholder, where an optimizer can be told how many steps there are
     sees_parameters = False  # whether the update rule also takes the parameters' rows
-    OPTIONS = ('xla', 'learning_rate', 'weight_decay')
+    OPTIONS: Tuple[str, ...] = ('xla', 'learning_rate', 'weight_decay')
     xla = False
     learning_rate: Rate = 1.0
     weight_decay: Union[float, tf.Tensor] = 0.0
@@ -79,9 +79,10 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         self.use_second_derivatives = use_second_derivatives
         self.use_numerator_epsilon = use_numerator_epsilon
         self.random_seed = random_seed
-        self.state_keys = state_keys
         if state_keys is not None:
-            self.sees_parameters = True
+            self.state_keys = state_keys
+        if self.state_keys is not None:
+            self.sees_parameters, self.OPTIONS = True, ('xla',)
         self._kept: Dict[Any, slots.Kept] = collections.OrderedDict()
 
     # Use as a tf.train.Optimizer.

@@ -94,15 +94,19 @@ def newest_checkpoint(folder: str) -> Optional[str]:
 def set_checkpoints_aside(folder: str) -> Dict[str, str]:
     """Copies all numbered checkpoints, so that a run can write its own beside them.
 
+    Copies that are there already stay: the new ones then are `before-before-...`.
+
     Returns:
       dict from the checkpoints' names to those of the copies.
     """
-    names = {}
+    names, aside = {}, ASIDE
+    while any(name.startswith(aside) for name in os.listdir(folder)):
+        aside += ASIDE
     for match in _matches(folder, _NUMBERED):
         shutil.copy2(os.path.join(folder, match.group(0)),
-                     os.path.join(folder, ASIDE + match.group(0)))
+                     os.path.join(folder, aside + match.group(0)))
         name = '%s-%s' % (CHECKPOINT, match.group(1))
-        names[name] = ASIDE + name
+        names[name] = aside + name
     return names
 
 

@@ -12,6 +12,7 @@ import metaopt
 from evaluation import test_run
 from metatraining import reporting
 from optimizer import OPTIMIZERS
+from optimizer.hierarchical_rnn import HierarchicalRNN
 from optimizer.trainable_adam import TrainableAdam
 from problems import datasets
 from problems import problem_generator as pg
@@ -20,16 +21,18 @@ from techniques import curriculum as curricula
 
 OPTIMIZER = Spec(TrainableAdam, (1e-2,), {})
 ROWS = [(Spec(pg.Quadratic, (size,), {}), None, None) for size in (3, 4)]
+ROWS_WITH_DATA = [(Spec(pg.SoftmaxRegression, (size, 2), {}),
+                   datasets.random(size, 24, random_seed=1), 5) for size in (3, 4)]
 
 
-def train(folder, num_meta_iterations=4, **kwargs):
+def train(folder, num_meta_iterations=4, rows=ROWS, **kwargs):
     options = dict(
         num_problems=2, num_meta_iterations=num_meta_iterations, num_unroll_func=None,
         num_partial_unroll_itrs_func=lambda: np.random.randint(2, 5), learning_rate=1e-2,
         curriculum=curricula.Curriculum((8, 12), patience=2), seed=7, out=None,
         imitation=metaopt.Imitation('adam', 0.3),
         validation=metaopt.Validation(1, 2), meta_optimizer=metaopt.MetaOptimizer('adam'))
-    return metaopt.train_optimizer(str(folder), OPTIMIZER, ROWS,
+    return metaopt.train_optimizer(str(folder), OPTIMIZER, rows,
                                    **dict(options, **kwargs))
 
 
@@ -78,6 +81,8 @@ def test_what_is_random_in_the_optimizer_goes_on_too(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize('options', [
     {}, {'problems_at_once': 2, 'num_problems': 1, 'num_meta_iterations': 8},
+    {'problems_at_once': 2, 'num_problems': 1, 'num_meta_iterations': 8, 'rows': ROWS_WITH_DATA,
+     'mini_batch_size': 10},
     {'problems_at_once': 2, 'reset_state': False, 'meta_optimizer': metaopt.MetaOptimizer(
         'adam', average_decay=0.5, rate_factors=((0.0, 1.0), (0.5, 0.1)))}])
 def test_a_run_interrupted_five_times_ends_as_one_that_was_not(options, tmp_path):
@@ -191,6 +196,41 @@ def test_records_have_the_slots_and_the_objective_on_all_data():
                                                 data.labels) for parameters in records['param']])
     np.testing.assert_allclose(records['objective'], wanted, rtol=1e-6)
     assert not np.allclose(records['objective'], values)
+
+
+def test_losses_with_attention_are_at_the_parameters_not_where_it_looks():
+    """Gradients are those beside the parameters, at the points that the variables hold."""
+    problem = pg.Quadratic(3, random_seed=1)
+
+    def optimizer():
+        return HierarchicalRNN([3], init_lr_range=(0.1, 0.1), use_attention=True, random_seed=1)
+
+    start = problem.initial_values(1)
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables = list(map(tf.Variable, start))
+        objective = problem.objective(variables)
+        gradients = problem.gradients(objective, variables)
+        learned = optimizer()
+        step = learned.apply_gradients(list(zip(gradients, variables)))
+        true = learned.true_params(variables)
+        loss = problem.objective(true)
+        session.run(tf.global_variables_initializer())
+        expected = []
+        for _ in range(4):
+            expected.append(session.run([loss, true, gradients]))
+            session.run(step)
+        end, attended = session.run([true, variables])
+    values, parameters, records = metaopt.test_optimizer(optimizer(), problem, 4, seed=1,
+                                                         record_every=1)
+    assert_all_close([values, records['objective']], 2 * [[loss for loss, _, _ in expected]])
+    assert_all_close(records['param'], [params for _, params, _ in expected])
+    assert_all_close(records['grad'], [grads for _, _, grads in expected])
+    assert_all_close(parameters, end)
+    assert not np.allclose(end, attended)
+
+
+def assert_all_close(found, expected):
+    np.testing.assert_allclose(np.array(found), np.array(expected), rtol=1e-5)
 
 
 class _Counting(tf.train.GradientDescentOptimizer):

@@ -681,7 +681,7 @@ def test_a_rule_of_the_published_code_trains_in_a_model_and_in_the_unroll(attent
         assert session.run(model.loss) < before
         found = session.run(optimizer.true_params(model.variables))
         assert_all_close(unrolled.run(session, 6).params, found, rtol=1e-5, atol=1e-6)
-    assert sorted(optimizer.get_slot_names()) == ['by_tensor/momentum'] + ['state'] * attention
+    assert sorted(optimizer.get_slot_names()) == ['momentum'] + ['state'] * attention
 
 
 def test_published_momentum_equals_tensorflows():

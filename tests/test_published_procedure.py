@@ -174,10 +174,23 @@ def test_so_many_of_the_latest_checkpoints_are_kept(number, tmp_path):
     assert numbers(tmp_path) == [0] + list(range(13 - number, 13))
 
 
-def test_with_a_curriculum_the_best_of_each_stage_is_kept(tmp_path):
-    result = train(tmp_path, num_meta_iterations=8, curriculum=Curriculum((4, 8, 12), 1))
-    assert numbers(tmp_path)[:2] == [0, 1] and set(numbers(tmp_path)) <= {0, 1, 2, 3}
-    assert result.meta_iterations <= 8
+def test_with_a_curriculum_the_best_of_each_stage_is_kept(tmp_path, monkeypatch):
+    """Validations cost 9 before training; in the stages 5, 4, 6, then 3, 7, then 2, 8."""
+    costs, seen = iter([9.0, 5.0, 4.0, 6.0, 3.0, 7.0, 2.0, 8.0]), {}
+
+    def cost(validator, session, steps, frozen):
+        found = next(costs)
+        rate, = [variable for variable in session.graph.get_collection('variables')
+                 if variable.op.name == 'LOL/global_learning_rate']
+        seen[found] = session.run(rate)
+        return found
+
+    monkeypatch.setattr('metatraining.validation.Validator.cost', cost)
+    train(tmp_path, num_meta_iterations=20, curriculum=Curriculum((4, 8, 12), 1))
+    kept = {number: checkpoints.read_checkpoint(str(tmp_path / ('model.ckpt-%d' % number)))
+            for number in numbers(tmp_path)}
+    assert {number: values['LOL/global_learning_rate'] for number, values in kept.items()} == {
+        0: seen[2.0], 1: seen[4.0], 2: seen[3.0], 3: seen[2.0]}
 
 
 def test_the_untrained_optimizer_stays_the_best_only_if_nothing_was_as_good(tmp_path):
@@ -204,6 +217,34 @@ def test_a_run_begins_with_the_newest_checkpoint_and_keeps_it(tmp_path):
     assert set(kept) == set(published)
     for name, value in published.items():
         np.testing.assert_array_equal(kept[name], value)
+
+
+def rate_checkpoint(folder, number, rate):
+    run_files.write_checkpoint(str(folder), number, {'LOL/global_learning_rate': np.float32(rate)})
+
+
+def test_the_newest_checkpoint_is_the_one_that_the_folder_names(tmp_path):
+    """Copies of files may have been written in any order."""
+    for number, rate in ((3, 0.3), (1, 0.1)):
+        rate_checkpoint(tmp_path, number, rate)
+    (tmp_path / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-3"\n')
+    recorder = Recorder()
+    train(tmp_path, learning_rate=0.0, reporter=recorder)
+    assert recorder.notices == ['begins with the meta-parameters in %s'
+                                % (tmp_path / 'before-model.ckpt-3')]
+    best = checkpoints.read_checkpoint(str(tmp_path / 'model.ckpt-0'))
+    assert best['LOL/global_learning_rate'] == np.float32(0.3)
+
+
+def test_what_was_set_aside_is_never_replaced(tmp_path):
+    for rate in (0.1, 0.2, 0.3):
+        rate_checkpoint(tmp_path, 0, rate)
+        train(tmp_path, learning_rate=1e-3)
+        os.remove(str(tmp_path / run_files.STATE))
+    for rate, name in ((0.1, 'before-model.ckpt-0'), (0.2, 'before-before-model.ckpt-0'),
+                       (0.3, 'before-before-before-model.ckpt-0')):
+        values = checkpoints.read_checkpoint(str(tmp_path / name))
+        assert values['LOL/global_learning_rate'] == np.float32(rate)
 
 
 def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path):
@@ -318,6 +359,39 @@ def test_frozen_examples_are_the_first_ones():
         np.testing.assert_array_equal(labels, CLUSTERS.labels[:10])
         examples.load_others(session, np.random.RandomState(0))
         assert len(np.unique(session.run(examples.variables.data), axis=0)) == 10
+
+
+PART = Row(Spec(pg.SoftmaxRegression, (4, 2), {}), CLUSTERS, 5)
+
+
+def test_validations_are_on_the_same_examples_whatever_training_loads(tmp_path):
+    """With a meta-learning rate of zero they all cost the same."""
+    recorder = Recorder()
+    train(tmp_path, PART, num_meta_iterations=3, mini_batch_size=10, learning_rate=0.0,
+          reporter=recorder)
+    assert len(recorder.costs) == 4 and len(set(recorder.costs)) == 1
+
+
+class Helper(machines.OneMachine):
+    """A worker beside the chief, who stays on the problem for three episodes."""
+
+    is_chief = False
+
+    def follow(self, progress):
+        progress.complete = progress.iteration == 3
+        return not progress.complete
+
+
+@pytest.mark.parametrize('machine', [machines.OneMachine, Helper])
+@pytest.mark.parametrize('options, loads', [
+    ({}, 3), ({'data_freeze': True}, 0), ({'mini_batch_size': 24}, 0)])
+def test_every_episode_loads_other_examples(machine, options, loads, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(problem_graph.Examples, 'load_others',
+                        lambda self, session, rng: seen.append(self))
+    train(tmp_path, PART, num_meta_iterations=3, machine=machine(),
+          **dict({'mini_batch_size': 10}, **options))
+    assert len(seen) == loads
 
 
 def test_other_batches_are_of_examples_that_no_step_is_made_on():

@@ -15,6 +15,7 @@ import pytest
 
 import metarun
 import metatest
+from metatraining.config import TrainingResult
 
 SCRIPTS = {'metarun': metarun.__file__, 'metatest': metatest.__file__}
 CHECKPOINT = os.path.join('HierarchicalRNN_GRUCell_20_2', 'model.ckpt-0')
@@ -68,6 +69,18 @@ def fixture_trained(tmp_path_factory):
     """A folder in which the published training command has run, shortened, and what it said."""
     folder = tmp_path_factory.mktemp('scripts')
     return folder, run(folder, 'metarun', '--train_dir=trained', *TRAINING)
+
+
+@pytest.mark.parametrize('num_problems, line', [
+    (1, 'No validation was as good as the first, before anything was trained: model.ckpt-0 holds '
+        'what the training began with'),
+    (3, 'On the last of 3 problems no validation was as good as the first: model.ckpt-0 holds what '
+        'the training on it began with')])
+def test_the_closing_line_says_what_the_best_checkpoint_holds(num_problems, line, capsys):
+    metarun._tell(TrainingResult(1.5, 'model.ckpt-0', 6, 9, 2, trained_is_best=False), num_problems)
+    assert capsys.readouterr().out.splitlines() == [
+        '2 of 9 unrolls were not finite: the entries of their gradients that were not finite '
+        'counted as zero', line, 'Best validation 1.5 after 6 meta-iterations: model.ckpt-0']
 
 
 @pytest.mark.slow
