@@ -238,7 +238,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
     @staticmethod
     def local_variables_like(structure: Nest) -> Nest:
         """Local variables for a nest of tensors, their initial values."""
-        return variables_like(structure, 'state', (tf.GraphKeys.LOCAL_VARIABLES,))
+        return variables_like(structure, 'state')
 
     def step_rule(self, layout: utils.Layout) -> Rule:
         """The update rule for gradients of any kind.
@@ -344,20 +344,24 @@ def _flow_of_initial_values():
             tf.enable_control_flow_v2()
 
 
-def variables_like(structure: Nest, name: str,
-                   collections: Sequence[str] = (tf.GraphKeys.GLOBAL_VARIABLES,)) -> Nest:
-    """Variables with the tensors of a nest as initial values, named by their place in it."""
+def variables_like(structure: Nest, name: str) -> Nest:
+    """Local variables with the tensors of a nest as initial values, named by their place in it.
+
+    They are resource variables whatever the program uses: a tensor that was read keeps its value
+    when the variable is assigned, which one that was read of a reference variable may not.
+    """
     if isinstance(structure, tuple):
         fields = structure._asdict()  # type: ignore[attr-defined]
-        return type(structure)(*[variables_like(value, '%s/%s' % (name, field), collections)
+        return type(structure)(*[variables_like(value, '%s/%s' % (name, field))
                                  for field, value in fields.items()])
     if isinstance(structure, dict):
-        return {key: variables_like(value, '%s/%s' % (name, key), collections)
+        return {key: variables_like(value, '%s/%s' % (name, key))
                 for key, value in structure.items()}
     if isinstance(structure, list):
-        return [variables_like(value, '%s/%d' % (name, index), collections)
+        return [variables_like(value, '%s/%d' % (name, index))
                 for index, value in enumerate(structure)]
-    return tf.Variable(structure, trainable=False, collections=list(collections), name=name)
+    return tf.Variable(structure, trainable=False, use_resource=True, name=name,
+                       collections=[tf.GraphKeys.LOCAL_VARIABLES])
 
 
 def read_values(structure: Nest) -> Nest:

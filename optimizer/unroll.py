@@ -309,10 +309,12 @@ def _start(optimizer, problem, layout, fed, state):
         fed.first_unroll,
         lambda: (_copy(fed.initial_params), _copy(fed.initial_params[:len(state.attended)])),
         lambda: (_copy(state.params), _copy(state.attended)), strict=True)
-    optimizer_state = tf.cond(fed.reset_state,
-                              lambda: _copy(optimizer.initial_state(layout, tf.identity,
-                                                                    fed.random_key)),
-                              lambda: _copy(state.optimizer), strict=True)
+    optimizer_state = state.optimizer
+    if tf.nest.flatten(optimizer_state):  # there are versions of TensorFlow that need an output
+        optimizer_state = tf.cond(
+            fed.reset_state,
+            lambda: _copy(optimizer.initial_state(layout, tf.identity, fed.random_key)),
+            lambda: _copy(state.optimizer), strict=True)
     initial_objective = tf.cond(
         fed.first_unroll,
         lambda: problem.objective(params, fed.data, fed.labels),

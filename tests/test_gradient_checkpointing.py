@@ -117,6 +117,13 @@ def test_same_results_with_reference_variables(case, control_flow):
     test_same_results(case)
 
 
+def test_the_state_of_an_unroll_is_in_resource_variables(control_flow):
+    """What a reference variable holds may change under the backward pass, which reads it late."""
+    control_flow(False, True)
+    graph = OPTIMIZERS['LearningRateSchedule']().train(pg.Quadratic(3), checkpoint_every=2)
+    assert {variable.op.type for variable in tf.nest.flatten(graph.state)} == {'VarHandleOp'}
+
+
 def test_an_early_end_is_early():
     _, _, steps_taken, _ = meta_gradients(2, **CASES['early end'])[0]
     assert steps_taken == 3

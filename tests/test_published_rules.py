@@ -73,7 +73,10 @@ def meta_train(folder, cls, **options):
 
 @BOTH
 @pytest.mark.parametrize('options', [{}, {'checkpoint_every': 2}, {'meta_gradient': 'pes'}])
-def test_is_meta_trained_as_our_own(published, ours, name, options, tmp_path):
+def test_is_meta_trained_as_our_own(published, ours, name, options, tmp_path, request):
+    if 'checkpoint_every' in options and not tf.control_flow_v2_enabled():
+        tf.enable_control_flow_v2()
+        request.addfinalizer(tf.disable_control_flow_v2)
     (result, found), (expected_result, expected) = (
         meta_train(tmp_path / cls.__name__, cls, **options) for cls in (published, ours))
     assert np.max(np.abs(found[name] - 0.03)) > 1e-3
