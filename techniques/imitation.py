@@ -1,7 +1,7 @@
 """Imitation learning: analytic optimizers as teachers of a learned one.
 
 "Training Stronger Baselines for Learning to Optimize" (arXiv 2010.09089), section 3.2: in a share
-of the unrolls the learned optimizer is trained to reproduce the steps of an analytic optimizer,
+of the episodes the learned optimizer is trained to reproduce the steps of an analytic optimizer,
 its teacher, along the teacher's own trajectory.
 
 A teacher is pure: `initial_state(params)` and `steps(grads, state)` -> (steps, new state) build

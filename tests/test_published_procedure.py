@@ -111,6 +111,29 @@ def test_an_episode_imitates_one_trajectory_of_the_teacher():
         ['labels 1'], ['labels 2'], ['labels 3']]
 
 
+def test_labels_are_sums_of_steps_along_one_trajectory(tmp_path, monkeypatch):
+    """Gradient descent of rate 0.01, two unrolls of two labels of three steps."""
+    seen, run = [], problem_graph.Teacher.run
+
+    def spy(self, session, params, *others):
+        labels, state = run(self, session, params, *others)
+        seen.append((params[0], labels[0]))
+        return labels, state
+
+    monkeypatch.setattr(problem_graph.Teacher, 'run', spy)
+    train(tmp_path, num_meta_iterations=1, curriculum=Curriculum.fixed(4), unroll_length=2,
+          imitation=metaopt.Imitation('sgd', 1.0, steps_per_label=3, learning_rate=0.01))
+    problem, at = pg.Quadratic(3, random_seed=1), seen[0][0]
+    assert len(seen) == 2
+    for begin, labels in seen:
+        np.testing.assert_allclose(begin, at, rtol=1e-4, atol=1e-6)
+        for label in labels:
+            before = at
+            for _ in range(3):
+                at = at - 0.01 * problem.w.T.dot(problem.w.dot(at) - problem.y)
+            np.testing.assert_allclose(label, at - before, rtol=1e-4, atol=1e-6)
+
+
 def test_whether_to_imitate_is_drawn_for_each_episode(tmp_path):
     recorder = Recorder()
     train(tmp_path, num_meta_iterations=12, imitation=metaopt.Imitation('sgd', 0.5),
