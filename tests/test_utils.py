@@ -122,7 +122,7 @@ def test_variables_like_names_and_values():
     assert [variable.op.name for variable in tf.nest.flatten(variables)] == [
         'here/steps/0', 'here/steps/1', 'here/state']
     with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
+        session.run(tf.local_variables_initializer())
         assert session.run(variables).state == [3.0]
 
 
