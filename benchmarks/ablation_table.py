@@ -10,6 +10,7 @@ import sys
 import numpy as np
 
 from benchmarks import pages
+from evaluation import result_files
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 RESULTS = os.path.join(FOLDER, 'ablation.json')
@@ -63,29 +64,28 @@ class Logs:
 def table(results):
     """Three tables in Markdown: losses, what each technique changes, how long was trained."""
     logs = Logs(results)
-    return '\n'.join(_losses(logs) + [''] + _changes(logs) + [''] + _lengths(
-        logs, results['trained'])) + '\n'
+    return '\n'.join(map(result_files.markdown_table, (
+        _losses(logs), _changes(logs), _lengths(logs, results['trained']))))
 
 
 def _losses(logs):
-    lines = ['| system | tested on | steps | %s | paper: plain, both |' % ' | '.join(logs.variants),
-             '|---' * (len(logs.variants) + 4) + '|']
+    lines = [['system', 'tested on', 'steps', *logs.variants, 'paper: plain, both']]
     for system in logs.systems:
         for problem in logs.problems:
             for steps in logs.steps:
                 values = [logs.of(system, variant, problem, steps) for variant in logs.variants]
                 paper = PAPER.get((system, problem)) if steps == PAPER_STEPS else None
-                lines.append('| %s | %s | %s | %s | %s |' % (
+                lines.append([
                     TITLES[system], PROBLEMS.get(problem, problem), format(steps, ','),
-                    ' | '.join(map(_in_words, values)),
-                    ', '.join('-' if value is None else '%.2f' % value for value in paper or ())))
+                    *map(_in_words, values),
+                    ', '.join('-' if value is None else '%.2f' % value for value in paper or ())])
     return lines
 
 
 def _changes(logs):
     """For each technique the mean difference to plain, over tests, and in how many it is clear."""
-    lines = ['| system | technique | change of ln loss, mean of all tests | of each seed | tests '
-             'better, worse by more than the spread |', '|---|---|---|---|---|']
+    lines = [['system', 'technique', 'change of ln loss, mean of all tests', 'of each seed',
+              'tests better, worse by more than the spread']]
     for system in logs.systems:
         for variant in logs.variants[1:]:
             changes, better, worse = [], 0, 0
@@ -98,22 +98,21 @@ def _changes(logs):
                     better += np.mean(other - plain) < -spread
                     worse += np.mean(other - plain) > spread
             clear = '%d, %d of %d' % (better, worse, len(changes))
-            lines.append('| %s | %s | %+.2f | %s | %s |' % (
-                TITLES[system], variant, np.mean(changes),
+            lines.append([
+                TITLES[system], variant, '%+.2f' % np.mean(changes),
                 ', '.join('%+.2f' % value for value in np.mean(changes, axis=0)),
-                clear if len(changes[0]) > 1 else 'one seed: no spread'))
+                clear if len(changes[0]) > 1 else 'one seed: no spread'])
     return lines
 
 
 def _lengths(logs, trained):
     """How many unrolls each training took, and its last stage."""
-    lines = ['| unrolls (and last stage) of each seed | %s |' % ' | '.join(logs.variants),
-             '|---' * (len(logs.variants) + 1) + '|']
+    lines = [['unrolls (and last stage) of each seed', *logs.variants]]
     for system in logs.systems:
         cells = [', '.join('%d (%d)' % (each['unrolls'], each['stage']) for each in trained
                            if (each['system'], each['variant']) == (system, variant))
                  for variant in logs.variants]
-        lines.append('| %s | %s |' % (TITLES[system], ' | '.join(cells)))
+        lines.append([TITLES[system], *cells])
     return lines
 
 

@@ -87,7 +87,7 @@ class Kept:
 
     def _scaling(self, steps):
         if not self._scales_steps:
-            return application.Scaling()
+            return application.NO_SCALING
         rate, decay = self._optimizer.learning_rate, self._optimizer.weight_decay
         if callable(rate):
             rate = rate(tf.convert_to_tensor(steps))
