@@ -13,9 +13,9 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, TextIO
 
 import numpy as np
 
-from evaluation.test_run import run_wall_clock_test, test_optimizer
-from metatraining import config, keywords, meta_step, reporting, training_graph
-from metatraining.config import (
+from l2o.evaluation.rollout import run_wall_clock_test, test_optimizer
+from l2o.metatraining import config, keywords, meta_step, reporting, training_graph
+from l2o.metatraining.config import (
     Called,
     Evaluation,
     Imitation,
@@ -26,13 +26,13 @@ from metatraining.config import (
     TrainingResult,
     Validation,
 )
-from metatraining.episode import run_episode
-from metatraining.progress import Progress
-from metatraining.store import Store
-from metatraining.validation import Validator
+from l2o.metatraining.episode import run_episode
+from l2o.metatraining.progress import Progress
+from l2o.metatraining.store import Store
+from l2o.metatraining.validation import Validator
+from l2o.runs import machines
 from optimizer import OPTIMIZERS
 from problems.problem_spec import as_row
-from runs import machines
 
 __all__ = ['Evaluation', 'Imitation', 'MetaOptimizer', 'MetaTraining', 'NothingFiniteError', 'Run',
            'TrainingResult', 'Validation', 'register_optimizers', 'run_wall_clock_test',
@@ -97,7 +97,8 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
       run: a `Run`: how that is carried out.
       **options: single fields of either, in place of those there; or by the names that the
         published code has, those of the flags, what a `MetaTraining` is made of: `fix_unroll`,
-        `if_cl`, `if_mt`, `evaluation_epochs` and all others of `metatraining.keywords.Keywords`.
+        `if_cl`, `if_mt`, `evaluation_epochs` and all others of
+        `l2o.metatraining.keywords.Keywords`.
 
     Returns:
       a `TrainingResult`.
@@ -108,7 +109,7 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
       TypeError: an unknown option.
       OSError: the folder cannot be written.
       NothingFiniteError: no unroll was finite, in the run or in so many meta-iterations in a row.
-      runs.cluster.ClusterError: the chief did not begin in time.
+      l2o.runs.cluster.ClusterError: the chief did not begin in time.
     """
     if not problems_and_data:
         raise ValueError('There are no problems to train on.')

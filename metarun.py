@@ -1,12 +1,12 @@
 """Meta-trains a learned optimizer: `python metarun.py --include_mnist_mlp_problems ...`."""
 
 if __name__ == '__main__':  # before the import of TensorFlow, which takes seconds
-    from commandline import endings
-    endings.install('metarun')
+    from l2o.commandline import signals
+    signals.install('metarun')
 
 from typing import Optional
 
-from commandline import quiet  # noqa: F401  before what imports TensorFlow: it silences that
+from l2o.commandline import quiet_import  # noqa: F401  before what imports TensorFlow: it silences that
 
 # isort: split
 import json
@@ -17,9 +17,17 @@ import numpy as np
 from absl.flags import FlagValues
 
 import metaopt
-from commandline import builders, cluster_config, flags, resuming, script, training_config
-from metatraining import reporting
-from runs import cluster, machines, run_files, run_record
+from l2o.commandline import (
+    cluster_config,
+    flags,
+    optimizer_flags,
+    problem_flags,
+    resuming,
+    script,
+    training_config,
+)
+from l2o.metatraining import reporting
+from l2o.runs import cluster, machines, run_files, run_record
 
 
 def main(values: FlagValues, reporter: Optional[reporting.Reporter] = None) -> None:
@@ -27,7 +35,7 @@ def main(values: FlagValues, reporter: Optional[reporting.Reporter] = None) -> N
 
     Args:
       values: of the flags.
-      reporter: a `metatraining.reporting.Reporter`; None: the one that the flags describe.
+      reporter: a `l2o.metatraining.reporting.Reporter`; None: the one that the flags describe.
     """
     ours = cluster_config.cluster(values)
     try:
@@ -36,7 +44,7 @@ def main(values: FlagValues, reporter: Optional[reporting.Reporter] = None) -> N
         elif ours.job == 'ps':
             cluster.serve(ours)
         else:
-            builders.chosen_sets(values)
+            problem_flags.chosen_sets(values)
             _train(values, cluster.Worker(ours, _key(values)), reporter)
     except cluster.ClusterError as error:
         raise flags.FlagError('--%s' % error) from error
@@ -44,20 +52,21 @@ def main(values: FlagValues, reporter: Optional[reporting.Reporter] = None) -> N
 
 def _key(values):
     """A whole number that tells runs with other flags apart."""
-    record = builders.as_dict(values, flags.METARUN)
+    record = problem_flags.as_dict(values, flags.METARUN)
     return zlib.crc32(json.dumps(sorted((name, value) for name, value in record.items()
                                         if name not in flags.FREE)).encode())
 
 
 def _train(values, machine, reporter):
     """Meta-trains and tells where the result is."""
-    folder = builders.run_folder(values)
+    folder = optimizer_flags.run_folder(values)
     seed = resuming.find_seed(values, folder, machine) if machine.is_chief else machine.seed
-    spec, training = builders.optimizer_spec(values), training_config.meta_training(values, seed)
+    spec = optimizer_flags.optimizer_spec(values)
+    training = training_config.meta_training(values, seed)
     run = training_config.run(values, seed, machine)
     if machine.is_chief:
         resuming.check_state(values, folder, training, seed)
-    rows = builders.problems_and_data(values, flags.METARUN, seed)
+    rows = problem_flags.problems_and_data(values, flags.METARUN, seed)
     if machine.is_chief:
         if not run.resume:  # first, lest the old state be found beside the new record
             run_files.discard(folder)

@@ -1,10 +1,10 @@
 """Evaluates learned optimizers and compares them: `python metatest.py --train_dir=... ...`."""
 
 if __name__ == '__main__':  # before the import of TensorFlow, which takes seconds
-    from commandline import endings
-    endings.install('metatest')
+    from l2o.commandline import signals
+    signals.install('metatest')
 
-from commandline import quiet  # noqa: F401  before what imports TensorFlow: it silences that
+from l2o.commandline import quiet_import  # noqa: F401  before what imports TensorFlow: it silences that
 
 # isort: split
 import functools
@@ -14,10 +14,10 @@ import sys
 
 from absl.flags import FlagValues
 
-from commandline import builders, candidates, flags, script
-from commandline.comparison_progress import ComparisonProgress
-from evaluation import cards, comparison, inspection, report, result_files, rules, running
-from runs import run_files, run_record
+from l2o.commandline import candidates, flags, optimizer_flags, problem_flags, script
+from l2o.evaluation import cards, comparison, inspection, report, result_files, rules, running
+from l2o.evaluation.comparison_progress import ComparisonProgress
+from l2o.runs import run_files, run_record
 
 
 def main(values: FlagValues) -> None:
@@ -31,7 +31,7 @@ def main(values: FlagValues) -> None:
     observer = ComparisonProgress(None if values.quiet else sys.stdout)
     kept = result_files.KeptRuns(os.path.join(values.save_dir, result_files.KEPT),
                                  values.overwrite)
-    remake = functools.partial(candidates.remake, builders.as_dict(values, flags.METATEST))
+    remake = functools.partial(candidates.remake, problem_flags.as_dict(values, flags.METATEST))
     runner = running.Runner(kept, values.jobs, remake, observer)
     try:
         found = running.compare(chosen, rows, values.seeds, None, runner,
@@ -62,10 +62,10 @@ def _check(values):
 
 def _record(values, learned, rows):
     """Writes `run.json`; so that a folder that cannot be written is found before any work."""
-    config = learned[0].config if learned else builders.optimizer_config(values)
+    config = learned[0].config if learned else optimizer_flags.optimizer_config(values)
     try:
-        run_record.write(values.save_dir, flags.METATEST, builders.as_dict(values, flags.METATEST),
-                         values.seeds, rows, config)
+        run_record.write(values.save_dir, flags.METATEST,
+                         problem_flags.as_dict(values, flags.METATEST), values.seeds, rows, config)
     except OSError as error:
         raise flags.FlagError('--save_dir: cannot write %s: %s' % (
             error.filename or values.save_dir, error.strerror)) from error

@@ -6,7 +6,7 @@ files of `published/` and with equal numbers of unrolls, and tests all of them w
 problems that they were not trained on. The same command goes on where it was interrupted.
 """
 
-from commandline import quiet  # noqa: F401  before all else: it silences TensorFlow's import
+from l2o.commandline import quiet_import  # noqa: F401  before all else: it silences TensorFlow's import
 
 # isort: split
 import argparse
@@ -22,9 +22,9 @@ from typing import Any, NamedTuple, Tuple
 import numpy as np
 
 from benchmarks import ablation_table
-from evaluation import comparison
-from metatraining import progress
-from runs import run_files
+from l2o.evaluation import comparison
+from l2o.metatraining import progress
+from l2o.runs import run_files
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PERIOD = 0.2  # seconds from one look at the processes to the next

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 from benchmarks import pages
-from evaluation import result_files
+from l2o.evaluation import result_files
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 RESULTS = os.path.join(FOLDER, 'ablation.json')

@@ -10,7 +10,7 @@ import tempfile
 import time
 
 from benchmarks import measuring
-from runs import cluster, launch
+from l2o.runs import cluster, launch
 
 WARM_UP, MEASURED = 10, 20  # seconds after the first unroll, and then
 FLAGS = ('--include_mnist_mlp_problems --mnist_source=digits --fix_unroll --fix_unroll_length=20 '
@@ -71,8 +71,8 @@ def _sleep(seconds, launcher):
 def main(folder):
     """Trains without a cluster until unrolls have been counted for long enough."""
     import metarun
-    from commandline import flags, script
-    from metatraining import reporting
+    from l2o.commandline import flags, script
+    from l2o.metatraining import reporting
     ends = []
 
     class Clock(reporting.Reporter):

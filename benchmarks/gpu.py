@@ -4,7 +4,7 @@ Steps of Adam and of every shipped optimizer, and training unrolls of 20 steps, 
 and on the GPU of one machine, with the update rule compiled by XLA and not.
 """
 
-from commandline import quiet  # noqa: F401  before all else: it silences TensorFlow's import
+from l2o.commandline import quiet_import  # noqa: F401  before all else: it silences TensorFlow's import
 
 # isort: split
 import argparse

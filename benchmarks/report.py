@@ -6,7 +6,7 @@ import json
 import os
 
 from benchmarks import measuring, models, pages
-from evaluation import result_files
+from l2o.evaluation import result_files
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 PAGE = os.path.join(os.path.dirname(FOLDER), 'docs', 'speed.md')

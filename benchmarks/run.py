@@ -4,7 +4,7 @@ Prints figures as they are found, at the end the table of docs/speed.md; writes 
 scaling.png. `python -m benchmarks.report` puts that table there.
 """
 
-from commandline import quiet  # noqa: F401  before all else: it silences TensorFlow's import
+from l2o.commandline import quiet_import  # noqa: F401  before all else: it silences TensorFlow's import
 
 # isort: split
 import argparse

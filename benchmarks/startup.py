@@ -49,8 +49,8 @@ def main(folder, changes):
     """Runs the command with a clock at the end of its first unroll."""
     start = time.perf_counter()
     import metarun
-    from commandline import flags, script
-    from metatraining import reporting
+    from l2o.commandline import flags, script
+    from l2o.metatraining import reporting
     imported, first = time.perf_counter(), []
 
     class Clock(reporting.Reporter):

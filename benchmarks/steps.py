@@ -6,7 +6,7 @@ import time
 import tensorflow.compat.v1 as tf
 
 from benchmarks import measuring, models
-from evaluation import test_run
+from l2o.evaluation import rollout
 
 
 class Stepper:
@@ -22,7 +22,7 @@ class Stepper:
     def __init__(self, make_optimizer, problem, dataset, num_steps=100, device=None):
         start = time.perf_counter()
         with tf.Graph().as_default() as graph, tf.device(device):
-            test = test_run.TestRun(make_optimizer(), problem, num_steps, dataset,
+            test = rollout.OptimizerRun(make_optimizer(), problem, num_steps, dataset,
                                     models.BATCH_SIZE, seed=0)
         self.build_seconds = time.perf_counter() - start
         self._session = tf.Session(graph=graph)

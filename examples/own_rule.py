@@ -8,7 +8,7 @@ import tempfile
 import tensorflow.compat.v1 as tf
 
 import metaopt
-from optimizer.trainable_optimizer import CoordinatewiseOptimizer
+from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
 from problems import digits
 from problems.problem_spec import Spec
 

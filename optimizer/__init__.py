@@ -17,13 +17,13 @@ from optimizer import trainable_optimizer
 from optimizer.coordinatewise_rnn import CoordinatewiseRNN
 from optimizer.global_learning_rate import GlobalLearningRate
 from optimizer.hierarchical_rnn import HierarchicalRNN
-from optimizer.hints import Folder, Rate
 from optimizer.l2o_dm import L2ODM
 from optimizer.learning_rate_schedule import LearningRateSchedule
 from optimizer.normalized_mlp import NormalizedMLP
 from optimizer.rnnprop import RNNProp
 from optimizer.trainable_adam import TrainableAdam
 from optimizer.trainable_optimizer import TrainableOptimizer
+from optimizer.types import Folder, Rate
 
 __version__ = '0.1.0'  # of the whole project
 
@@ -34,8 +34,12 @@ OPTIMIZERS = {cls.__name__: cls for cls in (
 
 RUN_FILE = 'run.json'
 
-#: Where the shipped optimizers are: beside this package, in a checkout and where it is installed.
-PRETRAINED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'pretrained')
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+
+#: Where the shipped optimizers are: in this package where it is installed, beside it in a checkout.
+PRETRAINED = os.path.join(_PACKAGE, 'pretrained')
+if not os.path.isdir(PRETRAINED):
+    PRETRAINED = os.path.join(os.path.dirname(_PACKAGE), 'pretrained')
 
 
 def load(folder: Folder, learning_rate: Rate = 1.0, weight_decay: Union[float, tf.Tensor] = 0.0,

@@ -4,8 +4,9 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import rnn_cells, trainable_optimizer, utils
-from optimizer.hints import Read, Theta
+from optimizer import features, rnn_cells
+from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
+from optimizer.types import Read, Theta
 
 
 class State(typing.NamedTuple):
@@ -24,7 +25,7 @@ class Weights(typing.NamedTuple):
     rate: typing.Optional[rnn_cells.Projection]  # None: the learning rates stay
 
 
-class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
+class CoordinatewiseRNN(CoordinatewiseOptimizer):
     """A stack of recurrent cells shared by all parameters, after "Learning to learn by gradient
     descent by gradient descent" (arXiv 1606.04474), with the input and output scaling of
     "Learned Optimizers that Scale and Generalize" (arXiv 1703.04813):
@@ -92,7 +93,7 @@ class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
     def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> State:
         return State(rnn=tf.tile(tf.transpose(read(self._init_vector)), [1, size]),
                      mean_square=tf.ones([1, size]), decay=tf.ones([1, size]),
-                     learning_rate=tf.exp(utils.initial_log_rates([1, size], self.init_lr_range,
+                     learning_rate=tf.exp(features.initial_log_rates([1, size], self.init_lr_range,
                                                                   key)))
 
     def log_rate_row(self, chunk_state: State) -> typing.Optional[tf.Tensor]:
@@ -109,8 +110,8 @@ class CoordinatewiseRNN(trainable_optimizer.CoordinatewiseOptimizer):
 
     def row_rule(self, weights: Weights, gradient: tf.Tensor, rows: State,
                  steps_done: tf.Tensor) -> typing.Tuple[tf.Tensor, State]:
-        mean_square = utils.mean_square(gradient, rows.decay, rows.mean_square)
-        output, rnn = self._cell.step(weights.cells, utils.rms_scale(gradient, mean_square),
+        mean_square = features.mean_square(gradient, rows.decay, rows.mean_square)
+        output, rnn = self._cell.step(weights.cells, features.rms_scale(gradient, mean_square),
                                       rows.rnn)
         rate, decay = rows.learning_rate, tf.ones_like(rows.decay) * tf.sigmoid(self._decay_logit)
         if weights.rate is not None:

@@ -4,11 +4,11 @@ from typing import Any, List, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import trainable_optimizer
-from optimizer.hints import Read, Theta
+from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
+from optimizer.types import Read, Theta
 
 
-class GlobalLearningRate(trainable_optimizer.CoordinatewiseOptimizer):
+class GlobalLearningRate(CoordinatewiseOptimizer):
     """Gradient descent `x - rate * g` whose rate is the one meta-parameter.
 
     Args:

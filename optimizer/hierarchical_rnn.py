@@ -10,9 +10,10 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import rnn_cells, trainable_optimizer, utils
-from optimizer.application import Rule
-from optimizer.hints import Read
+from optimizer import rnn_cells, trainable_optimizer
+from optimizer.features import RMS_EPSILON, initial_log_rates, mean_square, rms_scale
+from optimizer.layout import Layout
+from optimizer.types import Read, Rule, Update
 
 MIN_LOG_LR = -33.0
 FIXED_SCALE_DECAY = 0.93  # decay rates where they are not learned
@@ -251,13 +252,13 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
 
     # State.
 
-    def initial_state(self, layout: utils.Layout, read: Read, key: tf.Tensor) -> State:
+    def initial_state(self, layout: Layout, read: Read, key: tf.Tensor) -> State:
         if self._init_vectors is None:
             levels = [tf.random.stateless_uniform([size, 1], key + [0, level], -1.0, 1.0)
                       for level, size in enumerate(self.level_sizes)]
         else:
             levels = [tf.transpose(read(vector)) for vector in self._init_vectors]
-        log_lrs = [utils.initial_log_rates(shape, self.init_lr_range, key + [1 + index, 0])
+        log_lrs = [initial_log_rates(shape, self.init_lr_range, key + [1 + index, 0])
                    for index, shape in enumerate(layout.shapes)]
         log_lrs = layout.to_chunks([tf.clip_by_value(log_lr, MIN_LOG_LR, self.max_log_lr)
                                     for log_lr in log_lrs])
@@ -277,7 +278,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
 
     # Update rule.
 
-    def update_rule(self, layout: utils.Layout) -> Rule:
+    def update_rule(self, layout: Layout) -> Rule:
         layout, weights = layout.prepare(), self._weights(self.read_meta_parameters())
         return lambda gradients, state: self._step(layout, weights, gradients, state)
 
@@ -328,9 +329,9 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             if scales > 1:
                 g += _root_powers(old.input_decay, scales) * (old.gradients - g)
             # Dynamic input scaling (3.2.3).
-            mean_squares = utils.mean_square(g, _root_powers(old.scale_decay, mean_scales),
+            mean_squares = mean_square(g, _root_powers(old.scale_decay, mean_scales),
                                              old.mean_squares)
-            scaled = utils.rms_scale(g, mean_squares)
+            scaled = rms_scale(g, mean_squares)
             # The parameter level (3.1), whose state h is all that the read-outs see.
             features = self._features(chunk, scaled, mean_squares, old.log_lr, mean_log_lr)
             inputs = tf.concat(features + [chunk.membership, old.parameter], 0)
@@ -374,7 +375,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         else:
             steps = [-direction for direction in directions]
             attended = [-direction for direction in attentions] if self.use_attention else None
-        return trainable_optimizer.Update(steps, attended, State(chunks, tensors, model))
+        return Update(steps, attended, State(chunks, tensors, model))
 
     def _mean_log_lr(self, layout, chunks):
         """The mean that `use_relative_lr` compares with, `[1, pieces]`; None where unused."""
@@ -394,7 +395,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             last = self.num_gradient_scales - 1
             features.append(tf.split(scaled, [last, 1])[0] * tf.split(scaled, [1, last])[1])
         if self.use_log_means_squared:
-            logs = tf.log(mean_squares + utils.RMS_EPSILON)
+            logs = tf.log(mean_squares + RMS_EPSILON)
             features.append(logs - tf.reduce_mean(logs, axis=0, keepdims=True))
         if self.use_relative_lr:
             features.append(log_lr - chunk.spread(chunk.take(mean_log_lr)))
@@ -417,7 +418,7 @@ def _scale(layout, directions, log_steps, offset):
     """Minus the directions, brought to RMS 1 over each tensor, times the step sizes (3.2.4)."""
     squares = [chunk.sums(tf.square(row)) for chunk, row in zip(layout.chunks, directions)]
     factors = layout.per_piece(-tf.exp(offset) * tf.rsqrt(
-        layout.tensor_means(squares) + utils.RMS_EPSILON))
+        layout.tensor_means(squares) + RMS_EPSILON))
     return [tf.exp(log_step) * direction * chunk.spread(chunk.take(factors))
             for chunk, direction, log_step in zip(layout.chunks, directions, log_steps)]
 

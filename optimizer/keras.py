@@ -14,8 +14,10 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import optimizer
-from optimizer import application, checkpoints, state, utils
-from optimizer.hints import Folder, Gradient
+from optimizer import checkpoints, state_plan, step
+from optimizer import gradients as gradients_of
+from optimizer.layout import static_shapes
+from optimizer.types import Folder, Gradient
 
 if int(keras.__version__.split('.')[0]) < 3:
     raise ImportError('optimizer.keras needs Keras 3, as of TensorFlow 2.16; this is Keras %s. '
@@ -67,12 +69,12 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         with tf.init_scope():
             tables = [index for index, variable in enumerate(variables)
                       if self._learned.computes_rows_alone and _is_table(variable)]
-            layout = self._learned.layout(utils.static_shapes(variables)).with_tables(tables)
+            layout = self._learned.layout(static_shapes(variables)).with_tables(tables)
             start = self._learned.initial_state(layout, tf.convert_to_tensor,
                                                 self._learned.random_key())
             offsets = [tf.zeros([1, chunk.size]) for chunk in layout.chunks
                        if self._learned.use_attention]
-            self._plan = state.StatePlan(layout, start, offsets)
+            self._plan = state_plan.StatePlan(layout, start, offsets)
             self._kept = [self._keep(variables, place, value) for place, value
                           in self._plan.take_apart(start, offsets).items()]
             super().set_weights(self._waiting)
@@ -112,11 +114,11 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """The step on one device; for each variable a list of gradients."""
         for several, variable in zip(gradients, variables):
             for gradient in several:
-                application.check(gradient, variable)
-        gradients = [application.summed(several) if several else None for several in gradients]
-        changes = application.changes(
+                gradients_of.check(gradient, variable)
+        gradients = [gradients_of.summed(several) if several else None for several in gradients]
+        changes = step.changes(
             self._learned, self._plan, gradients, variables, dict(zip(self._plan.places, kept)),
-            application.Scaling(tf.cast(learning_rate, tf.float32)), [None] * len(variables))
+            step.Scaling(tf.cast(learning_rate, tf.float32)), [None] * len(variables))
         for owner, value, rows in changes:
             if rows is None:
                 owner.assign(value)

@@ -4,8 +4,9 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import rnn_cells, trainable_optimizer
-from optimizer.hints import Read, Theta
+from optimizer import rnn_cells
+from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
+from optimizer.types import Read, Theta
 
 PREPROCESS_P = 5.0  # appendix A of the paper: gradients below exp(-p) count linearly
 FLOAT32_EPSILON = 1.1920929e-07
@@ -17,7 +18,7 @@ class Network(typing.NamedTuple):
     linear: rnn_cells.Projection
 
 
-class LSTMOptimizer(trainable_optimizer.CoordinatewiseOptimizer):
+class LSTMOptimizer(CoordinatewiseOptimizer):
     """What L2O-DM and RNNProp share: two LSTM layers for each parameter and a linear read-out."""
 
     def __init__(self, name: str, num_inputs: int, units: int, **kwargs: typing.Any) -> None:

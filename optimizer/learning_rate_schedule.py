@@ -4,11 +4,11 @@ from typing import Any, List, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import trainable_optimizer
-from optimizer.hints import Read, Theta
+from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
+from optimizer.types import Read, Theta
 
 
-class LearningRateSchedule(trainable_optimizer.CoordinatewiseOptimizer):
+class LearningRateSchedule(CoordinatewiseOptimizer):
     """Gradient descent `x - rates[t] * g`; after the last rate of the schedule it stays in use.
 
     Args:

@@ -11,9 +11,9 @@ import typing
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from optimizer import trainable_optimizer, utils
-from optimizer.application import Rule
-from optimizer.hints import Read
+from optimizer import trainable_optimizer
+from optimizer.layout import Layout
+from optimizer.types import Read, Rule, Update
 
 FAST, SLOW, SQUARE = 0.9, 0.99, 0.99  # decays of the two momenta and of the squared gradient
 LEAST_RMS = 1e-2  # of a direction; a weaker one is not brought to RMS 1, and none stays none
@@ -102,15 +102,15 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
             self.create_meta_parameter('NormalizedMLP/' + layer, shape,
                                        initializers.get(layer, tf.zeros_initializer()))
 
-    def layout(self, shapes: typing.Sequence[typing.Sequence[int]]) -> utils.Layout:
-        return utils.Layout(shapes, max_chunk=2 ** 62)
+    def layout(self, shapes: typing.Sequence[typing.Sequence[int]]) -> Layout:
+        return Layout(shapes, max_chunk=2 ** 62)
 
-    def initial_state(self, layout: utils.Layout, read: Read, key: tf.Tensor) -> State:
+    def initial_state(self, layout: Layout, read: Read, key: tf.Tensor) -> State:
         planned = tf.zeros([]) if self.planned_steps is None else tf.identity(self.planned_steps)
         return State([Moments(*[tf.zeros([1, chunk.size])] * 3) for chunk in layout.chunks],
                      tf.zeros([]), planned)
 
-    def update_rule(self, layout: utils.Layout) -> Rule:
+    def update_rule(self, layout: Layout) -> Rule:
         layout, weights = layout.prepare(), self.read_meta_parameters()
         return lambda *known: _step(layout, weights, self._num_steps, *known)
 
@@ -154,7 +154,7 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
     sizes = layout.per_piece(-tf.exp(tf.clip_by_value(outputs['log_size'], -16.0, 0.0))
                              * tf.rsqrt(squares + LEAST_RMS ** 2))
     steps = [chunk.spread(chunk.take(sizes)) * d for chunk, d in zip(layout.chunks, directions)]
-    return trainable_optimizer.Update(steps, None, State(moments, t, state.num_steps))
+    return Update(steps, None, State(moments, t, state.num_steps))
 
 
 def _network(weights, inputs):

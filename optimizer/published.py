@@ -16,8 +16,8 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
-from optimizer.application import Rule, Update
-from optimizer.utils import Layout
+from optimizer.layout import Layout
+from optimizer.types import Rule, Update
 
 
 class State(typing.NamedTuple):

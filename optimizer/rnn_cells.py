@@ -12,7 +12,7 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
-from optimizer.hints import Create, Theta
+from optimizer.types import Create, Theta
 
 
 def normal_initializer(scale: float, num_inputs: int,

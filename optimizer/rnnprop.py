@@ -8,7 +8,7 @@ import typing
 import tensorflow.compat.v1 as tf
 
 from optimizer import l2o_dm, rnn_cells
-from optimizer.hints import Read, Theta
+from optimizer.types import Read, Theta
 
 EPSILON = 1e-8
 

@@ -4,12 +4,13 @@ from typing import Any, ContextManager, Dict, List, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import application, state, utils
-from optimizer.hints import Gradient
-from optimizer.state import Place
+from optimizer import state_plan, step
+from optimizer.layout import static_shapes
+from optimizer.state_plan import Place
+from optimizer.types import Gradient
 
 #: Where the learning rate is a function: how many steps were taken.
-STEPS = Place(state.MODEL, 'steps')
+STEPS = Place(state_plan.MODEL, 'steps')
 
 
 def root_scope() -> ContextManager[Any]:
@@ -23,7 +24,7 @@ def initialized_value(variable: tf.Variable) -> tf.Tensor:
                    lambda: variable.initial_value)
 
 
-class Kept:
+class SlotState:
     """The state that an optimizer keeps for a list of variables, in one graph.
 
     Args:
@@ -42,10 +43,10 @@ class Kept:
         self._scales_steps = 'learning_rate' in optimizer.OPTIONS
         tables = [index for index, both in enumerate(zip(gradients, variables))
                   if rule.computes_rows_alone and self._is_table(*both)]
-        layout = rule.layout(utils.static_shapes(variables)).with_tables(tables)
+        layout = rule.layout(static_shapes(variables)).with_tables(tables)
         start = rule.initial_state(layout, initialized_value, rule.random_key())
         offsets = [tf.zeros([1, chunk.size]) for chunk in layout.chunks if rule.use_attention]
-        self._plan = state.StatePlan(layout, start, offsets)
+        self._plan = state_plan.StatePlan(layout, start, offsets)
         initial = self._plan.take_apart(start, offsets)
         if self._scales_steps and callable(optimizer.learning_rate):
             initial[STEPS] = tf.zeros([], tf.int64)
@@ -55,12 +56,12 @@ class Kept:
 
     def _is_table(self, gradient, variable):
         """What a variable is once, it stays: its slots are of the one kind or the other."""
-        if self._optimizer.get_slot(variable, state.ROWS) is not None:
+        if self._optimizer.get_slot(variable, state_plan.ROWS) is not None:
             return True
         if self._optimizer.use_attention and variable.constraint is not None:
             return False  # true rows are not whole columns, for which the constraint may hold
         known = [name for name in self._optimizer.get_slot_names()
-                 if name.startswith(state.CHUNK)
+                 if name.startswith(state_plan.CHUNK)
                  and self._optimizer.get_slot(variable, name) is not None]
         if not isinstance(gradient, (tf.Tensor, tf.IndexedSlices)):
             gradient = gradient.values[0]  # of the first replica
@@ -68,8 +69,8 @@ class Kept:
 
     def changes(self, rule: Any, gradients: Sequence[Gradient],
                 variables: Sequence[tf.Variable],
-                slots: Sequence[tf.Variable]) -> List[application.Change]:
-        """One step: a list of `application.Change`.
+                slots: Sequence[tf.Variable]) -> List[step.Change]:
+        """One step: a list of `step.Change`.
 
         Args:
           rule: the optimizer with its meta-parameters in this graph.
@@ -78,20 +79,20 @@ class Kept:
         """
         owners = dict(zip(self._places, slots))
         steps = owners.get(STEPS)
-        changes = application.changes(rule, self._plan, gradients, variables, owners,
+        changes = step.changes(rule, self._plan, gradients, variables, owners,
                                       self._scaling(steps),
                                       [variable.constraint for variable in variables])
         if steps is not None:
-            changes.append(application.Change(steps, tf.convert_to_tensor(steps) + 1))
+            changes.append(step.Change(steps, tf.convert_to_tensor(steps) + 1))
         return changes
 
     def _scaling(self, steps):
         if not self._scales_steps:
-            return application.NO_SCALING
+            return step.NO_SCALING
         rate, decay = self._optimizer.learning_rate, self._optimizer.weight_decay
         if callable(rate):
             rate = rate(tf.convert_to_tensor(steps))
-        return application.Scaling(None if _is(rate, 1.0) else rate,
+        return step.Scaling(None if _is(rate, 1.0) else rate,
                                    None if _is(decay, 0.0) else decay)
 
     def _now(self):
@@ -107,7 +108,8 @@ class Kept:
 
     def log_learning_rates(self, rule: Any) -> Dict[str, tf.Tensor]:
         """Dict from names to the logarithms of the learning rates that the state has."""
-        rows = [rule.log_rate_row(chunk) for chunk in getattr(self._now()[0], state.CHUNKS, [])]
+        rows = [rule.log_rate_row(chunk) for chunk in getattr(self._now()[0], state_plan.CHUNKS,
+                                                              [])]
         if any(row is None for row in rows):
             return {}
         return dict(zip([variable.name for variable in self._model],

@@ -5,8 +5,8 @@ import typing
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from optimizer import trainable_optimizer
-from optimizer.hints import Read, Theta
+from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
+from optimizer.types import Read, Theta
 
 
 class Moments(typing.NamedTuple):
@@ -25,7 +25,7 @@ class Constants(typing.NamedTuple):
     rest2: tf.Tensor
 
 
-class TrainableAdam(trainable_optimizer.CoordinatewiseOptimizer):
+class TrainableAdam(CoordinatewiseOptimizer):
     """Adam, equal to `tf.train.AdamOptimizer` at the same constants (algorithm 1 of the paper):
 
         m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2

@@ -2,15 +2,17 @@
 
 import collections
 import contextlib
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Type, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from optimizer import application, published, slots, unroll, utils
-from optimizer.application import Rule, Update
-from optimizer.hints import GradsAndVars, Nest, Rate, Read, Theta
+from optimizer import features, published, slots, unroll
+from optimizer import gradients as gradients_of
+from optimizer.layout import Layout
 from optimizer.meta_parameters import OPTIMIZER_SCOPE, MetaParameters, outermost_graph
+from optimizer.step import assign_all
+from optimizer.types import GradsAndVars, Nest, Rate, Read, Rule
 
 #: What `tf.train.Optimizer` calls for each variable.
 TENSORFLOWS_OWN = ('_apply_dense', '_resource_apply_dense', '_apply_sparse',
@@ -83,7 +85,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
             self.state_keys = state_keys
         if self.state_keys is not None:
             self.sees_parameters, self.OPTIONS = True, ('xla',)
-        self._kept: Dict[Any, slots.Kept] = collections.OrderedDict()
+        self._kept: Dict[Any, slots.SlotState] = collections.OrderedDict()
 
     # Use as a tf.train.Optimizer.
 
@@ -128,7 +130,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         if outermost_graph() is None:
             raise RuntimeError('%s works in graphs. In eager TensorFlow 2, in functions too, use '
                                'optimizer.keras.LearnedOptimizer.' % type(self).__name__)
-        pairs = application.checked_pairs(grads_and_vars)
+        pairs = gradients_of.checked_pairs(grads_and_vars)
         if tf.distribute.has_strategy() and not skip_gradients_aggregation:
             if tf.distribute.in_cross_replica_context():
                 raise RuntimeError('apply_gradients belongs into the replicas: call it in the '
@@ -138,7 +140,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         gradients, variables = zip(*pairs)
         kept = self._kept_for(gradients, variables)
         with tf.name_scope(name, self.get_name()) as scope:
-            done = application.assign_all(kept.changes(
+            done = assign_all(kept.changes(
                 self._rule_here(), gradients, variables, kept.slots))
             if global_step is None:
                 return _train_op(tf.group(*done, name=scope))
@@ -153,7 +155,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         kept, rule = self._kept_for(gradients, variables), self._rule_here()
 
         def step(_, *here):
-            return tf.group(*application.assign_all(kept.changes(rule, *here)))
+            return tf.group(*assign_all(kept.changes(rule, *here)))
 
         with tf.name_scope(name, self.get_name()) as scope:
             done = distribution.extended.update(
@@ -165,12 +167,12 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
                 return _train_op(tf.group(*tf.nest.flatten(done), name=scope))
 
     def _kept_for(self, gradients, variables):
-        """The `slots.Kept` for these variables, made where there is none yet."""
+        """The `slots.SlotState` for these variables, made where there is none yet."""
         with tf.init_scope(), tf.name_scope(None), slots.root_scope():
             key = outermost_graph(), tuple(variable.name for variable in variables)
             if key not in self._kept:
                 with _flow_of_initial_values():
-                    self._kept[key] = slots.Kept(self, self._rule_here(), gradients, variables)
+                    self._kept[key] = slots.SlotState(self, self._rule_here(), gradients, variables)
         return self._kept[key]
 
     def slot(self, variable: tf.Variable, name: str, initial_value: tf.Tensor) -> tf.Variable:
@@ -229,18 +231,18 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
 
     def random_key(self) -> tf.Tensor:
         """A seed for the stateless draws of `initial_state`."""
-        return utils.random_key(self.random_seed)
+        return features.random_key(self.random_seed)
 
-    def layout(self, shapes: Sequence[Sequence[int]]) -> utils.Layout:
-        """How parameters of these shapes lie in memory; see `utils.Layout`."""
-        return utils.Layout(shapes)
+    def layout(self, shapes: Sequence[Sequence[int]]) -> Layout:
+        """How parameters of these shapes lie in memory; see `Layout`."""
+        return Layout(shapes)
 
     @staticmethod
     def local_variables_like(structure: Nest) -> Nest:
         """Local variables for a nest of tensors, their initial values."""
         return variables_like(structure, 'state')
 
-    def step_rule(self, layout: utils.Layout) -> Rule:
+    def step_rule(self, layout: Layout) -> Rule:
         """The update rule for gradients of any kind.
 
         Returns:
@@ -254,15 +256,15 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
             dense_rule = tf.function(dense_rule, jit_compile=True, autograph=False)
 
         def step(gradients, state, parameters=None):
-            rows = layout.to_chunks([application.dense(gradient, shape) for gradient, shape
+            rows = layout.to_chunks([gradients_of.dense(gradient, shape) for gradient, shape
                                      in zip(gradients, layout.shapes)])
             more = [layout.to_chunks(parameters)] if self.sees_parameters else []
             if all(isinstance(gradient, tf.Tensor) for gradient in gradients):
                 return dense_rule(rows, state, *more)
-            touched = [application.touched(gradient, shape)
+            touched = [gradients_of.touched(gradient, shape)
                        for gradient, shape in zip(gradients, layout.shapes)]
             update = self.update_rule(layout.counting(touched))(rows, state, *more)
-            return application.keep_untouched(layout, gradients, touched, update, state)
+            return gradients_of.keep_untouched(layout, gradients, touched, update, state)
 
         return step
 
@@ -272,59 +274,11 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         """The log learning rates `[1, size]` in the state of a chunk; None where there are none."""
         return None
 
-    def initial_state(self, layout: utils.Layout, read: Read, key: tf.Tensor) -> Any:
+    def initial_state(self, layout: Layout, read: Read, key: tf.Tensor) -> Any:
         return published.initial_state(self, layout)
 
-    def update_rule(self, layout: utils.Layout) -> Rule:
+    def update_rule(self, layout: Layout) -> Rule:
         return published.update_rule(self, layout)
-
-
-class CoordinatewiseOptimizer(TrainableOptimizer):
-    """A learned optimizer that treats every parameter by itself.
-
-    A subclass creates its meta-parameters in its constructor with `create_meta_parameter` and
-    defines
-
-    * `initial_rows(size, read, key)`: the state of `size` parameters before the first step, a nest
-      of tensors `[features, size]`.
-    * `row_rule(weights, gradient, rows, steps_done)`: one step of `size` parameters, from gradient
-      `[1, size]` and state, -> (step `[1, size]`, new state). `weights[name]` is the value of a
-      meta-parameter; `steps_done` is a float32 scalar, 0 at the first step.
-    * where the rule needs the meta-parameters in another form, `prepare(weights)`: what takes the
-      place of `weights`, computed once, outside of the loop of steps.
-    """
-
-    computes_rows_alone = True
-
-    class State(NamedTuple):
-        """The optimizer's state."""
-
-        chunks: list  # a nest of tensors `[features, size]` for each chunk
-        steps_done: tf.Tensor  # float32, scalar
-
-    def initial_state(self, layout: utils.Layout, read: Read, key: tf.Tensor) -> Any:
-        return self.State([self.initial_rows(chunk.size, read, key + [index, 0])
-                           for index, chunk in enumerate(layout.chunks)], tf.zeros([]))
-
-    def update_rule(self, layout: utils.Layout) -> Rule:
-        weights = self.prepare(self.read_meta_parameters())
-
-        def rule(gradients, state):
-            steps, chunks = zip(*[self.row_rule(weights, gradient, rows, state.steps_done)
-                                  for gradient, rows in zip(gradients, state.chunks)])
-            return Update(list(steps), None, self.State(list(chunks), state.steps_done + 1.0))
-
-        return rule
-
-    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> Any:
-        raise NotImplementedError
-
-    def prepare(self, weights: Theta) -> Any:
-        return weights
-
-    def row_rule(self, weights: Any, gradient: tf.Tensor, rows: Any,
-                 steps_done: tf.Tensor) -> Tuple[tf.Tensor, Any]:
-        raise NotImplementedError
 
 
 @contextlib.contextmanager
@@ -400,3 +354,12 @@ def _train_op(operation):
     """Puts an operation where TensorFlow's own optimizers put theirs."""
     tf.add_to_collection(tf.GraphKeys.TRAIN_OP, operation)
     return operation
+
+
+def __getattr__(name: str) -> Any:
+    """`CoordinatewiseOptimizer` at its former place, from which subclasses of users import it."""
+    if name == 'CoordinatewiseOptimizer':
+        from optimizer import coordinatewise_optimizer
+
+        return coordinatewise_optimizer.CoordinatewiseOptimizer
+    raise AttributeError('module %r has no attribute %r' % (__name__, name))

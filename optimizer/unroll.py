@@ -10,9 +10,9 @@ import typing
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from optimizer.application import Update
 from optimizer.gradient_checkpointing import segmented_loop
-from optimizer.utils import Layout
+from optimizer.layout import Layout
+from optimizer.types import Update
 
 EPSILON = 1e-6  # inside the logarithm of the meta-objective
 NOISE = 2 ** 19  # added to a random key, makes it that of the gradients' noise

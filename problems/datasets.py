@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Optional, Sequence, Union
 import numpy as np
 
 from problems import image_files, text_files
-from problems.generators import generator
 from problems.image_files import DataSource
+from problems.random_numbers import generator
 
 Numbers = Union[np.ndarray, Sequence[Any]]
 

@@ -9,8 +9,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from problems.generators import generator, global_generators_from
 from problems.problem import Problem
+from problems.random_numbers import generator, global_generators_from
 
 # Collections that a model adds to: what has to be initialized or started, and TensorFlow's own
 # notes on loops. Of all others it sees and changes copies of its own.

@@ -23,9 +23,9 @@ from problems.classifiers import (  # noqa: F401
     SparseSoftmaxRegression,
 )
 from problems.convnets import VGG, ConvNet, ConvNetOrig  # noqa: F401
-from problems.generators import generator
 from problems.problem import Gradient, Problem, Wrapper, draw_key
 from problems.problem_spec import Spec, build
+from problems.random_numbers import generator
 
 EPSILON = 1e-6
 _TINY = 1e-12

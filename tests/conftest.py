@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from commandline import quiet  # noqa: F401  pytest would show after its summary what TensorFlow says
+from l2o.commandline import quiet_import  # noqa: F401  pytest would show after its summary what TensorFlow says
 
 # isort: split
 import tensorflow.compat.v1 as tf

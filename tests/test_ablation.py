@@ -10,7 +10,7 @@ import pytest
 from absl import flags as absl_flags
 
 from benchmarks import ablation, ablation_table, pages
-from commandline import builders, flags, training_config
+from l2o.commandline import flags, optimizer_flags, problem_flags, training_config
 
 
 def parsed(command):
@@ -26,7 +26,7 @@ def test_the_variants_of_a_system_differ_in_their_technique_alone(size):
     assert len(ablation.trainings(size)) == 12 * len(size.seeds) >= 24
     for training in ablation.trainings(size):
         values = parsed(ablation.training_command(size, 'folder', training))
-        assert builders.run_folder(values) == ablation.run_folder('folder', training)
+        assert optimizer_flags.run_folder(values) == ablation.run_folder('folder', training)
         assert values.if_cl == (training.variant in ('curriculum', 'both'))
         assert values.if_mt == (training.variant in ('imitation', 'both'))
         described = training_config.meta_training(values, 1)
@@ -39,8 +39,8 @@ def test_everything_is_tested_on_problems_that_nothing_was_trained_on():
     size = ablation.SIZES['full']
     values = parsed(ablation.test_command(size, 'folder', 2))
     assert len(values.learned.split(',')) == 24 and values.num_testing_itrs == 10000
-    tested = builders.chosen_sets(values)
-    trained = {name for training in ablation.trainings(size) for name in builders.chosen_sets(
+    tested = problem_flags.chosen_sets(values)
+    trained = {name for training in ablation.trainings(size) for name in problem_flags.chosen_sets(
         parsed(ablation.training_command(size, 'folder', training)))}
     assert tested and not trained & set(tested)
 

@@ -20,12 +20,12 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import metaopt
-from metatraining import reporting
+from l2o.metatraining import reporting
+from l2o.runs import cluster, launch
+from l2o.techniques import curriculum as curricula
 from optimizer import OPTIMIZERS
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
-from runs import cluster, launch
-from techniques import curriculum as curricula
 
 KEY, TIMEOUT = 5, 20
 ROWS = [(Spec(pg.Quadratic, (size,), {}), None, None) for size in (3, 4)]
@@ -216,7 +216,7 @@ time.sleep(3600)
 
 OBSERVER = '''
 import json, sys, time, tensorflow.compat.v1 as tf
-from runs import cluster
+from l2o.runs import cluster
 board = cluster.observe(sys.argv[1:])
 while True:
     status, unrolls = board.read(), board.unrolls()

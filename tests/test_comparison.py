@@ -15,10 +15,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
 
-from commandline import builders, flags
-from commandline.comparison_progress import ComparisonProgress
-from evaluation import cards, comparison, report, result_files, rules, running
-from evaluation.rules import label
+from l2o.commandline import flags, problem_flags
+from l2o.evaluation import cards, comparison, report, result_files, rules, running
+from l2o.evaluation.comparison_progress import ComparisonProgress
+from l2o.evaluation.rules import label
 from problems import datasets, problem_sets
 from problems import problem_generator as pg
 from problems.problem_spec import Row, Spec
@@ -174,7 +174,7 @@ def rows_of(script, seed):
     flags.define(script, values)
     values([script] + ['--include_%s_problems' % stem for stem in (
         'norm', 'fully_connected_random_2_class', 'sum_of_quadratics')])
-    return builders.problems_and_data(values, script, seed)
+    return problem_flags.problems_and_data(values, script, seed)
 
 
 @pytest.mark.parametrize('script', [flags.METARUN, flags.METATEST])

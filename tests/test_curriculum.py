@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from techniques.curriculum import PUBLISHED_STAGES, Curriculum, CurriculumState, Verdict
+from l2o.techniques.curriculum import PUBLISHED_STAGES, Curriculum, CurriculumState, Verdict
 
 STAYS = Verdict(improved=False, advanced=False, finished=False)
 IMPROVES = Verdict(improved=True, advanced=False, finished=False)

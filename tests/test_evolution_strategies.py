@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from l2o.techniques import evolution_strategies
 from optimizer import OPTIMIZERS
 from optimizer.global_learning_rate import GlobalLearningRate
 from problems import problem_generator as pg
 from problems.datasets import Dataset
 from problems.problem import Problem
-from techniques import evolution_strategies
 
 RATE, SIGMA = 0.3, 0.1
 PAIRS = 4000

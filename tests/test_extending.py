@@ -8,13 +8,13 @@ from absl import flags as absl_flags
 
 import metaopt
 import optimizer
-from commandline import builders, flags
-from metatraining.config import MetaTraining, Run, Validation
-from optimizer.trainable_optimizer import CoordinatewiseOptimizer
+from l2o.commandline import flags, optimizer_flags, problem_flags
+from l2o.metatraining.config import MetaTraining, Run, Validation
+from l2o.techniques.curriculum import Curriculum
+from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
 from problems import problem_generator as pg
 from problems import problem_sets
 from problems.problem_spec import Row, Spec
-from techniques.curriculum import Curriculum
 
 
 class SignDescent(CoordinatewiseOptimizer):
@@ -39,7 +39,7 @@ def tilted_bowl_problems():
 def test_an_optimizer_and_a_problem_set_are_a_class_a_function_and_a_row_each(
         monkeypatch, tmp_path):
     monkeypatch.setitem(optimizer.OPTIMIZERS, 'SignDescent', SignDescent)
-    monkeypatch.setitem(builders.ALIASES, 'SignDescent', {'initial_rate': 'max_lr'})
+    monkeypatch.setitem(optimizer_flags.ALIASES, 'SignDescent', {'initial_rate': 'max_lr'})
     monkeypatch.setitem(problem_sets.PROBLEM_SETS, 'tilted_bowl',
                         problem_sets._same(tilted_bowl_problems))
     monkeypatch.setattr(flags, 'FLAGS', [  # as the table is where the row is in the source
@@ -49,8 +49,8 @@ def test_an_optimizer_and_a_problem_set_are_a_class_a_function_and_a_row_each(
     flags.define(flags.METARUN, values)
     values(['metarun', '--include_tilted_bowl_problems', '--max_lr=0.02',
             '--optimizer=SignDescent'])
-    rows = builders.problems_and_data(values, flags.METARUN)
-    spec = builders.optimizer_spec(values)
+    rows = problem_flags.problems_and_data(values, flags.METARUN)
+    spec = optimizer_flags.optimizer_spec(values)
     assert spec.callable is SignDescent and spec.kwargs['initial_rate'] == 0.02
     result = metaopt.train_optimizer(
         str(tmp_path), spec, rows, 1, 2, learning_rate=1e-3, out=None, run=Run(seed=1),

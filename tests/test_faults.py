@@ -15,14 +15,14 @@ import tensorflow.compat.v1 as tf
 
 import metaopt
 import metarun
-from metatraining.progress import Progress
+from l2o.metatraining.progress import Progress
+from l2o.runs import run_files
+from l2o.techniques import curriculum as curricula
+from l2o.techniques import regularization
 from optimizer import checkpoints
 from optimizer.trainable_adam import TrainableAdam
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
-from runs import run_files
-from techniques import curriculum as curricula
-from techniques import regularization
 
 NUM_META_ITERATIONS = 24
 COMMAND = (

@@ -14,7 +14,7 @@ from absl import logging  # noqa: F401  defines absl's own flags
 import metaopt
 import metarun
 import metatest
-from commandline import builders, cluster_config, flags, usage
+from l2o.commandline import cluster_config, flags, optimizer_flags, problem_flags, usage
 from optimizer import OPTIMIZERS, build
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from problems import problem_sets
@@ -193,31 +193,32 @@ def test_lists():
 
 def test_flags_as_a_record():
     values = parse(flags.METARUN, '--include_bowl_problems', '--cl_steps=1,2')
-    record = builders.as_dict(values, flags.METARUN)
+    record = problem_flags.as_dict(values, flags.METARUN)
     assert record['cl_steps'] == [1, 2] and record['include_bowl_problems'] is True
     assert 'save_dir' not in record and 'include_norm_problems' not in record
     again = parse(flags.METARUN, *['--%s=%s' % (name, ','.join(map(str, value))
                                                 if isinstance(value, list) else value)
                                    for name, value in record.items()])
-    assert builders.as_dict(again, flags.METARUN) == record
+    assert problem_flags.as_dict(again, flags.METARUN) == record
 
 
 def test_every_alias_names_an_argument_and_a_flag():
     own = {flag.name for flag in flags.FLAGS}
-    for name, aliases in builders.ALIASES.items():
+    for name, aliases in optimizer_flags.ALIASES.items():
         for argument, origin in aliases.items():
             assert origin is None or callable(origin) or origin in own
-            assert name is None or argument in builders.constructor_arguments(OPTIMIZERS[name])
+            assert name is None or argument in optimizer_flags.constructor_arguments(
+                OPTIMIZERS[name])
 
 
 @pytest.mark.parametrize('name', OPTIMIZERS)
 def test_every_optimizer_is_made_from_its_flags(name):
-    config = builders.optimizer_config(parse(flags.METARUN, '--optimizer=' + name))
+    config = optimizer_flags.optimizer_config(parse(flags.METARUN, '--optimizer=' + name))
     assert config[0] == name and build(*config).meta_parameters
 
 
 def test_the_flags_make_the_preset_of_hierarchical_rnn():
-    _, arguments = builders.optimizer_config(parse(flags.METARUN))
+    _, arguments = optimizer_flags.optimizer_config(parse(flags.METARUN))
     defaults = {name: parameter.default
                 for name, parameter in inspect.signature(
                     HierarchicalRNN.__init__).parameters.items()}
@@ -229,7 +230,7 @@ def test_the_flags_make_the_preset_of_hierarchical_rnn():
 def test_an_alias_belongs_to_one_optimizer():
     rates = ['--max_lr=0.5', '--crnn_rnn_readout_scale=2', '--hrnn_rnn_readout_scale=3',
              '--cell_size=4', '--num_cells=3']
-    made = {name: builders.optimizer_config(
+    made = {name: optimizer_flags.optimizer_config(
         parse(flags.METARUN, '--optimizer=' + name, *rates))[1] for name in OPTIMIZERS}
     assert made['TrainableAdam']['learning_rate'] == 0.5
     assert made['CoordinatewiseRNN']['rnn_readout_scale'] == 2
@@ -281,7 +282,7 @@ def fixture_no_work(monkeypatch):
     def fail(*_, **__):
         pytest.fail('work has begun')
     monkeypatch.setattr(metaopt, 'train_optimizer', fail)
-    monkeypatch.setattr(builders, 'rows_of', fail)
+    monkeypatch.setattr(problem_flags, 'rows_of', fail)
 
 
 @pytest.mark.parametrize('named, arguments', CONFLICTS)
@@ -306,14 +307,14 @@ def test_a_cluster_from_the_published_flags_and_hosts():
 
 def test_no_problem_set():
     with pytest.raises(flags.FlagError, match='--include_'):
-        builders.chosen_sets(parse(flags.METARUN))
+        problem_flags.chosen_sets(parse(flags.METARUN))
 
 
 def test_no_checkpoint(tmp_path):
     values = parse(flags.METATEST, '--train_dir=%s' % tmp_path, '--include_bowl_problems')
     with pytest.raises(flags.FlagError, match='^--train_dir: there is no run in'):
         metatest.main(values)
-    os.makedirs(builders.run_folder(values))
+    os.makedirs(optimizer_flags.run_folder(values))
     with pytest.raises(flags.FlagError, match='^--restore_model_name: .* model.ckpt-0 '):
         metatest.main(values)
 
@@ -335,7 +336,7 @@ class _Watched:
 def test_flags_without_effect_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr(metaopt, 'train_optimizer',
                         lambda *_, **__: metaopt.TrainingResult(1.0, None, 1))
-    monkeypatch.setattr(builders, 'as_dict', lambda *_: {})
+    monkeypatch.setattr(problem_flags, 'as_dict', lambda *_: {})
     read = set()
     for extra in (['--fix_unroll'], ['--if_cl'], ['--if_mt'], ['--reg_optimizer'],
                   ['--optimizer=CoordinatewiseRNN'], ['--optimizer=RNNProp'],
@@ -376,15 +377,15 @@ def test_one_line_and_exit_status_2(script, arguments, named, tmp_path):
 
 def test_sources_of_data_reach_the_problem_sets():
     values = parse(flags.METARUN, '--image_source=fashion', '--data_dir=d', '--text_file=t')
-    assert builders.data_source(values) == DataSource('fashion', 'd', 't')
-    assert builders.data_source(parse(flags.METATEST)) == DataSource()
+    assert problem_flags.data_source(values) == DataSource('fashion', 'd', 't')
+    assert problem_flags.data_source(parse(flags.METATEST)) == DataSource()
 
 
 def test_the_former_name_of_the_image_source_still_counts():
-    assert builders.data_source(parse(flags.METARUN, '--mnist_source=digits')) == (
+    assert problem_flags.data_source(parse(flags.METARUN, '--mnist_source=digits')) == (
         DataSource('digits'))
     same = parse(flags.METARUN, '--mnist_source=digits', '--image_source=digits')
-    assert builders.data_source(same) == DataSource('digits')
+    assert problem_flags.data_source(same) == DataSource('digits')
     other = parse(flags.METARUN, '--mnist_source=digits', '--image_source=fashion')
     with pytest.raises(flags.FlagError, match='--image_source=fashion and --mnist_source=digits'):
-        builders.data_source(other)
+        problem_flags.data_source(other)

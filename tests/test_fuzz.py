@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 import metaopt
 import metarun
 import metatest
-from commandline import builders, candidates, flags
+from l2o.commandline import candidates, flags, problem_flags
+from l2o.runs import run_files, run_record
 from problems import image_files
 from problems.image_files import DataError, DataSource
-from runs import run_files, run_record
 
 FUZZ = settings(max_examples=60, deadline=None, derandomize=True, database=None,
                 suppress_health_check=list(HealthCheck))
@@ -88,7 +88,7 @@ def fixture_stubs(monkeypatch):
     """What comes after the settings are made ends the script."""
     monkeypatch.setattr(metaopt, 'train_optimizer', accept)
     monkeypatch.setattr(run_record, 'write', accept)
-    monkeypatch.setattr(builders, 'rows_of', lambda *_: [])
+    monkeypatch.setattr(problem_flags, 'rows_of', lambda *_: [])
 
 
 @pytest.mark.parametrize('script', sorted(SCRIPTS))

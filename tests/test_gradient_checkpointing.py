@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from l2o.techniques import regularization
 from optimizer import OPTIMIZERS
 from problems import datasets
 from problems import problem_generator as pg
 from problems.problem import Problem
 from problems.problem_spec import Spec
-from techniques import regularization
 
 SMALL = {
     'HierarchicalRNN': dict(level_sizes=[4, 3, 3], init_lr_range=(1e-2, 1e-1),

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from techniques import imitation
+from l2o.techniques import imitation
 
 NUM_STEPS = 20
 REAL = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from evaluation import inspection
+from l2o.evaluation import inspection
 from optimizer import build
 from problems import problem_generator as pg
 from problems.problem_spec import Spec

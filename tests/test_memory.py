@@ -5,10 +5,10 @@ import os
 import pytest
 
 import metaopt
+from l2o.techniques import curriculum as curricula
 from optimizer.trainable_adam import TrainableAdam
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
-from techniques import curriculum as curricula
 
 
 def resident():

@@ -9,15 +9,15 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import metaopt
-from evaluation import test_run
-from metatraining import reporting
+from l2o.evaluation import rollout
+from l2o.metatraining import reporting
+from l2o.techniques import curriculum as curricula
 from optimizer import OPTIMIZERS
 from optimizer.hierarchical_rnn import HierarchicalRNN
 from optimizer.trainable_adam import TrainableAdam
 from problems import datasets
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
-from techniques import curriculum as curricula
 
 OPTIMIZER = Spec(TrainableAdam, (1e-2,), {})
 ROWS = [(Spec(pg.Quadratic, (size,), {}), None, None) for size in (3, 4)]
@@ -315,7 +315,7 @@ def test_wall_clock_test_gives_the_median():
 
 
 def test_every_step_is_timed():
-    times = test_run.measure_steps(tf.train.AdamOptimizer(0.1), pg.Quadratic(5), 7)
+    times = rollout.measure_steps(tf.train.AdamOptimizer(0.1), pg.Quadratic(5), 7)
     assert len(times.step_times) == 7
     assert times.total_time == pytest.approx(sum(times.step_times))
     assert 0 < times.median_step <= max(times.step_times)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import metaopt
-from metatraining import config
+from l2o.metatraining import config
 from optimizer.global_learning_rate import GlobalLearningRate
 from problems import problem_generator as pg
 from problems.model_adapter import ModelAdapter

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from optimizer import OPTIMIZERS, rnn_cells, trainable_optimizer, unroll, utils
+from l2o.techniques import regularization
+from optimizer import OPTIMIZERS, rnn_cells, trainable_optimizer, unroll
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
+from optimizer.layout import Layout
 from optimizer.trainable_adam import TrainableAdam
 from problems import datasets
 from problems import problem_generator as pg
 from problems.problem import Problem
-from techniques import regularization
 
 HIERARCHICAL = {'level_sizes': [6, 5, 4], 'init_lr_range': (1e-2, 1e-2), 'random_seed': 1,
                 'use_gradient_shortcut': True, 'use_grad_products': True,
@@ -458,7 +459,7 @@ class Chunked(HierarchicalRNN):
     """A HierarchicalRNN that cuts its parameters into many chunks."""
 
     def layout(self, shapes):
-        return utils.Layout(shapes, max_chunk=16, max_pieces=2)
+        return Layout(shapes, max_chunk=16, max_pieces=2)
 
 
 @pytest.mark.parametrize('changes', [pytest.param({}, marks=pytest.mark.slow), {

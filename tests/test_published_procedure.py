@@ -9,16 +9,16 @@ import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
 
 import metaopt
-from commandline import flags, training_config
-from metatraining import config, keywords, meta_step, problem_graph, reporting
-from metatraining.episode import run_episode
-from metatraining.progress import Progress
+from l2o.commandline import flags, training_config
+from l2o.metatraining import config, keywords, meta_step, problem_graph, reporting
+from l2o.metatraining.episode import run_episode
+from l2o.metatraining.progress import Progress
+from l2o.runs import machines, run_files
+from l2o.techniques.curriculum import Curriculum
 from optimizer import OPTIMIZERS, checkpoints
 from problems import datasets
 from problems import problem_generator as pg
 from problems.problem_spec import Row, Spec
-from runs import machines, run_files
-from techniques.curriculum import Curriculum
 
 QUADRATIC = Row(Spec(pg.Quadratic, (3,), {'random_seed': 1}))
 CLUSTERS = datasets.random(4, 24, random_seed=1)
@@ -208,7 +208,7 @@ def test_with_a_curriculum_the_best_of_each_stage_is_kept(tmp_path, monkeypatch)
         seen[found] = session.run(rate)
         return found
 
-    monkeypatch.setattr('metatraining.validation.Validator.cost', cost)
+    monkeypatch.setattr('l2o.metatraining.validation.Validator.cost', cost)
     train(tmp_path, num_meta_iterations=20, curriculum=Curriculum((4, 8, 12), 1))
     kept = {number: checkpoints.read_checkpoint(str(tmp_path / ('model.ckpt-%d' % number)))
             for number in numbers(tmp_path)}

@@ -9,7 +9,7 @@ import sys
 import pytest
 from absl import flags as absl_flags
 
-from commandline import flags
+from l2o.commandline import flags
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGE = os.path.join(ROOT, 'docs', 'published_systems.md')

@@ -11,7 +11,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import optimizer
-from commandline import import_weights
+from l2o.commandline import import_weights
 from optimizer import published_weights
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -192,7 +192,7 @@ def test_the_command_as_a_user_types_it(tmp_path):
         return done.stdout
 
     folder, results = str(tmp_path / 'published'), str(tmp_path / 'tested')
-    assert run('-m', 'commandline.import_weights', pickled(tmp_path / 'w', L2ODM),
+    assert run('-m', 'l2o.commandline.import_weights', pickled(tmp_path / 'w', L2ODM),
                folder).count('\n') == 1
     run('metatest.py', '--train_dir=' + folder, '--save_dir=' + results, '--seeds=6',
         '--include_bowl_problems', '--num_testing_itrs=5')

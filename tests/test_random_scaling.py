@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from l2o.techniques.random_scaling import RandomScaling
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
-from techniques.random_scaling import RandomScaling
 
 
 def test_objective_and_gradient_are_those_of_the_scaled_point():

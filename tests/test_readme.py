@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
 
 from benchmarks import pages, report
-from commandline import flags
+from l2o.commandline import flags
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 README, USE, QUALITY = (os.path.join(ROOT, *path) for path in (

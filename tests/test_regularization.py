@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from techniques import regularization
-from techniques.regularization import Penalty
+from l2o.techniques import regularization
+from l2o.techniques.regularization import Penalty
 
 EIGENVALUES = np.array([9., -6., 4., 2., 1., 0.5, -0.25], np.float32)
 SHAPES = [(2, 2), (), (2,)]

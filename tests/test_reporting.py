@@ -17,14 +17,14 @@ from absl import flags as absl_flags
 
 import metaopt
 import metarun
-from commandline import flags
-from metatraining import config, reporting
-from metatraining.progress import Progress
+from l2o.commandline import flags
+from l2o.metatraining import config, reporting
+from l2o.metatraining.progress import Progress
+from l2o.techniques import curriculum as curricula
+from l2o.techniques import regularization
 from optimizer import OPTIMIZERS
 from problems import problem_generator as pg
 from problems.problem_spec import Spec
-from techniques import curriculum as curricula
-from techniques import regularization
 
 State = collections.namedtuple('State', 'log_lr rnn')
 DETAILS = {'objectives': np.array([2.0, 1.0]),

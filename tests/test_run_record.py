@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from metatraining import progress
+from l2o.metatraining import progress
+from l2o.runs import run_files, run_record
 from problems import datasets
-from runs import run_files, run_record
 
 ROWS = [(None, None, None), (None, datasets.random(2, 10, random_seed=1), 5)]
 

@@ -15,7 +15,7 @@ import pytest
 
 import metarun
 import metatest
-from metatraining.config import TrainingResult
+from l2o.metatraining.config import TrainingResult
 
 SCRIPTS = {'metarun': metarun.__file__, 'metatest': metatest.__file__}
 CHECKPOINT = os.path.join('HierarchicalRNN_GRUCell_20_2', 'model.ckpt-0')

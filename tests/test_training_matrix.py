@@ -10,14 +10,14 @@ from absl import flags as absl_flags
 
 import metaopt
 import metarun
-from commandline import flags
-from metatraining import reporting
+from l2o.commandline import flags
+from l2o.metatraining import reporting
+from l2o.techniques import curriculum as curricula
+from l2o.techniques import imitation, regularization
 from optimizer import OPTIMIZERS
 from problems import datasets, image_files, problem_sets, tasks
 from problems import problem_generator as pg
 from problems.problem_spec import Row, Spec
-from techniques import curriculum as curricula
-from techniques import imitation, regularization
 
 pytestmark = pytest.mark.usefixtures('mode_of_the_scripts')
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from commandline import builders, flags
-from evaluation import test_run
+from l2o.commandline import flags, optimizer_flags
+from l2o.evaluation import rollout
 from optimizer import OPTIMIZERS, unroll
 from problems import datasets
 from problems import problem_generator as pg
@@ -78,7 +78,7 @@ def test_steps_in_a_model_agree(name):
     losses = []
     for xla in (True, False):
         with tf.Graph().as_default():
-            losses.append(test_run.test_optimizer(make(name, xla), perceptron(), 10, DATA, 5,
+            losses.append(rollout.test_optimizer(make(name, xla), perceptron(), 10, DATA, 5,
                                                     seed=2)[0])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
@@ -92,9 +92,9 @@ class Values:
 @on_tensorflow_1
 def test_refused_on_tensorflow_1():
     with pytest.raises(flags.FlagError, match='^--xla needs TensorFlow 2'):
-        builders.xla(Values)
+        optimizer_flags.xla(Values)
 
 
 @on_tensorflow_2
 def test_allowed_on_tensorflow_2():
-    assert builders.xla(Values)
+    assert optimizer_flags.xla(Values)

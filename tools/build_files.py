@@ -9,8 +9,8 @@ import os
 import re
 import sys
 
-ROOMS = ('', 'commandline', 'evaluation', 'metatraining', 'optimizer', 'problems', 'runs',
-         'techniques', 'examples', 'benchmarks', 'tools', 'tests')
+ROOMS = ('', 'l2o', 'l2o/commandline', 'l2o/evaluation', 'l2o/metatraining', 'l2o/runs',
+         'l2o/techniques', 'optimizer', 'problems', 'examples', 'benchmarks', 'tools', 'tests')
 RUNNER = 'tests/run_pytest.py'
 RULES = ('py_library', 'py_binary', 'py_test')
 
@@ -128,7 +128,7 @@ def _label(file, room):
     target = os.path.basename(folder) if name == '__init__.py' else name[:-3]
     if folder == room:
         return f':{target}'
-    return f'//{folder}' if target == folder else f'//{folder}:{target}'
+    return f'//{folder}' if target == os.path.basename(folder) else f'//{folder}:{target}'
 
 
 def main(arguments):

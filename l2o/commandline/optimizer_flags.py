@@ -1,0 +1,159 @@
+"""What is made from the flags of optimizers: the learned optimizer, its run and its checkpoint."""
+
+import inspect
+import os
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import tensorflow.compat.v1 as tf
+from absl.flags import FlagValues
+
+from l2o.commandline.flags import FLAGS, FlagError
+from l2o.metatraining import store
+from optimizer import OPTIMIZERS, RUN_FILE, checkpoints, describe
+from problems.problem_spec import Spec
+
+
+def run_folder(values: FlagValues) -> str:
+    """The folder of a training run, named as published."""
+    return os.path.join(values.train_dir, '%s_%s_%d_%d' % (
+        values.optimizer, values.cell_cls, values.cell_size, values.num_cells))
+
+
+#: Where an argument of an optimizer's constructor does not come from the flag of its own name: the
+#: flag that gives it, or a function of the flags' values; None: its default stays. The row None is
+#: for all optimizers.
+ALIASES: Dict[Optional[str], Dict[str, Any]] = {
+    None: {
+        'obj_train_max_multiplier': 'objective_training_max_multiplier',
+        'init_lr_range': lambda values: (values.min_lr, values.max_lr),
+    },
+    'HierarchicalRNN': {
+        'level_sizes': 'hrnn_level_sizes',
+        'rnn_readout_scale': 'hrnn_rnn_readout_scale',
+        'affine_scale': 'hrnn_affine_scale',
+        'default_decay_var_init': 'hrnn_default_decay_var_init',
+        'cell_cls': None,
+    },
+    'CoordinatewiseRNN': {
+        'cell_sizes': lambda values: [values.cell_size] * values.num_cells,
+        'rnn_readout_scale': 'crnn_rnn_readout_scale',
+        'default_decay_var_init': 'crnn_default_decay_var_init',
+    },
+    'RNNProp': {'units': 'cell_size'},
+    'L2ODM': {'units': 'cell_size'},
+    'GlobalLearningRate': {'initial_rate': 'max_lr'},
+    'LearningRateSchedule': {'initial_rate': 'max_lr'},
+    'TrainableAdam': {'learning_rate': 'max_lr'},
+}
+
+
+def optimizer_config(values: FlagValues) -> Tuple[str, Dict[str, Any]]:
+    """(name, constructor arguments) of the learned optimizer: what `run.json` records.
+
+    Every argument of the constructor that has a flag, by its name or by `ALIASES`, gets its value.
+
+    Raises:
+      FlagError: flags that the optimizer cannot follow.
+    """
+    _check_optimizer(values)
+    name, script_flags = values.optimizer, {flag.name for flag in FLAGS}
+    aliases = dict(ALIASES[None], **ALIASES.get(name, {}))
+    arguments = {}
+    for argument in constructor_arguments(OPTIMIZERS[name]):
+        origin = aliases.get(argument, argument)
+        if callable(origin):
+            arguments[argument] = origin(values)
+        elif origin in script_flags:
+            arguments[argument] = getattr(values, origin)
+    return name, arguments
+
+
+def constructor_arguments(cls: type) -> List[str]:
+    """Names of what a constructor takes, and of what it hands on to its bases as `**kwargs`."""
+    names = []
+    for base in cls.__mro__:
+        if '__init__' not in vars(base):
+            continue
+        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+        names += [each.name for each in parameters if each.kind != each.VAR_KEYWORD]
+        if all(each.kind != each.VAR_KEYWORD for each in parameters):
+            break
+    return names
+
+
+def _check_optimizer(values):
+    """Says which flags the optimizer cannot follow, by their names."""
+    if values.min_lr > values.max_lr:
+        raise FlagError('--min_lr=%g must not exceed --max_lr=%g' % (values.min_lr, values.max_lr))
+    if values.optimizer != 'HierarchicalRNN':
+        if values.use_attention:
+            raise FlagError('--use_attention: only HierarchicalRNN has attention')
+        return
+    if len(values.hrnn_level_sizes) > 3:
+        raise FlagError('--hrnn_level_sizes takes one to three numbers, not %d'
+                        % len(values.hrnn_level_sizes))
+    for name in ('use_relative_lr', 'use_extreme_indicator', 'use_lr_shortcut'):
+        if getattr(values, name) and not values.dynamic_output_scale:
+            raise FlagError('--%s needs --dynamic_output_scale' % name)
+
+
+def optimizer_spec(values: FlagValues) -> Spec:
+    """The `Spec` of the learned optimizer; its random numbers come from the graph's seed."""
+    name, arguments = optimizer_config(values)
+    return Spec(OPTIMIZERS[name], (), arguments)
+
+
+def xla(values: FlagValues) -> bool:
+    """Whether XLA shall compile update rules."""
+    if values.xla and tf.__version__.startswith('1.'):
+        raise FlagError('--xla needs TensorFlow 2, this is %s' % tf.__version__)
+    return values.xla
+
+
+def learned(values: FlagValues) -> Tuple[str, Tuple[str, Dict[str, Any]]]:
+    """What metatest evaluates: folder of the run, (name, constructor arguments) of its optimizer.
+
+    Where --train_dir itself holds a `run.json`, as the folders of `pretrained/` do, that describes
+    the optimizer; else the flags name both the run in --train_dir and its optimizer.
+
+    Raises:
+      FlagError: there is no such folder, or its record is damaged.
+    """
+    if os.path.exists(os.path.join(values.train_dir, RUN_FILE)):
+        try:
+            return values.train_dir, describe(values.train_dir)
+        except ValueError as error:
+            raise FlagError('--train_dir: %s' % error) from error
+    folder = run_folder(values)
+    if not os.path.isdir(folder):
+        raise FlagError('--train_dir: there is no run in %s (its name is made of --optimizer, '
+                        '--cell_cls, --cell_size and --num_cells)' % folder)
+    return folder, optimizer_config(values)
+
+
+def checkpoint(values: FlagValues, folder: str) -> str:
+    """The checkpoint in a run's folder that metatest evaluates.
+
+    Raises:
+      FlagError: there is none, or none of that name.
+    """
+    names = [values.restore_model_name or store.BEST_CHECKPOINT]
+    if not values.restore_model_name:
+        try:
+            names.append(os.path.basename(checkpoints.latest_checkpoint(folder) or ''))
+        except ValueError as error:
+            raise FlagError('--train_dir: %s' % error) from error
+    found = [name for name in names if os.path.exists(os.path.join(folder, name + '.index'))]
+    if not found:
+        raise FlagError('--restore_model_name: there is no checkpoint %s in %s'
+                        % (' or '.join(filter(None, names)), folder))
+    return os.path.join(folder, found[0])
+
+
+def check_checkpoint(make_optimizer: Callable[[], Any]) -> None:
+    """Builds the optimizer once, so that a wrong checkpoint is found before anything is run."""
+    with tf.Graph().as_default():
+        try:
+            make_optimizer()
+        except Exception as error:  # whatever comes of the arguments in a damaged record
+            raise FlagError('--train_dir: %s' % error) from error

@@ -1,0 +1,77 @@
+"""Whether a run goes on from what its folder holds, and with which seed."""
+
+import os
+from typing import Sequence
+
+import numpy as np
+from absl.flags import FlagValues
+
+from l2o.commandline import optimizer_flags, problem_flags
+from l2o.commandline.flags import FREE, METARUN, FlagError
+from l2o.metatraining import meta_step
+from l2o.metatraining.config import MetaTraining, Run, as_data
+from l2o.metatraining.progress import Progress
+from l2o.metatraining.store import Store
+from l2o.runs import run_files, run_record
+from l2o.runs.machines import OneMachine
+from problems.problem_spec import Row
+
+
+def find_seed(values: FlagValues, folder: str, machine: OneMachine) -> int:
+    """The seed: the flag's, that of the run that goes on, or a drawn one.
+
+    Raises:
+      FlagError: the folder holds a run that was made with other flags.
+    """
+    record = None if values.overwrite else _recorded(folder)
+    if record is None and values.seed == -1:
+        drawn = int(np.random.RandomState().randint(2 ** 31 - 1))
+        return drawn if machine.seed is None else machine.seed
+    if record is None:
+        return values.seed
+    others = run_record.differences(record['flags'], problem_flags.as_dict(values, METARUN),
+                                    FREE)
+    if values.seed not in (-1, record['seed']):
+        others.append('--seed=%d, now %d' % (record['seed'], values.seed))
+    if others:
+        raise FlagError('--train_dir: the run in %s was made with other flags (%s); '
+                              '--overwrite begins anew' % (folder, '; '.join(others)))
+    return record['seed']
+
+
+def _recorded(folder):
+    """The record of the run that the folder holds; None where it holds none."""
+    if not os.path.exists(os.path.join(folder, run_files.STATE)):
+        return None
+    try:
+        return run_record.read(folder)
+    except ValueError as error:
+        raise FlagError('--train_dir: %s' % error) from error
+
+
+def check_state(values: FlagValues, folder: str, training: MetaTraining, seed: int) -> None:
+    """Reads the saved state once, so that a damaged one is found before anything is run."""
+    if values.overwrite:
+        return
+    try:
+        Store(folder, 0, writes=False).restore(
+            Progress(seed, training=as_data(training)), lambda: meta_step.saved_types(
+                optimizer_flags.optimizer_spec(values).build, training.meta_optimizer))
+    except ValueError as error:
+        raise FlagError('%s; --overwrite begins anew' % error) from error
+
+
+def write_record(values: FlagValues, folder: str, training: MetaTraining, run: Run,
+                 rows: Sequence[Row]) -> None:
+    """Writes `run.json`.
+
+    Raises:
+      FlagError: it cannot be written.
+    """
+    try:
+        run_record.write(folder, METARUN, problem_flags.as_dict(values, METARUN), run.seed, rows,
+                         optimizer_flags.optimizer_config(values), training=as_data(training),
+                         run=as_data(run._replace(machine=None, reporter=None)))
+    except OSError as error:
+        raise FlagError('--train_dir: cannot write %s: %s' % (
+            error.filename or folder, error.strerror)) from error

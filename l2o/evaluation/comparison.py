@@ -1,0 +1,270 @@
+"""What the runs of a comparison come to: numbers and a picture."""
+
+import collections
+import io
+import warnings
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from l2o.evaluation.rules import ADAM, CONSTANT, is_default, label
+from l2o.runs import run_files
+
+FINAL_STEPS = 50  # the final loss is the mean over so many last steps
+
+
+class Curve(NamedTuple):
+    """The losses of one run."""
+
+    optimizer: str
+    learning_rate: Optional[float]  # None for learned optimizers
+    problem: str
+    seed: int
+    losses: List[float]  # before each step
+    step_time: float  # seconds
+    schedule: str = CONSTANT  # of the learning rate
+    held_out_loss: Optional[float] = None  # at the end; None: there are no held-out examples
+    accuracy: Optional[float] = None  # on held-out examples; None: there are no classes
+
+
+class Summary(NamedTuple):
+    """What a group of curves comes to: the seeds of one candidate on one problem."""
+
+    optimizer: str
+    learning_rate: Optional[float]
+    problem: str
+    final: float  # mean over the last `FINAL_STEPS` steps and the seeds; infinite: one diverged
+    spread: float  # standard deviation of the final losses over the seeds
+    area: float  # mean over the steps of the best loss so far
+    steps_to_adam: Optional[int]  # to the final loss of the best Adam; None: not reached
+    step_time: float  # seconds, the median over the seeds
+    times_adam: Optional[float]  # the step's time in units of Adam's; None: there is no Adam
+    diverged: int  # how many runs ended without a finite loss
+    best: bool  # whether no other learning rate of the grid ends lower
+    schedule: str = CONSTANT
+    held_out_loss: Optional[float] = None  # means over the seeds
+    accuracy: Optional[float] = None
+
+
+# Numbers.
+
+
+def final_loss(losses: Sequence[float]) -> float:
+    """The mean of the last losses; infinite for a run that diverged."""
+    last = np.mean(losses[-FINAL_STEPS:])
+    return float(last) if np.isfinite(last) else np.inf
+
+
+def summarize(curves: Sequence[Curve]) -> List[Summary]:
+    """A `Summary` of each candidate on each problem, the best of each grid marked."""
+    groups: Dict[Tuple[str, str], List[Curve]] = collections.OrderedDict()
+    for curve in curves:
+        groups.setdefault((curve.problem, label(curve)), []).append(curve)
+    # (problem, rule, schedule) -> label -> final loss
+    finals: Dict[Tuple[str, str, str], Dict[str, float]] = collections.defaultdict(dict)
+    for (problem, name), group in groups.items():
+        finals[problem, group[0].optimizer, group[0].schedule][name] = float(
+            np.mean([final_loss(curve.losses) for curve in group]))
+    adam_times = {problem: _step_time(group) for (problem, _), group in groups.items()
+                  if (group[0].optimizer, group[0].schedule) == (ADAM, CONSTANT)}
+    return [_summary(group, finals, adam_times.get(problem))
+            for (problem, _), group in groups.items()]
+
+
+def _step_time(group):
+    return float(np.median([curve.step_time for curve in group]))
+
+
+def _summary(group, finals, adam_time):
+    first = group[0]
+    grid = finals[first.problem, first.optimizer, first.schedule]
+    adams = finals.get((first.problem, ADAM, CONSTANT), {})
+    ends = [final_loss(curve.losses) for curve in group]
+    diverged = sum(not np.isfinite(end) for end in ends)
+    best_so_far = [np.fmin.accumulate(curve.losses) for curve in group]
+    final, step_time = grid[label(first)], _step_time(group)
+    return Summary(
+        first.optimizer, first.learning_rate, first.problem, final=final,
+        spread=np.inf if diverged else float(np.std(ends)), area=float(np.mean(best_so_far)),
+        steps_to_adam=_steps_to(best_so_far, min(adams.values())) if adams else None,
+        step_time=step_time, times_adam=step_time / adam_time if adam_time else None,
+        diverged=diverged, best=bool(final == min(grid.values(), key=sortable)),
+        schedule=first.schedule,
+        held_out_loss=mean_of_known([curve.held_out_loss for curve in group]),
+        accuracy=mean_of_known([curve.accuracy for curve in group]))
+
+
+def _steps_to(best_so_far, target):
+    """The median number of steps after which the target is reached; None: by fewer than half."""
+    steps = [int(np.argmax(curve <= target)) if np.any(curve <= target) else np.inf
+             for curve in best_so_far]
+    median = np.median(steps)
+    return int(median) if np.isfinite(median) else None
+
+
+def mean_of_known(values: Sequence[Optional[float]]) -> Optional[float]:
+    """The mean; None where a value is None."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def sortable(value: float) -> float:
+    """The value, or infinity for one that is not finite."""
+    return value if np.isfinite(value) else np.inf
+
+
+def in_order(values: Iterable[str]) -> List[str]:
+    """Each of the values once, in the order of their first appearance."""
+    return list(collections.OrderedDict.fromkeys(values))
+
+
+#: What a learned optimizer is held against: words -> whether a `Summary` of a rule is one of them.
+#: Of several, the one with the lowest final loss on a problem is taken.
+RIVALS = collections.OrderedDict([
+    ('Adam 0.001', is_default),
+    ('Adam, best rate', lambda row: (row.optimizer, row.schedule) == (ADAM, CONSTANT)),
+    ('Adam cosine, best rate', lambda row: (row.optimizer, row.schedule) == (ADAM, 'cosine')),
+    ('best hand-tuned rule', lambda row: True),
+])
+
+
+def rival(words: str, problem: str, summaries: Sequence[Summary]) -> Optional[Summary]:
+    """The `Summary` of a rival, see `RIVALS`, on a problem; None where there is none."""
+    rules = [row for row in summaries if row.problem == problem
+             and row.learning_rate is not None and RIVALS[words](row)]
+    return min(rules, key=lambda row: sortable(row.final)) if rules else None
+
+
+class Standing(NamedTuple):
+    """How a learned optimizer compares with a rival over all problems where both were run."""
+
+    problems: int
+    wins: int  # problems on which it ends at or below
+    log_ratio: float  # mean natural logarithm of its final loss in units of the rival's
+    held_out_log_ratio: Optional[float]  # the same of the losses on held-out examples; None: none
+    wins_at_equal_time: Optional[int]  # None: not run
+
+
+def standing(name: str, words: str, summaries: Sequence[Summary],
+             equal_time: Sequence[Any] = ()) -> Optional[Standing]:
+    """The `Standing` of a learned optimizer against a rival; None where they never met.
+
+    Losses are taken to be positive. One that is not finite makes the log ratio infinite.
+    """
+    own = {row.problem: row for row in summaries if row.optimizer == name}
+    pairs = [(row, rival(words, problem, summaries)) for problem, row in own.items()]
+    pairs = [(row, other) for row, other in pairs if other is not None]
+    if not pairs:
+        return None
+    held_out = [np.log(row.held_out_loss / other.held_out_loss) for row, other in pairs
+                if row.held_out_loss is not None and other.held_out_loss is not None]
+    timed = [(row, [each.final for each in equal_time if each.learned == name
+                    and label(each.summary) == label(other)
+                    and each.problem == row.problem]) for row, other in pairs]
+    return Standing(
+        len(pairs), sum(row.final <= other.final for row, other in pairs),
+        float(np.mean([np.log(row.final / other.final) for row, other in pairs])),
+        float(np.mean(held_out)) if held_out else None,
+        sum(row.final <= finals[0] for row, finals in timed) if all(
+            finals for _, finals in timed) else None)
+
+
+# Pictures.
+
+
+def make_overview(summaries: Sequence[Summary], learned: Sequence[str]) -> Any:
+    """A figure of final losses in units of Adam's at its best rate: a row for each problem.
+
+    Shown are the learned optimizers, Adam as it comes, and the best hand-tuned rule. None where
+    Adam was not run on two problems: one row says no more than the curves.
+    """
+    from matplotlib.figure import Figure
+
+    default, unit, best = 'Adam 0.001', 'Adam, best rate', 'best hand-tuned rule'
+    units = {problem: rival(unit, problem, summaries)
+             for problem in in_order(row.problem for row in summaries)}
+    problems = [problem for problem, row in units.items() if row and np.isfinite(row.final)]
+    if len(problems) < 2:
+        return None
+    figure = Figure(figsize=(8, 1.6 + 0.36 * len(problems)), tight_layout=True)
+    axes = figure.add_subplot(1, 1, 1)
+    for place, (name, marker) in enumerate(
+            [(default, 'x'), (best, '|')] + [(name, 'o') for name in learned]):
+        shown = [(rival(name, problem, summaries) if name in RIVALS else next(
+            (row for row in summaries if (row.optimizer, row.problem) == (name, problem)), None))
+            for problem in problems]
+        points = [(row.final / units[row.problem].final, problems.index(row.problem))
+                  for row in shown if row is not None and np.isfinite(row.final)]
+        if points:
+            axes.scatter(*zip(*points), marker=marker, s=90 if marker == '|' else 45,
+                         label=plain(name), zorder=2 + place)
+    axes.axvline(1.0, color='gray', linewidth=1)
+    axes.set(xscale='log', xlabel='final loss / that of Adam at the best rate of its grid')
+    axes.set_yticks(range(len(problems)))
+    axes.set_yticklabels([plain(problem) for problem in problems])
+    axes.invert_yaxis()
+    axes.legend(loc='lower center', bbox_to_anchor=(0.5, 1.0), ncol=3, frameon=False)
+    return figure
+
+
+def draw_curves(path: str, curves: Sequence[Curve], summaries: Sequence[Summary]) -> None:
+    """Draws log loss against step, for the best learning rate of each optimizer, into a file."""
+    run_files.write(path, picture(make_figure(curves, summaries)))
+
+
+def picture(figure: Any) -> bytes:
+    """The bytes of a figure as PNG."""
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Glyph .* missing')  # names may be in any script
+        figure.savefig(content, dpi=120, format='png')
+    return content.getvalue()
+
+
+def make_figure(curves: Sequence[Curve], summaries: Sequence[Summary]) -> Any:
+    """The figure of `draw_curves`: a panel for each problem, mean and band over the seeds; an
+    optimizer has the same colour in all."""
+    from matplotlib.figure import Figure
+
+    problems = in_order(summary.problem for summary in summaries)
+    columns = 1 if len(problems) < 4 else 2
+    rows = -(-len(problems) // columns)
+    rules = in_order(summary.optimizer + summary.schedule for summary in summaries)
+    figure = Figure(figsize=(7 * columns, 4.5 * rows), tight_layout=True)
+    for index, problem in enumerate(problems):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        best = sorted((summary for summary in summaries if summary.best
+                       and summary.problem == problem), key=lambda row: sortable(row.final))
+        for summary in best:
+            losses = [curve.losses for curve in curves
+                      if curve.problem == problem and label(curve) == label(summary)]
+            _draw_band(axes, summary, losses, rules.index(summary.optimizer + summary.schedule))
+        axes.set(title=plain(problem), xlabel='step', ylabel='loss', yscale='log')
+        axes.legend()
+    return figure
+
+
+def plain(text: str) -> str:
+    """The text as matplotlib shows it unchanged: a dollar sign begins no formula."""
+    return text.replace('$', r'\$')
+
+
+def _draw_band(axes, summary, losses, index):
+    """One optimizer's; its index among all decides its colour."""
+    logs = np.log(np.maximum(_smooth(np.array(losses)), 1e-20))
+    mean, spread = np.mean(logs, axis=0), np.std(logs, axis=0)
+    steps = np.arange(mean.size)
+    name = label(summary) + (' (%d diverged)' % summary.diverged if summary.diverged else '')
+    color = 'C%d' % (index % 10)
+    axes.plot(steps, np.exp(mean), label=plain('%s: %.2g' % (name, summary.final)), color=color,
+              linewidth=2.5 if summary.learning_rate is None else 1.5,
+              linestyle='-' if index < 10 else '--')
+    axes.fill_between(steps, np.exp(mean - spread), np.exp(mean + spread), alpha=0.2, color=color,
+                      linewidth=0)
+
+
+def _smooth(losses):
+    """A running mean over 3% of the steps: mini-batch losses are noisy."""
+    width = max(1, losses.shape[1] // 33)
+    sums = np.cumsum(np.pad(losses, ((0, 0), (width, 0)), mode='edge'), axis=1)
+    return (sums[:, width:] - sums[:, :-width]) / width

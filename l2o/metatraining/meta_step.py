@@ -1,0 +1,192 @@
+"""The step of the meta-optimizer: gradients of the meta-objective, made safe, applied."""
+
+from typing import Callable, Dict, List, NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from l2o.metatraining.config import MetaOptimizer
+from optimizer.trainable_optimizer import TrainableOptimizer
+from optimizer.unroll import Unroll
+
+_SCOPE = 'meta_step'  # in the names of some of the meta-optimizer's variables
+LARGEST_GRADIENT = 1e15  # squares of so large entries can still be summed
+
+#: Name -> function (learning rate, `MetaOptimizer`) -> `tf.train.Optimizer`.
+META_OPTIMIZERS = {
+    'rmsprop': lambda rate, config: tf.train.RMSPropOptimizer(
+        rate, decay=config.rms_decay, epsilon=config.rms_epsilon),
+    'adam': lambda rate, config: tf.train.AdamOptimizer(rate),
+}
+
+
+class MetaStep(NamedTuple):
+    """One step of the meta-optimizer on the meta-objective of an unroll."""
+
+    train: tf.Operation
+    report: dict  # tensors: the fields of an `UnrollReport` but `imitated`
+
+
+class MetaSteps:
+    """The meta-optimizer of a graph, which steps on the unrolls of one or several problems.
+
+    Args:
+      optimizer: the `TrainableOptimizer` whose meta-parameters are trained.
+      config: a `MetaOptimizer`.
+      learning_rate: of the meta-optimizer.
+      gradient_clip: bound of the meta-gradient, see `MetaOptimizer.clip_by`; not positive: none.
+
+    Attributes:
+      rate_factor: a placeholder, 1 by default; the learning rate is multiplied by it.
+      importance: a placeholder, 1 by default; a meta-gradient is multiplied by it, once clipped.
+    """
+
+    def __init__(self, optimizer: TrainableOptimizer, config: MetaOptimizer, learning_rate: float,
+                 gradient_clip: float) -> None:
+        self._optimizer, self._config, self._clip = optimizer, config, gradient_clip
+        with tf.name_scope(_SCOPE) as self._scope:
+            self._global_step = tf.Variable(0, trainable=False, name='global_step', dtype=tf.int32)
+            self.importance = tf.placeholder_with_default(1.0, [], name='importance')
+            self.rate_factor = tf.placeholder_with_default(1.0, [], name='rate_factor')
+            rate = learning_rate
+            if config.decay_rate != 1.0:
+                rate = tf.train.exponential_decay(rate, self._global_step, config.decay_steps,
+                                                  config.decay_rate)
+            if len(config.rate_factors) > 1:
+                rate = rate * self.rate_factor
+            self._stepper = META_OPTIMIZERS[config.name](rate, config)
+            self._average = None
+            if config.average_decay:
+                self._average = MovingAverage(optimizer.named_meta_parameters,
+                                              config.average_decay)
+
+    def on(self, graph: Unroll) -> MetaStep:
+        """The `MetaStep` on the meta-objective of an `Unroll`, or on what it imitates.
+
+        A non-finite entry of the gradient counts as zero; one above `LARGEST_GRADIENT` counts as
+        that, since its square would make the meta-optimizer's mean square infinite.
+
+        Raises:
+          ValueError: the meta-objective does not depend on a meta-parameter.
+        """
+        config, variables = self._config, self._optimizer.meta_parameters
+        with tf.name_scope(self._scope):
+            loss = tf.where(graph.imitate, graph.imitation_objective, graph.meta_objective)
+            gradients = graph.meta_gradients or self._meta_gradients(loss)
+            finite = [tf.is_finite(gradient) for gradient in gradients]
+            norm = tf.global_norm(gradients)
+            gradients = [tf.where(ok, gradient, tf.zeros_like(gradient))
+                         + 2.0 * config.l2_reg * variable
+                         for ok, gradient, variable in zip(finite, gradients, variables)]
+            by_entry = self._clip if self._clip > 0 and config.clip_by == 'entry' else np.inf
+            bound = min(by_entry, LARGEST_GRADIENT)
+            gradients = [tf.clip_by_value(gradient, -bound, bound) for gradient in gradients]
+            if self._clip > 0 and config.clip_by == 'norm':
+                gradients, _ = tf.clip_by_global_norm(gradients, self._clip)
+            gradients = [self.importance * gradient for gradient in gradients]
+            train = self._apply(gradients)
+        nonfinite = 1.0 - (tf.add_n([tf.reduce_sum(tf.cast(ok, tf.float32)) for ok in finite])
+                           / float(sum(variable.shape.num_elements() for variable in variables)))
+        return MetaStep(train, {
+            'meta_objective': loss, 'objective': graph.problem_objectives[-1],
+            'gradient_norm': norm, 'nonfinite_share': nonfinite, 'penalty': graph.penalty,
+            'steps': graph.steps_taken, 'ended_early': graph.ended_early})
+
+    def _meta_gradients(self, loss):
+        gradients = tf.gradients(loss, self._optimizer.meta_parameters)
+        missing = [name for name, gradient in zip(self._optimizer.named_meta_parameters, gradients)
+                   if gradient is None]
+        if missing:
+            raise ValueError('The meta-objective does not depend on %s.' % ', '.join(missing))
+        return gradients
+
+    def _apply(self, gradients):
+        train = self._stepper.apply_gradients(
+            zip(tf.tuple(gradients), self._optimizer.meta_parameters), self._global_step)
+        if self._average is None:
+            return train
+        with tf.control_dependencies([train]):
+            return tf.group(self._average.update())
+
+    def variables(self) -> Dict[str, tf.Variable]:
+        """What a run saves: dict from names, as published, to variables.
+
+        The meta-parameters, the slots of the meta-optimizer (once it has stepped on an unroll),
+        the count of its steps, and the moving average.
+        """
+        stepper, learned = self._stepper, self._optimizer.named_meta_parameters
+        names = dict(learned, global_step=self._global_step)
+        for name, variable in learned.items():
+            for index, slot in enumerate(stepper.get_slot_names()):
+                suffix = '/%s%s' % (stepper.get_name(), '_%d' % index if index else '')
+                names[name + suffix] = stepper.get_slot(variable, slot)
+        slots = {slot.name for slot in names.values()}
+        others = [variable for variable in stepper.variables() if variable.name not in slots]
+        names.update({variable.op.name: variable for variable in others})
+        return names if self._average is None else dict(names, **self._average.variables)
+
+
+class MovingAverage:
+    """The exponential moving average of variables, that of the first steps unbiased.
+
+    a <- d a + (1 - d) x and w <- d w + (1 - d), both from zero; the average is a / w.
+
+    Args:
+      variables: dict from names to variables x.
+      decay: d.
+
+    Attributes:
+      variables: dict from names to variables: `average/<name>`, and `average_weight`.
+    """
+
+    _PREFIX, _WEIGHT = 'average/', 'average_weight'
+
+    def __init__(self, variables: Dict[str, tf.Variable], decay: float) -> None:
+        self._decay, self._averaged = decay, dict(variables)
+        self.variables = {self._PREFIX + name: tf.Variable(
+            tf.zeros(variable.shape), trainable=False, name='average')
+            for name, variable in variables.items()}
+        self.variables[self._WEIGHT] = tf.Variable(0.0, trainable=False, name=self._WEIGHT)
+
+    def update(self) -> List[tf.Operation]:
+        """The operations that take the variables' values into account."""
+        present = {self._PREFIX + name: variable.read_value()
+                   for name, variable in self._averaged.items()}
+        present[self._WEIGHT] = tf.ones([])
+        return [average.assign_add((1.0 - self._decay) * (present[name] - average))
+                for name, average in self.variables.items()]
+
+    @classmethod
+    def applied(cls, values: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """Saved values in which averages stand for what is averaged, and are left out.
+
+        Without any average, or before the first step, the values as they are.
+        """
+        weight = values.get(cls._WEIGHT)
+        kept = {name: value for name, value in values.items()
+                if not name.startswith(cls._PREFIX) and name != cls._WEIGHT}
+        if weight:
+            kept.update({name: values[cls._PREFIX + name] / weight for name in kept
+                         if cls._PREFIX + name in values})
+        return kept
+
+
+class SavedTypes(NamedTuple):
+    """What a run saves."""
+
+    types: dict  # from names to (shape, numpy type)
+    meta_parameters: frozenset  # the names of the meta-parameters among them
+
+
+def saved_types(make_optimizer: Callable[[], TrainableOptimizer],
+                config: MetaOptimizer) -> SavedTypes:
+    """The `SavedTypes` of an optimizer with a meta-optimizer; builds no unroll."""
+    with tf.Graph().as_default():
+        optimizer = make_optimizer()
+        steps = MetaSteps(optimizer, config, 1.0, 0.0)
+        with tf.name_scope(steps._scope):
+            steps._apply([tf.zeros(variable.shape) for variable in optimizer.meta_parameters])
+        names = steps.variables()
+    types = {name: (tuple(variable.shape.as_list()), variable.dtype.base_dtype.as_numpy_dtype)
+             for name, variable in names.items()}
+    return SavedTypes(types, frozenset(optimizer.named_meta_parameters))

@@ -1,0 +1,157 @@
+"""One step of a learned optimizer on somebody's variables: what it computes from and assigns.
+
+Variables of all kinds, gradients of all kinds, weight decay, constraints, tables of embeddings.
+
+With attention a variable holds the point at which the next gradient is taken. What is kept beside
+it is its offset from the true parameters: whatever assigns another value to the variable (a
+restored checkpoint, clipping, averaging) moves the true parameters along.
+"""
+
+import typing
+
+import tensorflow.compat.v1 as tf
+
+from optimizer import gradients as gradients_of
+from optimizer.layout import Layout
+from optimizer.state_plan import ROWS
+from optimizer.types import Constraint, Gradient, Nest
+
+
+class Values(typing.NamedTuple):
+    """What a step computes from, and what it computes."""
+    variables: list  # of the model
+    state: Nest  # of the optimizer
+    #: With attention a row [1, size] for each chunk: variable - true parameter.
+    offsets: typing.Sequence[tf.Tensor] = ()
+
+
+class Scaling(typing.NamedTuple):
+    """What the user lays over the learned steps; None: nothing."""
+    learning_rate: typing.Any = None  # scalar, a factor of the steps
+    weight_decay: typing.Any = None  # the share of the parameters that is taken off at rate 1
+
+
+NO_SCALING = Scaling()
+
+
+class Change(typing.NamedTuple):
+    """A new value for a variable, or for some rows of it."""
+    variable: tf.Variable
+    value: tf.Tensor
+    rows: typing.Any = None  # their indices
+
+
+def next_values(optimizer: typing.Any, layout: Layout, gradients: typing.Sequence[Gradient],
+                values: Values, scaling: Scaling = NO_SCALING,
+                constraints: typing.Sequence[Constraint] = ()) -> Values:
+    """One step as a pure function.
+
+    Args:
+      optimizer: a `TrainableOptimizer`.
+      layout: of the variables.
+      gradients: a tensor or IndexedSlices for each variable; None: none of it moves.
+      values: `Values` before the step.
+      scaling: a `Scaling`.
+      constraints: empty, or for each variable None or what projects a value after the step.
+
+    Returns:
+      `Values` after the step.
+    """
+    before = []
+    if optimizer.use_attention:
+        before = [row - offset for row, offset in zip(layout.to_chunks(values.variables),
+                                                      values.offsets)]
+    update = optimizer.step_rule(layout)(
+        gradients, values.state, layout.to_tensors(before) if before else values.variables)
+    if not optimizer.use_attention:
+        steps = layout.to_tensors(_scaled(update.steps, scaling))
+        moved = [_move(value, step, scaling) for value, step in zip(values.variables, steps)]
+        return Values(_constrained(moved, constraints), update.state)
+    true, attended = (
+        [_move(row, step, scaling) for row, step in zip(before, _scaled(rows, scaling))]
+        for rows in (update.steps, update.attention))
+    if any(constraints):
+        true = layout.to_chunks(_constrained(layout.to_tensors(true), constraints))
+    moved = _constrained([tf.cast(new, old.dtype) for old, new
+                          in zip(values.variables, layout.to_tensors(attended))], constraints)
+    return Values(moved, update.state, [
+        row - true_row for row, true_row in zip(layout.to_chunks(moved), true)])
+
+
+def changes(optimizer: typing.Any, plan: typing.Any, gradients: typing.Sequence[Gradient],
+            variables: typing.Sequence[tf.Variable], owners: typing.Dict[typing.Any, tf.Variable],
+            scaling: Scaling, constraints: typing.Sequence[Constraint]) -> typing.List[Change]:
+    """One step on variables, and on the state beside them, as a list of `Change`.
+
+    Args:
+      optimizer: a `TrainableOptimizer`.
+      plan: a `StatePlan`. Of the tables in its layout, the rows with a gradient are computed.
+      gradients: for each variable a tensor, IndexedSlices, or None.
+      variables: of the model.
+      owners: dict from the places of the plan to the variables that keep the state.
+      scaling: a `Scaling`.
+      constraints: for each variable None or what projects a value after the step.
+    """
+    gradients, constraints, rows = list(gradients), list(constraints), {}
+    for index in plan.layout.tables:
+        rows[index], gradients[index] = gradients_of.touched_rows(gradients[index],
+                                                                  variables[index])
+        constraints[index] = None  # which may hold for whole columns: see `_change`
+    layout = plan.layout.in_use([tf.size(rows[index]) for index in plan.layout.tables])
+
+    def rows_of(place):
+        return rows[place.variable] if place.name == ROWS else None
+
+    values = Values([_read(variable, rows.get(index)) for index, variable in enumerate(variables)],
+                    *plan.put_together({place: _read(owners[place], rows_of(place))
+                                        for place in plan.places}))
+    moved = next_values(optimizer, layout, gradients, values, scaling, constraints)
+    return [_change(variable, value, rows.get(index))
+            for index, (variable, value) in enumerate(zip(variables, moved.variables))
+            ] + [Change(owners[place], value, rows_of(place))
+                 for place, value in plan.take_apart(moved.state, moved.offsets).items()]
+
+
+def _read(variable, rows):
+    return tf.convert_to_tensor(variable) if rows is None else tf.gather(variable, rows)
+
+
+def _change(variable, value, rows):
+    """Of a whole table where it has a constraint."""
+    if rows is None or getattr(variable, 'constraint', None) is None:
+        return Change(variable, value, rows)
+    return Change(variable, variable.constraint(tf.tensor_scatter_nd_update(
+        tf.convert_to_tensor(variable), rows[:, tf.newaxis], value)))
+
+
+def _scaled(rows, scaling):
+    rate = scaling.learning_rate
+    return rows if rate is None else [tf.cast(rate, tf.float32) * row for row in rows]
+
+
+def _move(value, step, scaling):
+    """`value + step` in the wider of float32 and the type of `value`, which the sum has; less the
+    weight decay."""
+    dtype = tf.float64 if value.dtype.base_dtype == tf.float64 else tf.float32
+    wide = tf.cast(value, dtype)
+    if scaling.weight_decay is not None:
+        decay = tf.cast(scaling.weight_decay, dtype)
+        if scaling.learning_rate is not None:
+            decay *= tf.cast(scaling.learning_rate, dtype)
+        wide -= decay * wide
+    return tf.cast(wide + tf.cast(step, dtype), value.dtype.base_dtype)
+
+
+def _constrained(values, constraints):
+    if not any(constraints):
+        return values
+    return [value if constraint is None else constraint(value)
+            for value, constraint in zip(values, constraints)]
+
+
+def assign_all(changes: typing.Sequence[Change]) -> typing.List[tf.Operation]:
+    """The operations that make changes, all after every new value has been computed."""
+    with tf.control_dependencies([change.value for change in changes]):
+        return [change.variable.assign(change.value).op if change.rows is None else
+                change.variable.scatter_update(tf.IndexedSlices(change.value, change.rows)).op
+                for change in changes]
