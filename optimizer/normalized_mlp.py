@@ -6,6 +6,7 @@ differs is where the network is: it runs once for each tensor, not for each para
 step costs a few passes over memory.
 """
 
+import collections
 import typing
 
 import numpy as np
@@ -16,6 +17,7 @@ from optimizer.layout import Layout
 from optimizer.types import Read, Rule, Update
 
 FAST, SLOW, SQUARE = 0.9, 0.99, 0.99  # decays of the two momenta and of the squared gradient
+AGREEMENT = 0.98  # decay of the agreement of successive gradients
 LEAST_RMS = 1e-2  # of a direction; a weaker one is not brought to RMS 1, and none stays none
 TINY = 1e-30  # a mean square of the gradient that counts as zero
 LOG_RANGE = 7.0  # logarithms that enter the network are at least minus this, relative to what is 1
@@ -23,11 +25,23 @@ TAIL = 0.01  # share of the planned steps that 1 - x is kept away from 0 by
 
 #: What the network sees of a tensor, and its outputs, with their values before meta-training.
 INPUTS = ('fast', 'slow', 'gradient', 'parameter', 'is_matrix', 'fan_in', 'size', 'depth',
-          'steps_done', 'planned', 'x', 'x_squared', 'log_rest')
-OUTPUTS = ('log_size', 'slow', 'gradient', 'log_smoothing', 'magnitude', 'agreement')
-INITIAL_BIASES = {'log_size': -7.6, 'log_smoothing': -4.0}
+          'steps_done', 'planned', 'x', 'x_squared', 'log_rest', 'agreement', 'growth')
+OUTPUTS = ('log_size', 'slow', 'gradient', 'log_smoothing', 'magnitude', 'agreement',
+           'orthogonal', 'log_decay')
+INITIAL_BIASES = {'log_size': -7.6, 'log_smoothing': -4.0, 'orthogonal': 1.5, 'log_decay': -6.5}
 INITIAL_WEIGHTS = {('parameter', 'log_size'): 0.3, ('fan_in', 'log_size'): -1.2,
-                   ('is_matrix', 'log_size'): 1.4, ('log_rest', 'log_size'): 0.7}
+                   ('is_matrix', 'log_size'): 1.4, ('log_rest', 'log_size'): 0.7,
+                   ('depth', 'log_size'): -0.5, ('is_matrix', 'log_decay'): 3.5}
+
+#: The brake: once the gradient is so many times its usual size, steps shrink as it grows.
+BRAKE, STRONGEST_BRAKE = 10.0, 0.01
+RISE, FALL = 0.003, 0.02  # shares of the way that the logarithm of the usual size goes in a step
+
+#: Orthogonal directions: the coefficients of Newton and Schulz's iteration that Muon uses, how many
+#: iterations, and the rows of a block, into which the smaller side of a matrix is cut.
+NEWTON_SCHULZ = 3.4445, -4.7750, 2.0315
+ITERATIONS = 4
+BLOCK = 128
 
 
 class Moments(typing.NamedTuple):
@@ -37,9 +51,16 @@ class Moments(typing.NamedTuple):
     square: tf.Tensor  # of its square, decay 0.99
 
 
+class Tensors(typing.NamedTuple):
+    """Rows `[1, tensors]`."""
+    agreement: tf.Tensor  # decayed sum of (gradient * its fast mean before) / (mean square)
+
+
 class State(typing.NamedTuple):
     """What one step hands to the next."""
     chunks: list  # the `Moments` of each chunk
+    tensors: Tensors
+    usual: tf.Tensor  # float32 [], the logarithm of the usual size of the model's gradient
     steps_done: tf.Tensor  # float32 []
     num_steps: tf.Tensor  # float32 [], how many meta-training plans; 0: not known
 
@@ -108,11 +129,26 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
     def initial_state(self, layout: Layout, read: Read, key: tf.Tensor) -> State:
         planned = tf.zeros([]) if self.planned_steps is None else tf.identity(self.planned_steps)
         return State([Moments(*[tf.zeros([1, chunk.size])] * 3) for chunk in layout.chunks],
-                     tf.zeros([]), planned)
+                     Tensors(tf.zeros([1, layout.num_tensors])), tf.zeros([]), tf.zeros([]),
+                     planned)
 
     def update_rule(self, layout: Layout) -> Rule:
         layout, weights = layout.prepare(), self.read_meta_parameters()
-        return lambda *known: _step(layout, weights, self._num_steps, *known)
+
+        def rule(gradients: list, state: State, parameters: list) -> Update:
+            return _step(layout, weights, self._num_steps, gradients, state, parameters)
+
+        return rule
+
+
+class MeanSquares(typing.NamedTuple):
+    """Of each tensor, `[tensors]`; of sums, not means, over time."""
+    fast: tf.Tensor
+    slow: tf.Tensor
+    gradient: tf.Tensor
+    parameter: tf.Tensor
+    square: tf.Tensor  # the mean of the squares' decayed sum
+    product: tf.Tensor  # of gradient and `fast` before
 
 
 def _step(layout, weights, num_steps, gradients, state, parameters):
@@ -123,38 +159,150 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
 
     moments = [Moments(FAST * old.fast + g, SLOW * old.slow + g, SQUARE * old.square + tf.square(g))
                for old, g in zip(state.chunks, gradients)]
-    sums = [tf.concat([_sums_of_squares(chunk, m.fast), _sums_of_squares(chunk, m.slow),
-                       _sums_of_squares(chunk, g), _sums_of_squares(chunk, p),
-                       chunk.sums(m.square)], 0)
-            for chunk, m, g, p in zip(layout.chunks, moments, gradients, parameters)]
-    fast, slow, gradient, parameter, square = tf.unstack(layout.tensor_means(sums))
-    square = to_mean[SQUARE] * square
-    relative = tf.stack([tf.square(to_mean[FAST]) * fast, tf.square(to_mean[SLOW]) * slow,
-                         gradient]) / (square + TINY)
-    inputs = tf.concat([_half_log(relative), _half_log(parameter)[tf.newaxis],
+    means = _mean_squares(layout, state.chunks, moments, gradients, parameters)
+    square = to_mean[SQUARE] * means.square
+    relative = tf.stack([tf.square(to_mean[FAST]) * means.fast, tf.square(to_mean[SLOW]) * means.slow,
+                         means.gradient]) / (square + TINY)
+    agreement = AGREEMENT * state.tensors.agreement + tf.nn.softsign(
+        (1.0 - FAST) * means.product / (square + TINY))
+    usual, growth = _growth(layout, means.gradient, state.usual, t)
+    inputs = tf.concat([_half_log(relative), _half_log(means.parameter)[tf.newaxis],
                         _constants(layout.shapes), _progress(
                             state.steps_done, state.num_steps if num_steps is None else num_steps,
-                            layout.num_tensors)], 0)
+                            layout.num_tensors),
+                        10.0 * (1.0 - AGREEMENT) * agreement,
+                        tf.fill([1, layout.num_tensors], tf.clip_by_value(growth, -3.0, 3.0))], 0)
     outputs = dict(zip(OUTPUTS, tf.unstack(_network(weights, tf.stop_gradient(inputs)))))
+    sizes = tf.exp(tf.clip_by_value(outputs['log_size'], -16.0, 0.0)
+                   - tf.clip_by_value(growth - np.log(BRAKE), 0.0, -np.log(STRONGEST_BRAKE)))
 
-    coefficients = layout.per_piece(tf.stack([
+    mixing = layout.per_piece(tf.stack([
         tf.exp(2.0 * tf.clip_by_value(outputs['log_smoothing'], -10.0, 3.0)) * square,
         outputs['slow'] * to_mean[SLOW], outputs['gradient'],
         tf.tanh(outputs['magnitude']), tf.tanh(outputs['agreement'])]))
     directions = []
     for chunk, m, g in zip(layout.chunks, moments, gradients):
-        smoothing, slow, gradient, magnitude, agreement = tf.split(
-            chunk.spread(chunk.take(coefficients)), 5)
+        smoothing, of_slow, of_gradient, magnitude, of_agreement = tf.split(
+            chunk.spread(chunk.take(mixing)), 5)
         scale = tf.rsqrt(to_mean[SQUARE] * m.square + (smoothing + TINY))
-        d = scale * tf.add_n([to_mean[FAST] * m.fast, slow * m.slow, gradient * g])
+        d = scale * tf.add_n([to_mean[FAST] * m.fast, of_slow * m.slow, of_gradient * g])
         directions.append(d + d * (magnitude * tf.abs(tf.nn.softsign(d))
-                                   + agreement * tf.nn.softsign(d * g * scale)))
-    squares = layout.tensor_means([_sums_of_squares(chunk, d)[0:1]
-                                   for chunk, d in zip(layout.chunks, directions)])
-    sizes = layout.per_piece(-tf.exp(tf.clip_by_value(outputs['log_size'], -16.0, 0.0))
-                             * tf.rsqrt(squares + LEAST_RMS ** 2))
-    steps = [chunk.spread(chunk.take(sizes)) * d for chunk, d in zip(layout.chunks, directions)]
-    return Update(steps, None, State(moments, t, state.num_steps))
+                                   + of_agreement * tf.nn.softsign(d * g * scale)))
+    squares = layout.tensor_means([_sums_of_squares(chunk, d)
+                                   for chunk, d in zip(layout.chunks, directions)])[0]
+    squares *= _shares(layout)
+    how = tf.sigmoid(outputs['orthogonal'])
+    # Rows: factors of the direction, of the orthogonal one, and of the parameters.
+    to_unit, sizes = tf.rsqrt(squares + TINY), sizes * tf.sqrt(squares / (squares + LEAST_RMS ** 2))
+    factors = layout.per_piece(tf.stack([
+        sizes * (1.0 - how * _is_cut(layout.shapes)) * to_unit, sizes * how,
+        tf.minimum(sizes * tf.exp(tf.clip_by_value(outputs['log_decay'], -16.0, 0.0))
+                   / _shares(layout), 0.1)]))
+    orthogonal = _orthogonal(layout, directions)
+    steps = []
+    for chunk, d, o, p in zip(layout.chunks, directions, orthogonal, parameters):
+        of_direction, of_orthogonal, of_parameters = tf.split(chunk.spread(chunk.take(factors)), 3)
+        steps.append(-(of_direction * d + of_orthogonal * o + of_parameters * p))
+    return Update(steps, None, State(moments, Tensors(agreement), usual, t, state.num_steps))
+
+
+def _mean_squares(layout, before, moments, gradients, parameters):
+    """The `MeanSquares`."""
+    sums = [tf.concat([_sums_of_squares(chunk, m.fast), _sums_of_squares(chunk, m.slow),
+                       _sums_of_squares(chunk, g), _sums_of_squares(chunk, p),
+                       chunk.sums(m.square), chunk.sums(g * old.fast)], 0)
+            for chunk, old, m, g, p in zip(layout.chunks, before, moments, gradients, parameters)]
+    return MeanSquares(*tf.unstack(layout.tensor_means(sums)))
+
+
+def _growth(layout, gradient, usual, t):
+    """The logarithm of the usual size of the model's gradient, and of what it is now in its units.
+
+    The usual size follows a gradient that shrinks, but rises slowly.
+    """
+    size = 0.5 * tf.log(tf.reduce_mean(gradient) + TINY)
+    growth = tf.where_v2(t > 1.0, size - usual, 0.0)
+    follow = tf.where_v2(growth > 0.0, RISE, FALL) * tf.maximum(growth, -3.0)
+    return tf.where_v2(t > 1.0, usual + follow, size), growth
+
+
+def _is_cut(shapes):
+    """1 for the tensors that have orthogonal directions, `[tensors]`, else 0."""
+    return tf.constant([float(_sides(shape) is not None) for shape in shapes])
+
+
+def _sides(shape):
+    """Rows and columns of a tensor as a matrix; None where a side is below 2."""
+    if len(shape) < 2:
+        return None
+    rows, columns = int(np.prod(shape[:-1])), int(shape[-1])
+    return (rows, columns) if min(rows, columns) > 1 else None
+
+
+def _shares(layout):
+    """The share of each tensor that the step is made on, `[tensors]`: 1 but for rows of tables."""
+    sizes = [max(1, np.prod(shape, dtype=int)) for shape in layout.shapes]
+    if layout.counts is not None:
+        return layout.counts / tf.constant(sizes, tf.float32)
+    return tf.stack([tf.maximum(1.0, tf.cast(here, tf.float32)) / size
+                     if index in layout.tables else tf.ones([])
+                     for index, (here, size) in enumerate(zip(layout.sizes, sizes))])
+
+
+def _orthogonal(layout, rows):
+    """Orthogonal matrices near to the tensors that are matrices, of RMS 1; zeros for the others.
+
+    Takes and gives a row for each chunk. Tensors of one shape are computed together.
+    """
+    masked = [row if chunk.counted is None else row * chunk.counted
+              for chunk, row in zip(layout.chunks, rows)]
+    tensors = layout.to_tensors(masked)
+    groups = collections.OrderedDict()
+    for index, shape in enumerate(layout.shapes):
+        sides = _sides(shape)
+        if sides is not None:
+            key = index if index in layout.tables else sides
+            groups.setdefault(key, []).append(index)
+    found = [tf.zeros_like(tensor) for tensor in tensors]
+    for members in groups.values():
+        rows_here, columns = _sides(layout.shapes[members[0]])
+        batch = tf.stack([tf.reshape(tensors[index], [-1, columns]) for index in members])
+        wide = rows_here < columns
+        result = orthogonalized(batch if wide else tf.transpose(batch, [0, 2, 1]),
+                                min(rows_here, columns))
+        result = result if wide else tf.transpose(result, [0, 2, 1])
+        for index, value in zip(members, tf.unstack(result, len(members))):
+            found[index] = tf.reshape(value, tf.shape(tensors[index]))
+    return layout.to_chunks(found)
+
+
+def orthogonalized(matrices, rows):
+    """Brings singular values near to one another, and the RMS of each matrix to 1.
+
+    Newton and Schulz's iteration X <- (a + b X X' + c (X X')^2) X as in Muon, but on X X' alone,
+    which is smaller; the product of the polynomials is applied in the end. Where a matrix has more
+    than `BLOCK` rows, blocks of rows are handled one by one.
+
+    Args:
+      matrices: `[n, rows, columns]`.
+      rows: static; not much more than the columns.
+    """
+    blocks = -(-rows // BLOCK)
+    height = -(-rows // blocks)
+    shape = tf.shape(matrices)
+    x = tf.pad(matrices, [[0, 0], [0, blocks * height - rows], [0, 0]]) if blocks * height > rows else matrices
+    x = tf.reshape(x, [-1, height, shape[2]])
+    gram = tf.matmul(x, x, transpose_b=True)
+    gram *= tf.rsqrt(tf.reduce_sum(tf.square(gram), [1, 2], keepdims=True) + TINY)
+    a, b, c = NEWTON_SCHULZ
+    identity, product = tf.eye(height), None
+    for iteration in range(ITERATIONS):
+        polynomial = a * identity + b * gram + c * tf.matmul(gram, gram)
+        product = polynomial if product is None else tf.matmul(polynomial, product)
+        if iteration + 1 < ITERATIONS:
+            gram = tf.matmul(polynomial, tf.matmul(gram, polynomial))
+    x = tf.reshape(tf.matmul(product, x), [shape[0], blocks * height, shape[2]])[:, :rows]
+    return x * tf.rsqrt(tf.reduce_mean(tf.square(x), [1, 2], keepdims=True) + TINY)
 
 
 def _network(weights, inputs):
