@@ -74,14 +74,24 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
         s = 1 / sqrt(v + smoothing^2 * mean(v))
         d = (m1 + slow * m2 + gradient * g) * s
         d = d * (1 + magnitude * |softsign(d)| + agreement * softsign(d * g * s))
-        step = -size * d / RMS(d)
+        u = d / RMS(d), and for matrices (1 - orthogonal) * d / RMS(d) + orthogonal * O / RMS(O)
+        step = -size * (u + decay * parameter)
 
-    Before meta-training the coefficients are about those of normalised Adam: 0 but for the sizes
-    and a small smoothing. The network, one layer of tanh units beside a linear map, sees for each
-    tensor the logarithms of RMS(m1), RMS(m2), RMS(g), each relative to sqrt(mean(v)), and of
-    RMS(parameters), fan-in, number of parameters, of matrices in the model and of steps done;
-    whether it is a matrix; whether the number of steps is planned, and if so, of the share x of
-    them that is done: x, x^2, log(1 - x). Sizes are at most 1. Steps do not change where the loss
+    O is a matrix near to d with singular values near 1, as Muon's (see `orthogonalized`); a tensor
+    of rank 2 or more is a matrix of prod(shape[:-1]) rows. RMS is over a whole table of which some
+    rows have a gradient: a row that has one rarely takes the larger steps, as it does where the
+    table has a dense gradient.
+
+    The network, one layer of tanh units beside a linear map, sees for each tensor the logarithms of
+    RMS(m1), RMS(m2), RMS(g), each relative to sqrt(mean(v)), and of RMS(parameters), fan-in, number
+    of parameters, of matrices in the model and of steps done; whether it is a matrix; whether the
+    number of steps is planned, and if so, of the share x of them that is done: x, x^2, log(1 - x);
+    how well successive gradients agree; and how the model's gradient has grown. Before meta-training
+    the coefficients are about those of an orthogonal, normalised Adam with a small decay.
+
+    Sizes are at most 1, and fall with the number of matrices. A brake holds where training goes
+    wrong: from a gradient on that is 10 times its usual size, sizes fall as that grows, down to a
+    hundredth. The usual size follows, so that they come back. Steps do not change where the loss
     is multiplied by a constant.
 
     Args:
@@ -161,7 +171,8 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
                for old, g in zip(state.chunks, gradients)]
     means = _mean_squares(layout, state.chunks, moments, gradients, parameters)
     square = to_mean[SQUARE] * means.square
-    relative = tf.stack([tf.square(to_mean[FAST]) * means.fast, tf.square(to_mean[SLOW]) * means.slow,
+    relative = tf.stack([tf.square(to_mean[FAST]) * means.fast,
+                         tf.square(to_mean[SLOW]) * means.slow,
                          means.gradient]) / (square + TINY)
     agreement = AGREEMENT * state.tensors.agreement + tf.nn.softsign(
         (1.0 - FAST) * means.product / (square + TINY))
@@ -276,7 +287,7 @@ def _orthogonal(layout, rows):
     return layout.to_chunks(found)
 
 
-def orthogonalized(matrices, rows):
+def orthogonalized(matrices: tf.Tensor, rows: int) -> tf.Tensor:
     """Brings singular values near to one another, and the RMS of each matrix to 1.
 
     Newton and Schulz's iteration X <- (a + b X X' + c (X X')^2) X as in Muon, but on X X' alone,
@@ -290,7 +301,7 @@ def orthogonalized(matrices, rows):
     blocks = -(-rows // BLOCK)
     height = -(-rows // blocks)
     shape = tf.shape(matrices)
-    x = tf.pad(matrices, [[0, 0], [0, blocks * height - rows], [0, 0]]) if blocks * height > rows else matrices
+    x = tf.pad(matrices, [[0, 0], [0, blocks * height - rows], [0, 0]])
     x = tf.reshape(x, [-1, height, shape[2]])
     gram = tf.matmul(x, x, transpose_b=True)
     gram *= tf.rsqrt(tf.reduce_sum(tf.square(gram), [1, 2], keepdims=True) + TINY)
