@@ -7,6 +7,7 @@ step costs a few passes over memory.
 """
 
 import collections
+import contextlib
 import typing
 
 import numpy as np
@@ -86,8 +87,9 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
     RMS(m1), RMS(m2), RMS(g), each relative to sqrt(mean(v)), and of RMS(parameters), fan-in, number
     of parameters, of matrices in the model and of steps done; whether it is a matrix; whether the
     number of steps is planned, and if so, of the share x of them that is done: x, x^2, log(1 - x);
-    how well successive gradients agree; and how the model's gradient has grown. Before meta-training
-    the coefficients are about those of an orthogonal, normalised Adam with a small decay.
+    how well successive gradients agree; and how the model's gradient has grown. Before
+    meta-training the coefficients are about those of an orthogonal, normalised Adam with a small
+    decay.
 
     Sizes are at most 1, and fall with the number of matrices. A brake holds where training goes
     wrong: from a gradient on that is 10 times its usual size, sizes fall as that grows, down to a
@@ -129,9 +131,14 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
                             **{
             'hidden/w': tf.random_normal_initializer(stddev=0.4),
             'output/w': tf.random_normal_initializer(stddev=0.01)})
-        for layer, shape in shapes.items():
-            self.create_meta_parameter('NormalizedMLP/' + layer, shape,
-                                       initializers.get(layer, tf.zeros_initializer()))
+        with _saying_what_to_do():
+            for layer, shape in shapes.items():
+                self.create_meta_parameter('NormalizedMLP/' + layer, shape,
+                                           initializers.get(layer, tf.zeros_initializer()))
+
+    def init_from_checkpoint(self, path: str) -> None:
+        with _saying_what_to_do():
+            super().init_from_checkpoint(path)
 
     def layout(self, shapes: typing.Sequence[typing.Sequence[int]]) -> Layout:
         return Layout(shapes, max_chunk=2 ** 62)
@@ -149,6 +156,18 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
             return _step(layout, weights, self._num_steps, gradients, state, parameters)
 
         return rule
+
+
+@contextlib.contextmanager
+def _saying_what_to_do():
+    """Adds to the error that another rule's meta-parameters raise what would be right."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(
+            '%s Checkpoints of the NormalizedMLP with 13 inputs, without orthogonal directions, '
+            'are of an earlier version: load the shipped normalized_mlp, or meta-train again with '
+            'its flags.txt.' % error) from error
 
 
 class MeanSquares(typing.NamedTuple):

@@ -265,7 +265,7 @@ FAMILIES = collections.OrderedDict([
         validation=[_image_task('relu_mlp_14_batch_8', Perceptron, 14, 8, 10, (40, 24))],
         full=[
             _image_task('relu_mlp_batch_8', Perceptron, 28, 8, 10, (128, 64)),
-            _image_task('relu_mlp_batch_2048', Perceptron, 28, 2048, 10, (128, 64))],
+            _image_task('relu_mlp_batch_2048', Perceptron, 28, 2048, 10, (96, 64))],
         help='Small and large batches.')),
 ])
 

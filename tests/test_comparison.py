@@ -83,7 +83,9 @@ def test_a_learned_optimizer_is_held_against_its_rivals_over_all_problems():
     times = [running.EqualTime(summary.problem, 'learned', summary, 9, final)
              for summary, final in zip(summaries[2:4], (0.8, 4.0))]
     default = comparison.standing('learned', 'Adam 0.001', summaries, times)
-    np.testing.assert_allclose(default, (2, 2, np.log(0.5) / 2, np.log(0.25) / 2, 1), rtol=1e-6)
+    np.testing.assert_allclose(default[:5], (2, 2, np.log(0.5) / 2, np.log(0.25) / 2, 1),
+                               rtol=1e-6)
+    assert default.best_held_out_log_ratio is None
     best = comparison.standing('learned', 'Adam, best rate', summaries, times)
     np.testing.assert_allclose(best[:3], (2, 1, np.log(2.0) / 2), rtol=1e-6)
     assert best.wins_at_equal_time is None
@@ -93,6 +95,25 @@ def test_a_learned_optimizer_is_held_against_its_rivals_over_all_problems():
     assert '| learned | Adam 0.001 | 2 of 2 | -0.347 | -0.693 | 1 of 2 |' in table
     assert '| two | 4 | 4 (Adam 0.001) | 4 (Adam 0.001) | 2 (SGD 0.1) |' in (
         result_files.overview(summaries, ['learned']))
+
+
+def test_a_rule_is_a_rival_at_one_rate_for_all_problems_and_at_the_best_for_each():
+    """The rate that is best over all problems is best on neither of these."""
+    summaries = [ending(name, rate, problem, final, 1.0, 'cosine')
+                 for name, rate, finals in (('Muon', 0.1, (1.0, 9.0)), ('Muon', 0.01, (2.0, 2.0)),
+                                            ('Muon', 0.001, (9.0, 1.0)), ('Lion', 0.1, (3.0, 3.0)))
+                 for problem, final in zip(('one', 'two'), finals)]
+
+    def finals(words):
+        return [comparison.rival(words, problem, summaries).final for problem in ('one', 'two')]
+
+    assert finals('Muon cosine, one rate') == finals('best single setting') == [2.0, 2.0]
+    assert finals('Muon cosine, best rate') == finals('best hand-tuned rule') == [1.0, 1.0]
+    assert comparison.single_settings(summaries) == ['Muon cosine 0.01', 'Lion cosine 0.1']
+    learned = [ending('learned', None, problem, 1.0, 1.0) for problem in ('one', 'two')]
+    table = result_files.standings(summaries + learned, [], ['learned'])
+    assert '| learned | Muon cosine, one rate (Muon cosine 0.01) | 2 of 2 | -0.693 |' in table
+    assert '| learned | Muon cosine, best rate | 2 of 2 | +0.000 |' in table
 
 
 def test_csv_and_pickles_agree(tmp_path):
@@ -240,6 +261,30 @@ def test_adamw_shrinks_and_then_is_adam():
 
 
 # Many runs.
+
+
+class FallsAndRises(Line):
+    """A loss on held-out examples that is lowest in the middle of a run, at 0.5."""
+
+    needs_data = True
+
+    def _objective(self, parameters, data, labels):
+        line = tf.reduce_sum(parameters[0])
+        return line + 0.0 * tf.reduce_sum(data) + tf.reduce_mean(data) * tf.square(line + 0.5)
+
+
+def test_held_out_examples_are_measured_along_the_way():
+    """The best is that of the checkpoint which who looks twenty times has kept."""
+    ones, many = (datasets.Dataset(np.full([2, 1], value), None) for value in (0.0, 1e3))
+    candidate, = rules.hand_tuned(['SGD'], [0.01])
+    row = Row(Spec(FallsAndRises, (1,), {}), ones, 1, many, 'line')
+    curve = running.run(running.Trial(candidate, row, 1, 100))
+    start = curve.losses[0]
+    ends = start - 0.01 * np.arange(5, 105, 5)
+    expected = ends + 1e3 * (ends + 0.5) ** 2
+    np.testing.assert_allclose([curve.best_held_out_loss, curve.held_out_loss],
+                               [expected.min(), expected[-1]], rtol=1e-3)
+    assert len(curve.losses) == 100 and curve.best_accuracy is None
 
 
 def test_held_out_examples_are_measured_after_the_last_step():

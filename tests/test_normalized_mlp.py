@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from optimizer import normalized_mlp
 from optimizer.normalized_mlp import NormalizedMLP
 from problems.problem import Problem
 
@@ -13,8 +14,8 @@ MATRICES = sum(len(shape) > 1 for shape in SHAPES)
 
 def meta_parameters(rng):
     """Values that no coefficient is trivial with."""
-    shapes = {'linear/w': (13, 6), 'linear/b': (6,), 'hidden/w': (13, 16), 'hidden/b': (16,),
-              'output/w': (16, 6)}
+    shapes = {'linear/w': (15, 8), 'linear/b': (8,), 'hidden/w': (15, 16), 'hidden/b': (16,),
+              'output/w': (16, 8)}
     values = {name: 0.15 * rng.standard_normal(shape) for name, shape in shapes.items()}
     values['linear/b'][0] -= 5.0
     return values
@@ -28,46 +29,130 @@ def softsign(x):
     return x / (1.0 + np.abs(x))
 
 
-def formula_step(theta, g, x, moments, t, num_steps):
-    """One step of one tensor, as the class describes it: the step and the new moments."""
-    fast, slow, square = moments
+def orthogonalized(matrix):
+    """The polynomial applied to the matrix itself, and not to its product with its transpose."""
+    wide = matrix.shape[0] < matrix.shape[1]
+    x = matrix if wide else matrix.T
+    x = x / np.sqrt(np.linalg.norm(x @ x.T))
+    for _ in range(4):
+        gram = x @ x.T
+        x = (3.4445 * np.eye(len(x)) - 4.7750 * gram + 2.0315 * gram @ gram) @ x
+    x = x if wide else x.T
+    return x / np.sqrt(np.mean(x ** 2))
+
+
+def formula_step(theta, g, x, memory, t, num_steps, growth):
+    """One step of one tensor, as the class describes it: the step and what is remembered."""
+    fast, slow, square, agreement = memory
+    product = np.mean(g * fast)  # with the mean of the gradients before, not corrected
     fast = 0.9 * fast + 0.1 * g
     slow = 0.99 * slow + 0.01 * g
     square = 0.99 * square + 0.01 * g ** 2
     m1, m2, v = fast / (1 - 0.9 ** t), slow / (1 - 0.99 ** t), square / (1 - 0.99 ** t)
+    agreement = 0.98 * agreement + 0.02 * softsign(product / np.mean(v))
     share = min(1.0, (t - 1) / num_steps) if num_steps else 0.0
     fan_in = np.prod(x.shape[:-1])
     inputs = np.array(
         [half_log(np.mean(value ** 2) / np.mean(v)) for value in (m1, m2, g)]
         + [half_log(np.mean(x ** 2)), x.ndim > 1, 0.5 * np.log(fan_in) - 1.5,
            0.25 * np.log(x.size) - 1.5, np.log(MATRICES) - 1.5, np.log(t) / 3.0 - 1.0,
-           bool(num_steps), share, share ** 2, np.log(1.0 - share + 0.01)])
+           bool(num_steps), share, share ** 2, np.log(1.0 - share + 0.01), 10.0 * agreement,
+           np.clip(growth, -3, 3)])
     outputs = inputs @ theta['linear/w'] + theta['linear/b'] + np.tanh(
         inputs @ theta['hidden/w'] + theta['hidden/b']) @ theta['output/w']
-    log_size, of_slow, of_gradient, log_smoothing, magnitude, agreement = outputs
+    (log_size, of_slow, of_gradient, log_smoothing, magnitude, of_agreement, orthogonal,
+     log_decay) = outputs
     scale = 1.0 / np.sqrt(v + np.exp(np.clip(log_smoothing, -10, 3)) ** 2 * np.mean(v))
     d = (m1 + of_slow * m2 + of_gradient * g) * scale
     d = d * (1.0 + np.tanh(magnitude) * np.abs(softsign(d))
-             + np.tanh(agreement) * softsign(d * g * scale))
-    size = np.exp(np.clip(log_size, -16, 0))
-    return -size * d / np.sqrt(np.mean(d ** 2) + 1e-4), (fast, slow, square)
+             + np.tanh(of_agreement) * softsign(d * g * scale))
+    rms = np.sqrt(np.mean(d ** 2))
+    u = d / rms
+    if x.ndim > 1:
+        how = 1.0 / (1.0 + np.exp(-orthogonal))
+        matrix = orthogonalized(d.reshape(fan_in, -1)).reshape(d.shape)
+        u = (1.0 - how) * u + how * matrix
+    size = np.exp(np.clip(log_size, -16, 0) - np.clip(growth - np.log(10), 0, np.log(100)))
+    size *= rms / np.sqrt(rms ** 2 + 1e-4)
+    decay = min(0.1, size * np.exp(np.clip(log_decay, -16, 0)))
+    return -size * u - decay * x, (fast, slow, square, agreement)
+
+
+def formula_path(theta, start, gradients, num_steps):
+    """The parameters after steps with these gradients."""
+    reached, memories, usual = [np.copy(x) for x in start], [(0.0,) * 4] * len(SHAPES), None
+    for t, of_step in enumerate(gradients, 1):
+        size = 0.5 * np.log(np.mean([np.mean(g ** 2) for g in of_step]))
+        growth = 0.0 if usual is None else size - usual
+        usual = size if usual is None else usual + (
+            0.003 if growth > 0 else 0.02) * max(growth, -3)
+        for index, g in enumerate(of_step):
+            step, memories[index] = formula_step(theta, g, reached[index], memories[index], t,
+                                                 num_steps, growth)
+            reached[index] = reached[index] + step
+    return reached
 
 
 @pytest.mark.parametrize('num_steps', [None, 6])
 def test_steps_are_those_of_the_formula(num_steps):
+    """The gradient grows a hundredfold in the middle, and falls again: the brake is in it."""
     rng = np.random.RandomState(0)
     theta = meta_parameters(rng)
     start = [rng.standard_normal(shape) for shape in SHAPES]
-    gradients = [[0.1 * rng.standard_normal(shape) for shape in SHAPES] for _ in range(8)]
-    expected, moments = [np.copy(x) for x in start], [(0.0, 0.0, 0.0)] * len(SHAPES)
-    for t, of_step in enumerate(gradients, 1):
-        for index, g in enumerate(of_step):
-            step, moments[index] = formula_step(theta, g, expected[index], moments[index], t,
-                                                num_steps)
-            expected[index] = expected[index] + step
+    gradients = [[scale * rng.standard_normal(shape) for shape in SHAPES]
+                 for scale in (0.1, 0.1, 0.2, 0.1, 10.0, 0.1, 0.01, 0.1)]
     found = trained(NormalizedMLP(num_steps), start, gradients, theta)
-    for one, other in zip(found, expected):
+    for one, other in zip(found, formula_path(theta, start, gradients, num_steps)):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_large_matrices_are_made_orthogonal_in_blocks_of_rows():
+    rng = np.random.RandomState(0)
+    matrices = rng.standard_normal([2, 300, 400])
+    with tf.Session() as session:
+        found = session.run(normalized_mlp.orthogonalized(tf.constant(matrices, tf.float32), 300))
+    for matrix, one in zip(matrices, found):
+        blocks = np.concatenate([
+            orthogonalized(matrix[begin:begin + 100]) for begin in (0, 100, 200)])
+        cosine = np.sum(blocks * one) / np.linalg.norm(blocks) / np.linalg.norm(one)
+        assert cosine > 0.999
+        np.testing.assert_allclose(np.mean(one ** 2), 1.0, rtol=1e-4)
+
+
+def test_a_table_of_rows_moves_as_it_does_with_a_dense_gradient():
+    """A row that has a gradient in one of four steps is moved as far as momentum moves it."""
+    rng = np.random.RandomState(0)
+    directions = rng.standard_normal([40, 6]).astype('float32')
+    ends = []
+    for sparse in (False, True):
+        table = tf.Variable(tf.zeros([40, 6]))
+        rows = tf.placeholder(tf.int32, [10])
+        gradient = tf.IndexedSlices(tf.gather(directions, rows), rows)
+        optimizer = NormalizedMLP(random_seed=0)
+        train = optimizer.apply_gradients([
+            (gradient if sparse else tf.convert_to_tensor(
+                tf.unsorted_segment_sum(gradient.values, rows, 40)), table)])
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            order = np.random.RandomState(1)
+            for _ in range(40):
+                for part in np.split(order.permutation(40), 4):
+                    session.run(train, {rows: part})
+            ends.append(-session.run(table))
+    dense, of_rows = (np.sum(end * directions) / np.sum(directions ** 2) for end in ends)
+    assert 0.5 < of_rows / dense < 2.0
+
+
+def test_the_brake_holds_where_gradients_explode_and_lets_go():
+    """Steps at once, and after so many steps that the large gradient is the usual one."""
+    start, small = [np.zeros([4, 4])], [np.ones([4, 4])]
+    large = [np.full([4, 4], 1e4)]
+    before, at, after = (
+        np.abs(trained(NormalizedMLP(random_seed=0), start, path[:-1])[0]
+               - trained(NormalizedMLP(random_seed=0), start, path)[0]).max()
+        for path in ([small] * 60, [small] * 60 + [large], [small] * 60 + [large] * 1000))
+    assert at < 0.05 * before
+    assert after > 0.3 * before
 
 
 def trained(optimizer, start, gradients, theta=None, dtype=tf.float32):

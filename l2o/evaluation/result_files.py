@@ -72,8 +72,8 @@ def summary_text(summaries: Sequence[comparison.Summary],
     lines.append('Final loss: mean over the last %d steps and over the seeds; spread: standard '
                  'deviation over the seeds; area: mean over the steps of the best loss so far; '
                  'held-out loss and accuracy: after the last step, on examples that no step has '
-                 'seen; best held out and best accuracy: of %d times along the way, on the first %d of '
-                 'them. Bold: the best learning rate of each optimizer.\n'
+                 'seen; best held out and best accuracy: of %d times along the way, on the first '
+                 '%d of them. Bold: the best learning rate of each optimizer.\n'
                  % (comparison.FINAL_STEPS, ALONG_THE_WAY, ALONG_THE_WAY_LIMIT))
     return ''.join(lines)
 
@@ -114,7 +114,7 @@ def overview(summaries: Sequence[comparison.Summary], learned: Sequence[str]) ->
     """
     known = comparison.rivals(summaries)
     rivals = [words for words in (comparison.DEFAULT, 'Adam, best rate', 'Adam cosine, best rate',
-                                  comparison.STRONGEST, comparison.BEST) if words in known]
+                                  comparison.BEST, comparison.STRONGEST) if words in known]
     lines = [['problem'] + list(learned) + rivals]
     for problem in comparison.in_order(row.problem for row in summaries):
         final = {row.optimizer: '%.3g' % row.final for row in summaries if row.problem == problem}
@@ -128,7 +128,7 @@ def standings(summaries: Sequence[comparison.Summary], equal_time: Sequence[Equa
               learned: Sequence[str]) -> str:
     """A Markdown table: how each learned optimizer stands against each rival over all problems."""
     lines = [['optimizer', 'against', 'at or below', 'log ratio', 'held-out log ratio',
-              'best held-out log ratio', 'at or below, equal time']]
+              'at or below, equal time', 'best held-out log ratio']]
     for name in learned:
         for words in comparison.rivals(summaries):
             found = comparison.standing(name, words, summaries, equal_time)
@@ -140,8 +140,8 @@ def standings(summaries: Sequence[comparison.Summary], equal_time: Sequence[Equa
                               '%d of %d' % (found.wins, found.problems),
                               '%+.3f' % found.log_ratio,
                               _or_dash('%+.3f', found.held_out_log_ratio),
-                              _or_dash('%+.3f', found.best_held_out_log_ratio),
-                              _or_dash('%%d of %d' % found.problems, found.wins_at_equal_time)])
+                              _or_dash('%%d of %d' % found.problems, found.wins_at_equal_time),
+                              _or_dash('%+.3f', found.best_held_out_log_ratio)])
     return markdown_table(lines)
 
 
