@@ -38,6 +38,10 @@ INITIAL_WEIGHTS = {('parameter', 'log_size'): 0.3, ('fan_in', 'log_size'): -1.2,
 BRAKE, STRONGEST_BRAKE = 10.0, 0.01
 RISE, FALL = 0.003, 0.02  # shares of the way that the logarithm of the usual size goes in a step
 
+#: The power of the share of a table's rows that have a gradient, by which their steps are divided:
+#: between 0.5, which is where momentum takes a row whose gradients are noise, and 1, all the same.
+RARITY = 0.75
+
 #: Orthogonal directions: the coefficients of Newton and Schulz's iteration that Muon uses, how many
 #: iterations, and the rows of a block, into which the smaller side of a matrix is cut.
 NEWTON_SCHULZ = 3.4445, -4.7750, 2.0315
@@ -79,9 +83,8 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
         step = -size * (u + decay * parameter)
 
     O is a matrix near to d with singular values near 1, as Muon's (see `orthogonalized`); a tensor
-    of rank 2 or more is a matrix of prod(shape[:-1]) rows. RMS is over a whole table of which some
-    rows have a gradient: a row that has one rarely takes the larger steps, as it does where the
-    table has a dense gradient.
+    of rank 2 or more is a matrix of prod(shape[:-1]) rows. A row of a table that has a gradient
+    rarely takes the larger steps, so that it gets as far as with a dense gradient.
 
     The network, one layer of tanh units beside a linear map, sees for each tensor the logarithms of
     RMS(m1), RMS(m2), RMS(g), each relative to sqrt(mean(v)), and of RMS(parameters), fan-in, number
@@ -220,14 +223,17 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
                                    + of_agreement * tf.nn.softsign(d * g * scale)))
     squares = layout.tensor_means([_sums_of_squares(chunk, d)
                                    for chunk, d in zip(layout.chunks, directions)])[0]
-    squares *= _shares(layout)
+    shares = _shares(layout)
+    rarely = tf.pow(shares, RARITY)
+    squares *= tf.square(rarely)
     how = tf.sigmoid(outputs['orthogonal'])
     # Rows: factors of the direction, of the orthogonal one, and of the parameters.
     to_unit, sizes = tf.rsqrt(squares + TINY), sizes * tf.sqrt(squares / (squares + LEAST_RMS ** 2))
     factors = layout.per_piece(tf.stack([
-        sizes * (1.0 - how * _is_cut(layout.shapes)) * to_unit, sizes * how,
-        tf.minimum(sizes * tf.exp(tf.clip_by_value(outputs['log_decay'], -16.0, 0.0))
-                   / _shares(layout), 0.1)]))
+        sizes * (1.0 - how * _is_cut(layout.shapes)) * to_unit,
+        sizes * how / rarely,
+        tf.minimum(sizes * tf.exp(tf.clip_by_value(outputs['log_decay'], -16.0, 0.0)) / shares,
+                   0.1)]))
     orthogonal = _orthogonal(layout, directions)
     steps = []
     for chunk, d, o, p in zip(layout.chunks, directions, orthogonal, parameters):
