@@ -1,7 +1,8 @@
 """What the project is for, in two minutes: `make demo`, or `python -m examples.demo [FOLDER]`.
 
 A shipped optimizer, with nothing to tune, beside Adam, Muon and schedule-free AdamW, each with a
-grid of learning rates; then some seconds of meta-training. Both are commands of the project; it shows them.
+grid of learning rates; then some seconds of meta-training. Both are commands of the project; it
+shows them.
 """
 
 import json

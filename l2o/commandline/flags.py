@@ -345,8 +345,8 @@ GROUPS = collections.OrderedDict([
                   'each hand-tuned optimizer is tried; %s, which finds its rate itself, has the '
                   'rate 1 alone.' % ', '.join(rules.RATE_FREE), POSITIVE),
         _metatest('schedules', [rules.CONSTANT], 'Schedules of the learning rates of hand-tuned '
-                  'optimizers, a comma-separated list: %s; %s, which needs none, has constant rates '
-                  'alone.' % (', '.join(rules.SCHEDULES), ', '.join(rules.SCHEDULE_FREE)),
+                  'optimizers, a comma-separated list: %s; %s, which needs none, has constant '
+                  'rates alone.' % (', '.join(rules.SCHEDULES), ', '.join(rules.SCHEDULE_FREE)),
                   tuple(rules.SCHEDULES)),
         _metatest('finalists', 0, 'Number of learning rates of each grid that run with all seeds: '
                   'the best with the first seed; 0: all.', NOT_NEGATIVE),
