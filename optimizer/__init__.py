@@ -67,8 +67,8 @@ def load(folder: Folder, learning_rate: Rate = 1.0, weight_decay: Union[float, t
     """
     folder = find(folder)
     name, arguments = describe(folder)
-    learned = build(name, dict(arguments, **options))
-    learned.init_from_checkpoint(folder)
+    learned = build(name, dict(arguments, **options), checkpoints.read_checkpoint(folder))
+    learned.init_from_checkpoint(folder)  # which says what is missing
     learned.learning_rate, learned.weight_decay = learning_rate, weight_decay
     return learned
 
@@ -116,22 +116,26 @@ def describe(folder: Folder) -> Tuple[str, Dict[str, Any]]:
     return name, arguments
 
 
-def build(name: str, arguments: Dict[str, Any],
-          constants: Optional[Dict[str, np.ndarray]] = None) -> TrainableOptimizer:
+def build(name: str, arguments: Dict[str, Any], values: Optional[Dict[str, np.ndarray]] = None,
+          as_constants: bool = False) -> TrainableOptimizer:
     """Makes the optimizer `name` of the table with these keyword arguments.
 
-    `constants`, where given, are the values of the meta-parameters, which then are no variables;
-    see `trainable_optimizer.with_constants`.
+    Args:
+      name: of the table.
+      arguments: of the class.
+      values: what the meta-parameters begin with, arrays by published names; None: they are drawn.
+      as_constants: the meta-parameters are no variables but `values`, see
+        `trainable_optimizer.with_constants`.
 
     Raises:
       ValueError: there is no such optimizer, or it does not take these arguments.
     """
     if name not in OPTIMIZERS:
         raise ValueError('Unknown optimizer %r: choose from %s.' % (name, ', '.join(OPTIMIZERS)))
-    cls = OPTIMIZERS[name]
-    if constants is not None:
-        cls = trainable_optimizer.with_constants(cls, constants)
+    cls, values = OPTIMIZERS[name], values or {}
+    if as_constants:
+        cls = trainable_optimizer.with_constants(cls, values)
     try:
-        return cls(**arguments)
+        return cls.made_with(values, **arguments)
     except TypeError as error:
         raise ValueError('%s does not take these arguments: %s.' % (name, error)) from error

@@ -59,7 +59,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         if num_steps is not None:
             self._description['kwargs'] = dict(self._description['kwargs'], num_steps=num_steps)
         self._learned = optimizer.build(
-            self._description['name'], self._description['kwargs'], constants)
+            self._description['name'], self._description['kwargs'], constants, as_constants=True)
 
     def build(self, variables: Sequence[Any]) -> None:
         """Creates the state for these variables; called by Keras."""
@@ -151,8 +151,12 @@ def _decode(learned):
 
 
 def _is_table(variable):
-    """Whether Keras hands over IndexedSlices: it is known by the name that `Embedding` gives."""
-    return variable.name.split(':')[0].split('/')[-1] == 'embeddings'
+    """Whether a variable is likely to be the table of an `Embedding`, by its name and rank.
+
+    The layer is not known here, nor is any gradient. A guess costs time where it is wrong: a table
+    takes dense gradients, too, and every other variable IndexedSlices.
+    """
+    return len(variable.shape) == 2 and variable.name.split(':')[0].split('/')[-1] == 'embeddings'
 
 
 def _owned(variable):

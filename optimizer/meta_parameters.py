@@ -17,9 +17,15 @@ class _Remembering(type):
     """The type of classes whose objects know with what they were made, and what that has made."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return cls.made_with({}, *args, **kwargs)
+
+    def made_with(cls, values: Dict[str, np.ndarray], *args: Any, **kwargs: Any) -> Any:
+        """A new object whose meta-parameters begin with arrays, by published names, where there is
+        one of their shape; nothing is drawn for these."""
         before = set(map(id, _global_variables()))
-        made = super().__call__(*args, **kwargs)
-        made._arguments = args, kwargs
+        made = cls.__new__(cls)
+        made._arguments, made._loaded = (args, kwargs), values
+        made.__init__(*args, **kwargs)
         if made.state_keys is not None:
             made._adopt(variable for variable in _global_variables() if id(variable) not in before)
         return made
@@ -39,6 +45,7 @@ class MetaParameters(metaclass=_Remembering):
     xla: bool
     _arguments: Tuple[Tuple[Any, ...], Dict[str, Any]]
     _kept: Dict[Any, Any]
+    _loaded: Dict[str, np.ndarray]
     _values: Dict[str, tf.Tensor]
     _non_slot_dict: Any  # this and the next are TensorFlow's
     _maybe_initialize_trackable: Callable[[], Any]
@@ -46,7 +53,6 @@ class MetaParameters(metaclass=_Remembering):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._meta_parameters: Dict[str, tf.Variable] = collections.OrderedDict()
-        self._loaded: Dict[str, np.ndarray] = {}
         self._graph = outermost_graph()
         self._by_graph = {self._graph: self}
 
@@ -65,14 +71,18 @@ class MetaParameters(metaclass=_Remembering):
                               initializer: Callable[..., tf.Tensor]) -> tf.Variable:
         """Creates the float32 variable `LOL/<name>`, outside of TRAINABLE_VARIABLES.
 
-        Where a graph holds several optimizers TensorFlow numbers the later variables' names; in
+        It is a resource variable whatever the program uses: a branch can then read it only where it
+        has a value. Where a graph holds several optimizers TensorFlow numbers the later variables' names; in
         `named_meta_parameters`, and so in checkpoints, they keep the published ones.
         """
+        value = self._loaded.get('%s/%s' % (OPTIMIZER_SCOPE, name))
+        if value is not None and value.shape == tuple(shape):
+            initializer = tf.constant_initializer(value)
         with tf.init_scope(), tf.name_scope(OPTIMIZER_SCOPE + '/'):
             if self.random_seed is not None and hasattr(initializer, 'seed'):
                 initializer.seed = self.random_seed + len(self._meta_parameters)
             variable = tf.Variable(initializer(shape, dtype=tf.float32), trainable=False,
-                                   dtype=tf.float32, name=name)
+                                   dtype=tf.float32, name=name, use_resource=True)
         self._register(name, variable)
         return variable
 
@@ -177,8 +187,7 @@ class MetaParameters(metaclass=_Remembering):
 def _made(cls, arguments, loaded, options):
     """A new optimizer of class `cls` with the values that another one has loaded."""
     args, kwargs = arguments
-    made = cls(*args, **kwargs)
-    made._loaded = loaded
+    made = cls.made_with(loaded, *args, **kwargs)
     made._start_from(loaded)
     vars(made).update(options)
     return made
