@@ -8,7 +8,8 @@ was the last to hold it.
 import contextlib
 import os
 import socket
-from typing import Any, Iterator
+import threading
+from typing import Any, Iterator, Set, Tuple
 
 try:
     import fcntl
@@ -20,6 +21,8 @@ LOCK = 'lock'
 
 _LOCKED_BYTE = 2 ** 30  # on Windows, where nobody can read what is locked; the text is before it
 
+_held: Set[Tuple[str, int]] = set()  # folders by their real paths, and the threads that hold them
+
 
 class FolderInUseError(RuntimeError):
     """Another process trains in the folder."""
@@ -27,29 +30,37 @@ class FolderInUseError(RuntimeError):
 
 @contextlib.contextmanager
 def held(folder: str) -> Iterator[None]:
-    """The folder, made if need be, is this process's alone until the end of the block.
+    """The folder, made if need be, is this thread's alone until the end of the block.
 
-    Where the folder's file system knows no locks, nothing is locked.
+    A block inside of the block may ask for it again. Where the folder's file system knows no locks,
+    nothing is locked.
 
     Raises:
-      FolderInUseError: another process holds the lock; it is named.
+      FolderInUseError: somebody else holds the lock; the process and its machine are named.
       OSError: the lock's file cannot be written.
     """
+    own = os.path.realpath(folder), threading.get_ident()
+    if own in _held:
+        yield
+        return
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, LOCK), 'a+b') as file:
+    with open(os.path.join(folder, LOCK), 'a+b', buffering=0) as file:
         try:
             _lock(file)
+            file.truncate(0)
+            file.write(b'process %d on %s\n' % (os.getpid(), socket.gethostname().encode()))
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().decode(errors='replace').strip() or 'another process'
-            raise FolderInUseError('another process is at work in %s: %s' % (folder, holder)
-                                   ) from None
-        except OSError:  # the file system knows none
+            holder = file.read().decode(errors='replace').strip()
+            raise FolderInUseError('another run is at work in %s%s' % (
+                folder, holder and ': %s' % holder)) from None
+        except OSError:  # the file system knows no locks, or is full
             pass
-        file.truncate(0)
-        file.write(b'process %d on %s\n' % (os.getpid(), socket.gethostname().encode()))
-        file.flush()
-        yield
+        _held.add(own)
+        try:
+            yield
+        finally:
+            _held.remove(own)
 
 
 def _lock(file):
