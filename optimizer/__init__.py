@@ -8,12 +8,10 @@ The rest of a program stays as it is.
 
 import json
 import os
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Tuple, Union
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
-from optimizer import trainable_optimizer
 from optimizer.coordinatewise_rnn import CoordinatewiseRNN
 from optimizer.global_learning_rate import GlobalLearningRate
 from optimizer.hierarchical_rnn import HierarchicalRNN
@@ -116,26 +114,22 @@ def describe(folder: Folder) -> Tuple[str, Dict[str, Any]]:
     return name, arguments
 
 
-def build(name: str, arguments: Dict[str, Any], values: Optional[Dict[str, np.ndarray]] = None,
-          as_constants: bool = False) -> TrainableOptimizer:
+def build(name: str, arguments: Dict[str, Any],
+          values: Optional[Dict[str, np.ndarray]] = None) -> TrainableOptimizer:
     """Makes the optimizer `name` of the table with these keyword arguments.
 
     Args:
       name: of the table.
       arguments: of the class.
-      values: what the meta-parameters begin with, arrays by published names; None: they are drawn.
-      as_constants: the meta-parameters are no variables but `values`, see
-        `trainable_optimizer.with_constants`.
+      values: what meta-parameters begin with, arrays by published names, where there is one of
+        their shape; all others are drawn.
 
     Raises:
       ValueError: there is no such optimizer, or it does not take these arguments.
     """
     if name not in OPTIMIZERS:
         raise ValueError('Unknown optimizer %r: choose from %s.' % (name, ', '.join(OPTIMIZERS)))
-    cls, values = OPTIMIZERS[name], values or {}
-    if as_constants:
-        cls = trainable_optimizer.with_constants(cls, values)
     try:
-        return cls.made_with(values, **arguments)
+        return OPTIMIZERS[name].made_with(values or {}, **arguments)
     except TypeError as error:
         raise ValueError('%s does not take these arguments: %s.' % (name, error)) from error

@@ -71,8 +71,9 @@ def test_a_loaded_optimizer_has_a_random_operation_only_where_it_draws(
 def test_whether_states_are_drawn_is_known(name, changes):
     learned = make(name, changes)
     layout = learned.layout([[3, 2], [4]])
-    starts = [tf.nest.flatten(learned.initial_state(layout, tf.convert_to_tensor,
-                                                    tf.constant([key, 7]))) for key in (1, 2)]
+    theta = learned.read_meta_parameters()
+    starts = [tf.nest.flatten(learned.initial_state(layout, theta, tf.constant([key, 7])))
+              for key in (1, 2)]
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         one, other = session.run(starts)
