@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from optimizer import trainable_optimizer
 from optimizer.layout import Layout
-from optimizer.types import Read, Rule, Update
+from optimizer.types import Rule, Theta, Update
 
 FAST, SLOW, SQUARE = 0.9, 0.99, 0.99  # decays of the two momenta and of the squared gradient
 AGREEMENT = 0.98  # decay of the agreement of successive gradients
@@ -115,6 +115,7 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
 
     computes_rows_alone = True
     sees_parameters = True
+    draws_state = False
 
     def __init__(self, num_steps: typing.Optional[int] = None, units: int = 16,
                  name: str = 'NormalizedMLP', **kwargs: typing.Any) -> None:
@@ -134,43 +135,47 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
                             **{
             'hidden/w': tf.random_normal_initializer(stddev=0.4),
             'output/w': tf.random_normal_initializer(stddev=0.01)})
-        with _saying_what_to_do():
-            for layer, shape in shapes.items():
-                self.create_meta_parameter('NormalizedMLP/' + layer, shape,
-                                           initializers.get(layer, tf.zeros_initializer()))
+        for layer, shape in shapes.items():
+            self.create_meta_parameter('NormalizedMLP/' + layer, shape,
+                                       initializers.get(layer, tf.zeros_initializer()))
 
     def init_from_checkpoint(self, path: str) -> None:
         with _saying_what_to_do():
             super().init_from_checkpoint(path)
 
+    def start_from(self, values: typing.Dict[str, np.ndarray]) -> None:
+        with _saying_what_to_do():
+            super().start_from(values)
+
     def layout(self, shapes: typing.Sequence[typing.Sequence[int]]) -> Layout:
         return Layout(shapes, max_chunk=2 ** 62)
 
-    def initial_state(self, layout: Layout, read: Read, key: tf.Tensor) -> State:
+    def initial_state(self, layout: Layout, theta: Theta, key: tf.Tensor) -> State:
         planned = tf.zeros([]) if self.planned_steps is None else tf.identity(self.planned_steps)
         return State([Moments(*[tf.zeros([1, chunk.size])] * 3) for chunk in layout.chunks],
                      Tensors(tf.zeros([1, layout.num_tensors])), tf.zeros([]), tf.zeros([]),
                      planned)
 
-    def update_rule(self, layout: Layout) -> Rule:
-        layout, weights = layout.prepare(), self.read_meta_parameters()
+    def update_rule(self, layout: Layout, theta: Theta) -> Rule:
+        layout = layout.prepare()
+        return lambda gradients, state, parameters: _step(layout, theta, self._num_steps,
+                                                          gradients, state, parameters)
 
-        def rule(gradients: list, state: State, parameters: list) -> Update:
-            return _step(layout, weights, self._num_steps, gradients, state, parameters)
 
-        return rule
+_ADVICE = ('NormalizedMLP with 13 inputs is an earlier version: load the shipped normalized_mlp, or '
+           'meta-train again with its flags.txt.')
 
 
 @contextlib.contextmanager
 def _saying_what_to_do():
-    """Adds to the error that another rule's meta-parameters raise what would be right."""
+    """What would be right is said where a checkpoint is of the rule before orthogonal directions,
+    whose network has 13 inputs."""
     try:
         yield
     except ValueError as error:
-        raise ValueError(
-            '%s Checkpoints of the NormalizedMLP with 13 inputs, without orthogonal directions, '
-            'are of an earlier version: load the shipped normalized_mlp, or meta-train again with '
-            'its flags.txt.' % error) from error
+        if 'linear/w' not in str(error) or _ADVICE in str(error):
+            raise
+        raise ValueError('%s %s' % (error, _ADVICE)) from error
 
 
 class MeanSquares(typing.NamedTuple):
