@@ -162,8 +162,8 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
                                                           gradients, state, parameters)
 
 
-_ADVICE = ('NormalizedMLP with 13 inputs is an earlier version: load the shipped normalized_mlp, or '
-           'meta-train again with its flags.txt.')
+_ADVICE = ('NormalizedMLP with 13 inputs is an earlier version: load the shipped normalized_mlp, '
+           'or meta-train again with its flags.txt.')
 
 
 @contextlib.contextmanager

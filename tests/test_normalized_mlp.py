@@ -250,9 +250,10 @@ def test_wrong_arguments(arguments):
 def test_a_checkpoint_of_the_rule_before_is_refused_with_what_to_do(tmp_path):
     path = str(tmp_path / 'model.ckpt-0')
     with tf.Graph().as_default(), tf.Session() as session:
-        variables = {'LOL/NormalizedMLP/' + layer: tf.Variable(tf.zeros(shape)) for layer, shape in (
-            ('linear/w', [13, 6]), ('linear/b', [6]), ('hidden/w', [13, 16]), ('hidden/b', [16]),
-            ('output/w', [16, 6]))}
+        shapes = {'linear/w': [13, 6], 'linear/b': [6], 'hidden/w': [13, 16], 'hidden/b': [16],
+                  'output/w': [16, 6]}
+        variables = {'LOL/NormalizedMLP/' + layer: tf.Variable(tf.zeros(shape))
+                     for layer, shape in shapes.items()}
         session.run(tf.global_variables_initializer())
         tf.train.Saver(variables).save(session, path)
     with pytest.raises(ValueError, match='load the shipped normalized_mlp, or meta-train again'):
