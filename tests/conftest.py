@@ -71,7 +71,7 @@ def tensorflow_mode(request):
 
 @pytest.fixture
 def mode_of_the_scripts():
-    """TensorFlow as the scripts set it up: runs repeat bit for bit, in 1.15 only so."""
+    """TensorFlow as the scripts set it up; in 1.15 runs repeat bit for bit in this mode only."""
     before = Mode(tf.resource_variables_enabled(), tf.control_flow_v2_enabled())
     _switch(Mode(True, True))
     yield

@@ -191,8 +191,7 @@ def test_the_constraint_holds_for_the_true_parameters_too():
     name for name, cls in OPTIMIZERS.items() if issubclass(cls, CoordinatewiseOptimizer)))
 @pytest.mark.parametrize('width', [(), (2,)])
 def test_a_table_moves_as_if_all_rows_were_computed(name, width):
-    """Beside a dense gradient that is zero in rows without one, and a rule that has no memory of
-    zeros: each row sees the gradients of the steps in which it is used."""
+    """A row sees the gradients of the steps in which it is used, and no zeros in the others."""
     start = np.random.RandomState(0).standard_normal((6,) + width).astype('float32')
     ids = tf.placeholder(tf.int32, [None])
     table = tf.get_variable('table', initializer=start)
