@@ -19,8 +19,8 @@ _SHARED_COLLECTIONS = (
     tf.GraphKeys.RESOURCES, tf.GraphKeys.LOCAL_RESOURCES, tf.GraphKeys.WHILE_CONTEXT,
     tf.GraphKeys.COND_CONTEXT)
 
-# Python's collector frees graphs, which are cyclic, but does not know their size. It is called after
-# so many bytes of graphs; a call takes tenths of a second.
+# Python's collector frees graphs, which are cyclic, but does not know their size: it is called
+# after so many bytes of graphs. A call takes tenths of a second.
 _MAX_UNCOLLECTED_BYTES = 2 ** 25
 
 
