@@ -111,6 +111,7 @@ def test_a_shipped_optimizer_trains_a_model_beside_folders_of_any_name(environme
         USE % (str(environment), optimizer.__version__) + own)
 
 
+@pytest.mark.parametrize('folder', ['packages'], indirect=True)
 def test_the_console_commands_meta_train_and_test(environment, folder):
     """Beside a file with the name of a package, too: they do not look in the folder."""
     (folder / 'optimizer.py').write_text('raise ImportError\n')
