@@ -5,7 +5,7 @@ from typing import Any, List, Tuple
 import tensorflow.compat.v1 as tf
 
 from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
-from optimizer.types import Read, Theta
+from optimizer.types import Theta
 
 
 class GlobalLearningRate(CoordinatewiseOptimizer):
@@ -22,7 +22,7 @@ class GlobalLearningRate(CoordinatewiseOptimizer):
         self.create_meta_parameter('global_learning_rate', (),
                                    tf.constant_initializer(initial_rate))
 
-    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> List[tf.Tensor]:
+    def initial_rows(self, size: int, theta: Theta, key: tf.Tensor) -> List[tf.Tensor]:
         return []
 
     def row_rule(self, weights: Theta, gradient: tf.Tensor, rows: List[tf.Tensor],

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
-from optimizer.types import Read, Theta
+from optimizer.types import Theta
 
 
 class Moments(typing.NamedTuple):
@@ -56,7 +56,7 @@ class TrainableAdam(CoordinatewiseOptimizer):
                                  ('log_epsilon', np.log(epsilon))):
             self.create_meta_parameter(parameter, (), tf.constant_initializer(value))
 
-    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> Moments:
+    def initial_rows(self, size: int, theta: Theta, key: tf.Tensor) -> Moments:
         return Moments(tf.zeros([1, size]), tf.zeros([1, size]))
 
     def prepare(self, weights: Theta) -> Constants:

@@ -19,7 +19,7 @@ from l2o.evaluation import rules
 from l2o.metatraining import meta_step, validation
 from l2o.techniques import curriculum as curricula
 from l2o.techniques import imitation, random_scaling, regularization
-from optimizer import OPTIMIZERS, rnn_cells, unroll
+from optimizer import OPTIMIZERS, inner_loop, rnn_cells
 from optimizer.hierarchical_rnn import PRESET
 from problems import image_files, problem_sets
 
@@ -287,7 +287,7 @@ GROUPS = collections.OrderedDict([
                  'computed at each step: examples, --mini_batch_size of them; batches, the '
                  'step\'s own mini-batch, before the step, which costs nothing; other_batches, '
                  'mini-batches of a fifth of the examples that no step is made on.',
-                 unroll.OBJECTIVES_OF),
+                 inner_loop.OBJECTIVES_OF),
         _metarun('late_emphasis', 0.0, 'How much more late unrolls of an episode count: e, where '
                  'an unroll that ends at the share x of the steps counts 1 - e + 3 e x^2 times; '
                  'its meta-gradient is clipped before.', SHARE),

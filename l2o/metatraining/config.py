@@ -10,7 +10,7 @@ import numpy as np
 
 from l2o.techniques import evolution_strategies
 from l2o.techniques.curriculum import Curriculum
-from optimizer.unroll import NoPenalty
+from optimizer.inner_loop import NoPenalty
 from problems.problem_spec import Row
 from problems.random_numbers import global_generators_from
 
@@ -100,7 +100,7 @@ class MetaTraining(NamedTuple):
     data_freeze: bool = False  # the same examples for all episodes on a problem
     scaling_ranges: Tuple[float, ...] = ()  # log ranges of random scaling, one for each episode
     scaling_of: str = 'coordinates'  # what gets a scale: one of l2o.techniques.random_scaling.UNITS
-    objectives_of: str = 'examples'  # of the meta-objective: one of optimizer.unroll.OBJECTIVES_OF
+    objectives_of: str = 'examples'  # of the meta-objective: see optimizer.inner_loop.OBJECTIVES_OF
     late_emphasis: float = 0.0  # e: an unroll ending at the share x counts 1 - e + 3 e x^2 times
     unplanned_share: float = 0.0  # of the episodes, in which the optimizer is not told their length
     evolution: Optional[evolution_strategies.Config] = None  # None: back-propagation

@@ -14,7 +14,7 @@ from l2o.metatraining.config import (
 from l2o.techniques import evolution_strategies
 from l2o.techniques.curriculum import PUBLISHED_STAGES, Curriculum
 from l2o.techniques.regularization import Penalty
-from optimizer.unroll import NoPenalty
+from optimizer.inner_loop import NoPenalty
 from problems.problem_spec import Row
 
 

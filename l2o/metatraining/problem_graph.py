@@ -12,7 +12,7 @@ from l2o.metatraining.config import Imitation, MetaTraining
 from l2o.metatraining.meta_step import MetaSteps
 from l2o.runs.machines import Feed, OneMachine
 from l2o.techniques import evolution_strategies, imitation, random_scaling
-from optimizer import unroll
+from optimizer import inner_loop, unroll
 from optimizer.trainable_optimizer import TrainableOptimizer
 from problems import datasets
 from problems.problem import Problem
@@ -146,7 +146,7 @@ class ProblemGraph:
     def __init__(self, optimizer: TrainableOptimizer, problem: Problem, examples: Examples,
                  meta_steps: MetaSteps, training: MetaTraining, machine: OneMachine) -> None:
         self.problem, self.examples, self._training = problem, examples, training
-        penalty = training.penalty if training.penalty.ever_counts else unroll.NoPenalty()
+        penalty = training.penalty if training.penalty.ever_counts else inner_loop.NoPenalty()
         self._scaled: Any = (random_scaling.RandomScaling(problem) if training.scaling_ranges
                         else problem)
         self._planned_steps, self._importance = optimizer.planned_steps, meta_steps.importance
@@ -244,7 +244,7 @@ class Teacher:
             lambda tensor: tf.placeholder(tensor.dtype, tensor.shape), self._initial_state)
         self._result = imitation.unroll_teacher(
             teacher, problem, self._params, self._state, self._batches, *data,
-            steps_per_label=config.steps_per_label, key=self._key + [unroll.NOISE, 0])
+            steps_per_label=config.steps_per_label, key=self._key + [inner_loop.NOISE, 0])
 
     def run(self, session: tf.Session, params: Sequence[np.ndarray], state: Any,
             batches: np.ndarray, key: np.ndarray, scales: Feed) -> List[Any]:
