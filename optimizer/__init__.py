@@ -65,8 +65,8 @@ def load(folder: Folder, learning_rate: Rate = 1.0, weight_decay: Union[float, t
     """
     folder = find(folder)
     name, arguments = describe(folder)
-    learned = build(name, dict(arguments, **options))
-    learned.init_from_checkpoint(folder)
+    learned = build(name, dict(arguments, **options), checkpoints.read_checkpoint(folder))
+    learned.init_from_checkpoint(folder)  # which says what is missing
     learned.learning_rate, learned.weight_decay = learning_rate, weight_decay
     return learned
 
@@ -114,8 +114,15 @@ def describe(folder: Folder) -> Tuple[str, Dict[str, Any]]:
     return name, arguments
 
 
-def build(name: str, arguments: Dict[str, Any]) -> TrainableOptimizer:
+def build(name: str, arguments: Dict[str, Any],
+          values: Optional[Dict[str, np.ndarray]] = None) -> TrainableOptimizer:
     """Makes the optimizer `name` of the table with these keyword arguments.
+
+    Args:
+      name: of the table.
+      arguments: of the class.
+      values: what meta-parameters begin with, arrays by published names, where there is one of
+        their shape; all others are drawn.
 
     Raises:
       ValueError: there is no such optimizer, or it does not take these arguments.
@@ -123,6 +130,6 @@ def build(name: str, arguments: Dict[str, Any]) -> TrainableOptimizer:
     if name not in OPTIMIZERS:
         raise ValueError('Unknown optimizer %r: choose from %s.' % (name, ', '.join(OPTIMIZERS)))
     try:
-        return OPTIMIZERS[name](**arguments)
+        return OPTIMIZERS[name].made_with(values or {}, **arguments)
     except TypeError as error:
         raise ValueError('%s does not take these arguments: %s.' % (name, error)) from error

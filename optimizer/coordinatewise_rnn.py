@@ -62,6 +62,7 @@ class CoordinatewiseRNN(CoordinatewiseOptimizer):
         if not 0 < init_lr_range[0] <= init_lr_range[1]:
             raise ValueError('init_lr_range must be 0 < low <= high: %s.' % (init_lr_range,))
         self.init_lr_range = init_lr_range
+        self.draws_state = init_lr_range[0] < init_lr_range[1]
         self.dynamic_output_scale = dynamic_output_scale
         self._decay_logit = default_decay_var_init
         self._create_cell(cell_sizes, rnn_cells.cell_class(cell_cls))

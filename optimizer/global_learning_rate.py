@@ -16,6 +16,8 @@ class GlobalLearningRate(CoordinatewiseOptimizer):
       **kwargs: see `TrainableOptimizer`.
     """
 
+    draws_state = False
+
     def __init__(self, initial_rate: float = 1e-3, name: str = 'GlobalLearningRate',
                  **kwargs: Any) -> None:
         super().__init__(name, **kwargs)

@@ -152,6 +152,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         self.use_grad_products = use_grad_products and num_gradient_scales > 1
         self.use_multiple_scale_decays = use_multiple_scale_decays
         self._check_arguments()
+        self.draws_state = not learnable_rnn_init or init_lr_range[0] < init_lr_range[1]
         if not (isinstance(cell_cls, type) and issubclass(cell_cls, rnn_cells.BiasGRUCell)):
             raise ValueError('cell_cls must be rnn_cells.BiasGRUCell or derived from it: only such '
                              'cells take a bias from the level above, not %r.' % (cell_cls,))

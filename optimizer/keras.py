@@ -58,8 +58,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         if num_steps is not None:
             self._description['kwargs'] = dict(self._description['kwargs'], num_steps=num_steps)
         with tf.init_scope():  # in eager mode, where meta-parameters are arrays
-            self._learned = optimizer.build(self._description['name'], self._description['kwargs'])
-        self._learned.start_from(constants)
+            self._learned = optimizer.build(self._description['name'], self._description['kwargs'],
+                                            constants)
+        self._learned.start_from(constants)  # which says what is missing
 
     def build(self, variables: Sequence[Any]) -> None:
         """Creates the state for these variables; called by Keras."""
@@ -147,8 +148,12 @@ def _decode(learned):
 
 
 def _is_table(variable):
-    """Whether Keras hands over IndexedSlices: it is known by the name that `Embedding` gives."""
-    return variable.name.split(':')[0].split('/')[-1] == 'embeddings'
+    """Whether a variable is likely to be the table of an `Embedding`, by its name and rank.
+
+    The layer is not known here, nor is any gradient. A guess costs time where it is wrong: a table
+    takes dense gradients, too, and every other variable IndexedSlices.
+    """
+    return len(variable.shape) == 2 and variable.name.split(':')[0].split('/')[-1] == 'embeddings'
 
 
 def _owned(variable):

@@ -21,6 +21,8 @@ class Network(typing.NamedTuple):
 class LSTMOptimizer(CoordinatewiseOptimizer):
     """What L2O-DM and RNNProp share: two LSTM layers for each parameter and a linear read-out."""
 
+    draws_state = False
+
     def __init__(self, name: str, num_inputs: int, units: int, **kwargs: typing.Any) -> None:
         super().__init__(name, **kwargs)
         self.scope = name

@@ -20,6 +20,8 @@ class LearningRateSchedule(CoordinatewiseOptimizer):
       ValueError: `n_steps` is not positive.
     """
 
+    draws_state = False
+
     def __init__(self, initial_rate: float = 0.0, n_steps: int = 1000,
                  name: str = 'LearningRateSchedule', **kwargs: Any) -> None:
         super().__init__(name, **kwargs)

@@ -20,9 +20,15 @@ class _Remembering(type):
     """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return cls.made_with({}, *args, **kwargs)
+
+    def made_with(cls, values: Dict[str, np.ndarray], *args: Any, **kwargs: Any) -> Any:
+        """A new object whose meta-parameters begin with arrays, by published names, where there is
+        one of their shape; nothing is drawn for these."""
         before = set(map(id, _global_variables()))
-        made = super().__call__(*args, **kwargs)
-        made._arguments = args, kwargs
+        made = cls.__new__(cls)
+        made._arguments, made._loaded = (args, kwargs), values
+        made.__init__(*args, **kwargs)
         if made.state_keys is not None:
             made._adopt(variable for variable in _global_variables() if id(variable) not in before)
         return made
@@ -43,6 +49,7 @@ class MetaParameters(metaclass=_Remembering):
 
     random_seed: Optional[int]
     _arguments: Tuple[Tuple[Any, ...], Dict[str, Any]]
+    _loaded: Dict[str, np.ndarray]
     _slot_states: Dict[Any, Any]
     _non_slot_dict: Any  # this and the next are TensorFlow's
     _maybe_initialize_trackable: Callable[[], Any]
@@ -50,7 +57,6 @@ class MetaParameters(metaclass=_Remembering):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._meta_parameters: Dict[str, Any] = collections.OrderedDict()
-        self._loaded: Dict[str, np.ndarray] = {}
         self._graph = outermost_graph()
         self._by_graph = {self._graph: self._meta_parameters}
 
@@ -69,10 +75,14 @@ class MetaParameters(metaclass=_Remembering):
                               initializer: Callable[..., tf.Tensor]) -> Any:
         """Creates the float32 variable `LOL/<name>`, outside of TRAINABLE_VARIABLES; returns it.
 
-        Where a graph holds several optimizers TensorFlow numbers the later variables' names; in
-        `named_meta_parameters`, and so in checkpoints, they keep the published ones. In eager mode
-        it is an array.
+        It is a resource variable whatever the program uses: a branch can then read it where it has
+        a value, and only there. Where a graph holds several optimizers TensorFlow numbers the later
+        variables' names; in `named_meta_parameters`, and so in checkpoints, they keep the published
+        ones. In eager mode it is an array.
         """
+        loaded = self._loaded.get('%s/%s' % (OPTIMIZER_SCOPE, name))
+        if loaded is not None and loaded.shape == tuple(shape):
+            initializer = tf.constant_initializer(loaded)
         with tf.init_scope(), tf.name_scope(OPTIMIZER_SCOPE + '/'):
             if self.random_seed is not None and hasattr(initializer, 'seed'):
                 initializer.seed = self.random_seed + len(self._meta_parameters)
@@ -80,7 +90,8 @@ class MetaParameters(metaclass=_Remembering):
             if self._graph is None:
                 made = self._meta_parameters['%s/%s' % (OPTIMIZER_SCOPE, name)] = np.array(value)
                 return made
-            variable = tf.Variable(value, trainable=False, dtype=tf.float32, name=name)
+            variable = tf.Variable(value, trainable=False, dtype=tf.float32, name=name,
+                                   use_resource=True)
         self._register(name, variable)
         return variable
 
@@ -204,7 +215,7 @@ def _set_initial_value(variable, value):
 def _made(cls, arguments, loaded, options):
     """A new optimizer of class `cls` with the values that another one has loaded."""
     args, kwargs = arguments
-    made = cls(*args, **kwargs)
+    made = cls.made_with(loaded, *args, **kwargs)
     if loaded:
         made.start_from(loaded)
     vars(made).update(options)

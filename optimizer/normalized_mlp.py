@@ -79,6 +79,7 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
 
     computes_rows_alone = True
     sees_parameters = True
+    draws_state = False
 
     def __init__(self, num_steps: typing.Optional[int] = None, units: int = 16,
                  name: str = 'NormalizedMLP', **kwargs: typing.Any) -> None:

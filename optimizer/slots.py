@@ -18,9 +18,20 @@ def root_scope() -> ContextManager[Any]:
 
 
 def initialized_value(variable: tf.Variable) -> tf.Tensor:
-    """A variable's value, or where it has none yet, the value it will be initialised with."""
-    return tf.cond(tf.is_variable_initialized(variable), variable.read_value,
-                   lambda: variable.initial_value)
+    """A meta-parameter's value, or where it has none yet, the value it will be initialised with.
+
+    The branches are functions whatever the program uses: control flow of version 1 in a graph is
+    refused by `tf.add_check_numerics_ops` and by others who look at every operation.
+    """
+    switches = not tf.control_flow_v2_enabled()
+    if switches:
+        tf.enable_control_flow_v2()
+    try:
+        return tf.cond(tf.is_variable_initialized(variable), variable.read_value,
+                       lambda: variable.initial_value)
+    finally:
+        if switches:
+            tf.disable_control_flow_v2()
 
 
 class SlotState:

@@ -76,7 +76,8 @@ class StatePlan:
           tables: the numbers of those that are tables, see `Layout.with_tables`.
         """
         layout = optimizer.layout(static_shapes(variables)).with_tables(tables)
-        start = optimizer.initial_state(layout, theta, optimizer.random_key())
+        key = optimizer.random_key() if optimizer.draws_state else tf.zeros([2], tf.int32)
+        start = optimizer.initial_state(layout, theta, key)
         offsets = [tf.zeros([1, chunk.size]) for chunk in layout.chunks if optimizer.use_attention]
         plan = cls(layout, start, offsets)
         return plan, plan.take_apart(start, offsets)

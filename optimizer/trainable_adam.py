@@ -44,6 +44,8 @@ class TrainableAdam(CoordinatewiseOptimizer):
       ValueError: a constant that isn't positive, or a beta that isn't below 1.
     """
 
+    draws_state = False
+
     def __init__(self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
                  epsilon: float = 1e-8, name: str = 'TrainableAdam', **kwargs: typing.Any) -> None:
         super().__init__(name, **kwargs)

@@ -1,7 +1,6 @@
 """The base of all learned optimizers: meta-parameters, the update rule, `apply_gradients`."""
 
 import collections
-import contextlib
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
@@ -61,6 +60,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
     computes_rows_alone = False  # whether of a table only the rows with a gradient are computed
     planned_steps = None  # a placeholder, where an optimizer can be told how many steps there are
     sees_parameters = False  # whether the update rule also takes the parameters' rows
+    draws_state = True  # whether `initial_state` draws anything with its key
     OPTIONS: Tuple[str, ...] = ('xla', 'learning_rate', 'weight_decay')
     xla = False
     learning_rate: Rate = 1.0
@@ -84,7 +84,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         if state_keys is not None:
             self.state_keys = state_keys
         if self.state_keys is not None:
-            self.sees_parameters, self.OPTIONS = True, ('xla',)
+            self.sees_parameters, self.draws_state, self.OPTIONS = True, False, ('xla',)
         self._slot_states: Dict[Any, slots.SlotState] = collections.OrderedDict()
 
     # Use as a tf.train.Optimizer.
@@ -172,10 +172,8 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         with tf.init_scope(), tf.name_scope(None), slots.root_scope():
             key = outermost_graph(), tuple(variable.name for variable in variables)
             if key not in self._slot_states:
-                with _flow_of_initial_values():
-                    self._slot_states[key] = slots.SlotState(
-                        self, self.read_meta_parameters(slots.initialized_value), gradients,
-                        variables)
+                self._slot_states[key] = slots.SlotState(
+                    self, self.read_meta_parameters(slots.initialized_value), gradients, variables)
         return self._slot_states[key]
 
     def slot(self, variable: tf.Variable, name: str, initial_value: tf.Tensor) -> tf.Variable:
@@ -257,23 +255,6 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
 
     def update_rule(self, layout: Layout, theta: Theta) -> Rule:
         return published.update_rule(self, layout, theta)
-
-
-@contextlib.contextmanager
-def _flow_of_initial_values():
-    """Version-1 control flow while reference variables are made from other variables' values.
-
-    In version 2 a branch, ours or one of those that TensorFlow then adds, would read a reference
-    variable before it is known whether that has a value.
-    """
-    switches = tf.control_flow_v2_enabled() and not tf.resource_variables_enabled()
-    if switches:
-        tf.disable_control_flow_v2()
-    try:
-        yield
-    finally:
-        if switches:
-            tf.enable_control_flow_v2()
 
 
 def variables_like(structure: Nest, name: str) -> Nest:

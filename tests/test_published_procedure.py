@@ -10,10 +10,13 @@ from absl import flags as absl_flags
 
 import metaopt
 from l2o.commandline import flags, training_config
-from l2o.metatraining import config, keywords, meta_step, problem_graph, reporting
+from l2o.metatraining import config, meta_step, reporting, trained_problem
+from l2o.metatraining import examples as examples_in_use
+from l2o.metatraining.context import Context
 from l2o.metatraining.episode import run_episode
 from l2o.metatraining.progress import Progress
 from l2o.runs import machines, run_files
+from l2o.techniques import imitation
 from l2o.techniques.curriculum import Curriculum
 from optimizer import OPTIMIZERS, checkpoints
 from problems import datasets
@@ -66,8 +69,8 @@ class Teacher:
         return ['labels %d' % len(self.calls)], (state or 0) + 1
 
 
-class Graph:
-    """A `ProblemGraph` with such a teacher, which keeps what unrolls are fed."""
+class Trained:
+    """A `TrainedProblem` with such a teacher, which keeps what unrolls are fed."""
 
     def __init__(self):
         self.teacher, self.feeds = Teacher(), []
@@ -75,14 +78,20 @@ class Graph:
                                             carry=None)
         self.step = types.SimpleNamespace(report=None, train=None)
         self.examples = types.SimpleNamespace(
-            batches=lambda count, rng: np.arange(count)[:, np.newaxis])
+            is_part=False, batches=lambda count, rng: np.arange(count)[:, np.newaxis])
 
     def draw_start(self, rng):
-        return problem_graph.EpisodeStart('start', {})
+        return trained_problem.EpisodeStart('start', {})
 
     def feed(self, start, batches, key, **options):
         self.feeds.append(dict(options, batches=batches.ravel().tolist()))
         return {}
+
+    def run_episode(self, training):
+        context = Context(training, None, Progress(1), None, machines.OneMachine(), Recorder(), 1,
+                          1)
+        draw = types.SimpleNamespace(trained=[self], rate_factor='rate_factor')
+        run_episode(context, draw, Session())
 
 
 class Session:
@@ -98,29 +107,28 @@ class Session:
 
 def test_an_episode_imitates_one_trajectory_of_the_teacher():
     """The state goes on, the student sees every k-th batch of the teacher's own."""
-    graph = Graph()
+    trained = Trained()
     training = metaopt.MetaTraining(curriculum=Curriculum.fixed(6), unroll_length=2,
                                     imitation=metaopt.Imitation(ratio=1.0, steps_per_label=3))
-    run_episode(graph, Session(), training, Progress(1), 0.0, Recorder(), machines.OneMachine(),
-                np.random.RandomState(0), {})
-    assert graph.teacher.calls == [('start', None, list(range(6))),
+    trained.run_episode(training)
+    assert trained.teacher.calls == [('start', None, list(range(6))),
                                    ('reached', 1, list(range(6, 12))),
                                    ('reached', 2, list(range(12, 18)))]
-    assert [feed['batches'] for feed in graph.feeds] == [[0, 3], [6, 9], [12, 15]]
-    assert [feed['teacher_steps'] for feed in graph.feeds] == [
+    assert [feed['batches'] for feed in trained.feeds] == [[0, 3], [6, 9], [12, 15]]
+    assert [feed['teacher_steps'] for feed in trained.feeds] == [
         ['labels 1'], ['labels 2'], ['labels 3']]
 
 
 def test_labels_are_sums_of_steps_along_one_trajectory(tmp_path, monkeypatch):
     """Gradient descent of rate 0.01, two unrolls of two labels of three steps."""
-    seen, run = [], problem_graph.Teacher.run
+    seen, run = [], imitation.TeacherRun.run
 
     def spy(self, session, params, *others):
         labels, state = run(self, session, params, *others)
         seen.append((params[0], labels[0]))
         return labels, state
 
-    monkeypatch.setattr(problem_graph.Teacher, 'run', spy)
+    monkeypatch.setattr(imitation.TeacherRun, 'run', spy)
     train(tmp_path, num_meta_iterations=1, curriculum=Curriculum.fixed(4), unroll_length=2,
           imitation=metaopt.Imitation('sgd', 1.0, steps_per_label=3, learning_rate=0.01))
     problem, at = pg.Quadratic(3, random_seed=1), seen[0][0]
@@ -288,7 +296,8 @@ def meta_step_of(gradient, value=2.0, clip=1e4, **options):
     variable = tf.Variable(np.full(np.shape(gradient), value, 'float32'))
     learned = types.SimpleNamespace(meta_parameters=[variable],
                                     named_meta_parameters={'LOL/v': variable})
-    steps = meta_step.MetaSteps(learned, config.MetaOptimizer(name='descent', **options), 1.0, clip)
+    steps = meta_step.MetaSteps(learned, config.MetaOptimizer(
+        name='descent', learning_rate=1.0, gradient_clip=clip, **options))
     loss = tf.reduce_sum(variable * np.float32(gradient))
     step = steps.on(types.SimpleNamespace(
         imitate=tf.constant(False), imitation_objective=tf.zeros([]), meta_objective=loss,
@@ -342,7 +351,7 @@ def test_drawn_numbers_are_at_most_three_times_their_minimum():
 
 def test_with_a_curriculum_the_length_of_unrolls_is_fixed():
     training = parsed('--if_cl', '--fix_unroll_length=7')
-    assert training.num_unrolls is None and training.unroll_length == 7
+    assert not training.curriculum.is_drawn and training.unroll_length == 7
 
 
 def test_published_keywords_describe_the_training(tmp_path):
@@ -360,13 +369,12 @@ def test_published_keywords_describe_the_training(tmp_path):
         metaopt.train_optimizer(str(tmp_path), spec, [QUADRATIC], 1, 1, out=None, mt=True)
 
 
-def test_keywords_have_the_defaults_of_the_flags():
-    values = absl_flags.FlagValues()
-    flags.define(flags.METARUN, values)
-    values(['metarun'])
-    for name, default in keywords.Keywords._field_defaults.items():
-        value = values[name].value
-        assert (tuple(value) if isinstance(value, list) else value) == default, name
+def test_the_default_training_is_that_of_the_flags():
+    """But for two numbers, which published scripts and published function have of their own."""
+    default = metaopt.MetaTraining()
+    rates = {'learning_rate': 1e-6, 'gradient_clip': 1e4}
+    assert parsed() == default._replace(
+        meta_optimizer=default.meta_optimizer._replace(**rates))
 
 
 # Examples.
@@ -374,7 +382,7 @@ def test_keywords_have_the_defaults_of_the_flags():
 
 def test_frozen_examples_are_the_first_ones():
     row = Row(Spec(pg.SoftmaxRegression, (4, 2), {}), CLUSTERS, 5)
-    examples = problem_graph.Examples(row, 10)
+    examples = examples_in_use.Examples(row, 10)
     with tf.Session() as session:
         session.run(tf.local_variables_initializer())
         data, labels = session.run(list(examples.variables))
@@ -410,7 +418,7 @@ class Helper(machines.OneMachine):
     ({}, 3), ({'data_freeze': True}, 0), ({'mini_batch_size': 24}, 0)])
 def test_every_episode_loads_other_examples(machine, options, loads, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(problem_graph.Examples, 'load_others',
+    monkeypatch.setattr(examples_in_use.Examples, 'load_others',
                         lambda self, session, rng: seen.append(self))
     train(tmp_path, PART, num_meta_iterations=3, machine=machine(),
           **dict({'mini_batch_size': 10}, **options))
@@ -419,7 +427,7 @@ def test_every_episode_loads_other_examples(machine, options, loads, tmp_path, m
 
 def test_other_batches_are_of_examples_that_no_step_is_made_on():
     row = Row(Spec(pg.SoftmaxRegression, (4, 2), {}), CLUSTERS, 5)
-    examples = problem_graph.Examples(row, 20, set_aside=0.2)
+    examples = examples_in_use.Examples(row, 20, set_aside=0.2)
     rng = np.random.RandomState(0)
     seen, others = examples.batches(30, rng), examples.other_batches(30, rng)
     assert seen.shape == (30, 5) and set(np.ravel(seen)) == set(range(16))
@@ -427,12 +435,11 @@ def test_other_batches_are_of_examples_that_no_step_is_made_on():
 
 
 def test_an_episode_goes_through_shuffled_passes():
-    graph = Graph()
-    graph.teacher = None
-    graph.examples = types.SimpleNamespace(
-        batches=lambda count, rng: CLUSTERS.batch_indices(count, 3, rng))
+    trained = Trained()
+    trained.teacher = None
+    trained.examples = types.SimpleNamespace(
+        is_part=False, batches=lambda count, rng: CLUSTERS.batch_indices(count, 3, rng))
     training = metaopt.MetaTraining(curriculum=Curriculum.fixed(8), unroll_length=2)
-    run_episode(graph, Session(), training, Progress(1), 0.0, Recorder(), machines.OneMachine(),
-                np.random.RandomState(0), {})
-    seen = sum((feed['batches'] for feed in graph.feeds), [])
+    trained.run_episode(training)
+    seen = sum((feed['batches'] for feed in trained.feeds), [])
     assert sorted(seen) == list(range(24))
