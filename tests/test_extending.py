@@ -101,13 +101,14 @@ def test_a_file_and_a_row_add_an_optimizer_to_tests_pages_and_build_files(tmp_pa
         file.write(re.sub(r'(OPTIMIZERS = [^)]*)', r'\1, SignDescent', text).replace(
             'from optimizer.rnnprop', 'from optimizer.sign_descent import SignDescent\n'
             'from optimizer.rnnprop', 1))
+    for tool in ('tools.names', 'tools.build_files'):
+        subprocess.check_call([sys.executable, '-m', tool, '--write'], cwd=root)
     assert shown_classes(root)[-1] == 'optimizer.sign_descent.SignDescent'
     tests = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', 'tests',
              '-k', 'SignDescent']
     done = subprocess.run(tests, cwd=root, capture_output=True, text=True)
     found = re.search(r'(\d+) passed', done.stdout)
     assert done.returncode == 0 and int(found.group(1)) >= 15, done.stdout[-3000:]
-    subprocess.check_call([sys.executable, 'tools/build_files.py', '--write'], cwd=root)
 
 
 def test_the_page_names_the_places():
