@@ -264,7 +264,8 @@ def _of_setting(setting):
 def groups() -> Dict[str, List[Flag]]:
     """Title -> the flags of a group."""
     found = collections.OrderedDict(
-        (title, own + list(map(_of_setting, settings.under(title)))) for title, own in SCRIPT_FLAGS.items())
+        (title, own + list(map(_of_setting, settings.under(title))))
+        for title, own in SCRIPT_FLAGS.items())
     found['meta-training'] += map(_of_setting, settings.RUN)
     return found
 
