@@ -14,9 +14,8 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, TextIO
 import numpy as np
 
 from l2o.evaluation.rollout import run_wall_clock_test, test_optimizer
-from l2o.metatraining import config, keywords, meta_step, reporting, training_graph
+from l2o.metatraining import config, meta_step, options, reporting, training_graph
 from l2o.metatraining.config import (
-    Called,
     Evaluation,
     Imitation,
     MetaOptimizer,
@@ -31,6 +30,7 @@ from l2o.metatraining.progress import Progress
 from l2o.metatraining.store import Store
 from l2o.metatraining.validation import Validator
 from l2o.runs import machines
+from l2o.techniques.averaging import MovingAverage
 from optimizer import OPTIMIZERS
 from problems.problem_spec import as_row
 
@@ -64,12 +64,14 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
                     num_problems: int, num_meta_iterations: int,
                     num_unroll_func: Optional[Callable[[], int]] = None,
                     num_partial_unroll_itrs_func: Optional[Callable[[], int]] = None,
-                    learning_rate: float = 1e-4, gradient_clip: float = 5.0, is_chief: bool = True,
+                    learning_rate: Optional[float] = None, gradient_clip: Optional[float] = None,
+                    is_chief: bool = True,
                     select_random_problems: bool = True,
                     callbacks: Optional[Sequence[Callable[[Any], Any]]] = None,
-                    obj_train_max_multiplier: float = -1, out: Optional[TextIO] = sys.stdout, *,
+                    obj_train_max_multiplier: Optional[float] = None,
+                    out: Optional[TextIO] = sys.stdout, *,
                     training: MetaTraining = MetaTraining(), run: Run = Run(),
-                    **options: Any) -> TrainingResult:
+                    **changes: Any) -> TrainingResult:
     """Meta-trains the optimizer that a `Spec` describes.
 
     Args:
@@ -85,20 +87,20 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
         `training.num_unrolls`.
       num_partial_unroll_itrs_func: called for each unroll, returns its number of steps; None: see
         `training.unroll_length`.
-      learning_rate: of the meta-optimizer.
-      gradient_clip: bound of the meta-gradient's norm; not positive: none.
+      learning_rate: of the meta-optimizer; None: that of `training`, 1e-4 by default.
+      gradient_clip: bound of the meta-gradient, see `MetaOptimizer.clip_by`; not positive: none;
+        None: that of `training`, 5 by default.
       is_chief: whether this process saves checkpoints.
       select_random_problems: draw the problems; else go through a shuffled list of them.
       callbacks: functions of the problem (built), called after each draw.
       obj_train_max_multiplier: an unroll ends early where the objective exceeds the initial one by
-        this factor; -1: never.
+        this factor; -1: never; None: as `training` says, by default never.
       out: file for the lines of progress, where `run` has no reporter.
       training: a `MetaTraining`: what is learned, and from what.
       run: a `Run`: how that is carried out.
-      **options: single fields of either, in place of those there; or by the names that the
-        published code has, those of the flags, what a `MetaTraining` is made of: `fix_unroll`,
-        `if_cl`, `if_mt`, `evaluation_epochs` and all others of
-        `l2o.metatraining.keywords.Keywords`.
+      **changes: what shall be different in `training` and `run`, nothing else of which changes:
+        fields of either; and settings by their published names, those of the flags: `fix_unroll`,
+        `if_cl`, `if_mt`, `evaluation_epochs` and all others of `l2o.settings`.
 
     Returns:
       a `TrainingResult`.
@@ -113,8 +115,13 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
     """
     if not problems_and_data:
         raise ValueError('There are no problems to train on.')
-    training, run = keywords.described(training, run, options)
-    training = _with_functions(training, options, num_unroll_func, num_partial_unroll_itrs_func)
+    training, run = options.described(training, run, changes)
+    training = options.with_arguments(training, changes, {
+        'meta_learning_rate': learning_rate, 'gradient_clip_level': gradient_clip,
+        'objective_training_max_multiplier': obj_train_max_multiplier})
+    if not (changes.get('fix_unroll') or changes.get('if_cl')):
+        training = options.with_functions(training, num_unroll_func, num_partial_unroll_itrs_func)
+    options.check(training)
     seed = np.random.RandomState().randint(2 ** 31 - 1) if run.seed is None else run.seed
     machine, reporter = run.machine or machines.OneMachine(), run.reporter
     reporter = reporter or reporting.Reporter(out)
@@ -139,8 +146,8 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
             rows = [as_row(problems_and_data[index])
                     for index in draws[progress.problem]]
             graph = training_graph.build(
-                optimizer_spec, rows, training, learning_rate, gradient_clip,
-                obj_train_max_multiplier, machine, progress.generator(_PROBLEM, progress.problem))
+                optimizer_spec, rows, training, machine,
+                progress.generator(_PROBLEM, progress.problem))
             for callback in callbacks or ():
                 for problem in graph.problems:
                     callback(problem.problem)
@@ -221,9 +228,8 @@ def _run_episode(work, graph, session):
     if problem.examples.is_part and not work.training.data_freeze:
         problem.examples.load_others(session, rng)
     share = progress.meta_iterations / (work.num_meta_iterations * work.num_problems)
-    factor = [factor for begin, factor in config.rate_factors if begin <= share][-1]
     run_episode(problem, session, work.training, progress, share, work.reporter, work.machine, rng,
-                {graph.rate_factor: factor})
+                {graph.rate_factor: config.rate_factor(share)})
     progress.iteration += 1
     progress.meta_iterations += 1
 
@@ -267,7 +273,7 @@ def _validation_cost(work, graph, session, validator):
     training, machine = work.training, work.machine
     values, frozen = machine.read_frozen(session, graph.variables)
     if training.meta_optimizer.average_decay:
-        values = meta_step.MovingAverage.applied(values)
+        values = MovingAverage.applied(values)
         frozen = {graph.variables[name].value(): value for name, value in values.items()}
     steps = training.curriculum.validation_steps(work.progress.curriculum)
     return values, validator.cost(session, steps, frozen)
@@ -296,17 +302,6 @@ def _loader(graph, progress):
 def _load(graph, session, values):
     for name, value in values.items():
         graph.variables[name].load(value, session)
-
-
-def _with_functions(training, options, num_unrolls, unroll_length):
-    """A `MetaTraining` in which functions of the caller, where given, draw numbers of unrolls."""
-    if options.get('fix_unroll') or options.get('if_cl'):
-        return training
-    if num_unrolls is not None:
-        training = training._replace(num_unrolls=Called(num_unrolls))
-    if unroll_length is not None:
-        training = training._replace(unroll_length=Called(unroll_length))
-    return training
 
 
 def _draw_problems(num_rows, num_draws, at_once, at_random, rng):

@@ -3,6 +3,8 @@
 if __name__ == '__main__':  # before the import of TensorFlow, which takes seconds
     from l2o.commandline import signals
     signals.install('metarun')
+    from l2o.commandline import start
+    start.begin('metarun')
 
 from typing import Optional
 
@@ -75,10 +77,7 @@ def _train(values, machine, reporter):
     run = run._replace(reporter=reporter or _reporter(values, folder, machine))
     try:
         result = metaopt.train_optimizer(
-            folder, spec, rows, values.num_problems,
-            values.num_meta_iterations, learning_rate=values.meta_learning_rate,
-            gradient_clip=values.gradient_clip_level,
-            obj_train_max_multiplier=values.objective_training_max_multiplier,
+            folder, spec, rows, values.num_problems, values.num_meta_iterations,
             training=training, run=run)
     except metaopt.NothingFiniteError as error:
         raise flags.FlagError(str(error)) from error

@@ -3,6 +3,8 @@
 if __name__ == '__main__':  # before the import of TensorFlow, which takes seconds
     from l2o.commandline import signals
     signals.install('metatest')
+    from l2o.commandline import start
+    start.begin('metatest')
 
 from l2o.commandline import quiet_import  # noqa: F401  before what imports TensorFlow: it silences that
 

@@ -71,7 +71,7 @@ def _sleep(seconds, launcher):
 def main(folder):
     """Trains without a cluster until unrolls have been counted for long enough."""
     import metarun
-    from l2o.commandline import flags, script
+    from l2o.commandline import flags, script, start
     from l2o.metatraining import reporting
     ends = []
 
@@ -84,6 +84,7 @@ def main(folder):
                 sys.exit()
 
     sys.argv = ['metarun.py', '--train_dir=' + folder] + FLAGS
+    start.begin(flags.METARUN)
     script.run_script(flags.METARUN, lambda values: metarun.main(values, Clock(None)))
 
 

@@ -50,6 +50,7 @@ def main(folder, changes):
     start = time.perf_counter()
     import metarun
     from l2o.commandline import flags, script
+    from l2o.commandline import start as start_script
     from l2o.metatraining import reporting
     imported, first = time.perf_counter(), []
 
@@ -59,6 +60,7 @@ def main(folder, changes):
 
     sys.argv = ['metarun.py', '--train_dir=' + folder] + list(COMMAND) + list(changes)
     try:
+        start_script.begin(flags.METARUN)
         script.run_script(flags.METARUN, lambda values: metarun.main(values, Clock(None)))
     except SystemExit:
         pass

@@ -32,7 +32,7 @@ def test_the_variants_of_a_system_differ_in_their_technique_alone(size):
         described = training_config.meta_training(values, 1)
         assert described.max_unrolls == size.unrolls and described.unroll_length == 20
         assert described.meta_optimizer.name == 'adam'
-        assert described.scaling_ranges == (3.0,)
+        assert described.wrappers['random_scaling'].ranges == (3.0,)
 
 
 def test_everything_is_tested_on_problems_that_nothing_was_trained_on():

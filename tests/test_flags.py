@@ -14,6 +14,7 @@ from absl import logging  # noqa: F401  defines absl's own flags
 import metaopt
 import metarun
 import metatest
+from l2o import bounds
 from l2o.commandline import cluster_config, flags, optimizer_flags, problem_flags, usage
 from optimizer import OPTIMIZERS, build
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
@@ -131,31 +132,31 @@ def test_help_lists_the_flags(script, monkeypatch):
 
 #: What is allowed -> values that are not.
 WRONG = {
-    flags.ANY: ['nan', 'inf', '1e39', 'x'],
-    flags.POSITIVE: ['0', '-1', 'x', '', '1e-50', '1e39'],
-    flags.NOT_NEGATIVE: ['-1', 'x', '1e39'],
-    flags.SIZE: ['0', '4097', 'x', '1.5'],
-    flags.FEW: ['0', '101', 'x', '1.5'],
-    flags.ALL_OR_NUMBER: ['-2', 'x', '1.5'],
-    flags.FOLDER: ['', 'new\nline', 'nul\0', '\udcff'],
-    flags.TEXT: ['new\nline', 'nul\0', '\udcff'],
-    flags.NAME: ['', 'a/b', 101 * 'x', 51 * '\u00e9', '\t'],
-    flags.NAME_OR_NONE: ['a/b', '../x', '\udcff'],
-    flags.SHARE: ['-0.1', '1.1', 'nan'],
-    flags.BELOW_ONE: ['0', '1', '-1', 'nan'],
-    flags.FROM_ZERO_BELOW_ONE: ['1', '-0.1', 'nan'],
-    flags.UP_TO_ONE: ['0', '1.1', '-1', 'nan'],
-    flags.SEED: ['-1', '2147483648', '1,,2', '1.5'],
-    flags.SEED_OR_DRAW: ['-2', '2147483648', '1.5'],
+    bounds.ANY: ['nan', 'inf', '1e39', 'x'],
+    bounds.POSITIVE: ['0', '-1', 'x', '', '1e-50', '1e39'],
+    bounds.NOT_NEGATIVE: ['-1', 'x', '1e39'],
+    bounds.SIZE: ['0', '4097', 'x', '1.5'],
+    bounds.FEW: ['0', '101', 'x', '1.5'],
+    bounds.ALL_OR_NUMBER: ['-2', 'x', '1.5'],
+    bounds.FOLDER: ['', 'new\nline', 'nul\0', '\udcff'],
+    bounds.TEXT: ['new\nline', 'nul\0', '\udcff'],
+    bounds.NAME: ['', 'a/b', 101 * 'x', 51 * '\u00e9', '\t'],
+    bounds.NAME_OR_NONE: ['a/b', '../x', '\udcff'],
+    bounds.SHARE: ['-0.1', '1.1', 'nan'],
+    bounds.BELOW_ONE: ['0', '1', '-1', 'nan'],
+    bounds.FROM_ZERO_BELOW_ONE: ['1', '-0.1', 'nan'],
+    bounds.UP_TO_ONE: ['0', '1.1', '-1', 'nan'],
+    bounds.SEED: ['-1', '2147483648', '1,,2', '1.5'],
+    bounds.SEED_OR_DRAW: ['-2', '2147483648', '1.5'],
 }
 
 
 def wrong_values(flag, default):
-    if isinstance(flag.allowed, tuple):
+    if type(flag.allowed) is tuple:
         return ['', 'nonsense', flag.allowed[0].swapcase()]
     if isinstance(default, bool):
         return ['2', 'perhaps']
-    if isinstance(default, float) and flag.allowed != flags.ANY:
+    if isinstance(default, float) and flag.allowed != bounds.ANY:
         return WRONG[flag.allowed] + ['inf', 'nan']
     if isinstance(default, int):
         return WRONG[flag.allowed] + ['2147483648']
@@ -175,7 +176,7 @@ def test_values_that_are_not_allowed(flag, script):
                          ids=lambda value: getattr(value, 'name', value))
 def test_values_that_are_allowed(flag, script):
     default = flag.defaults[script]
-    choices = flag.allowed if isinstance(flag.allowed, tuple) else [default]
+    choices = flag.allowed if type(flag.allowed) is tuple else [default]
     for value in choices:
         words = ','.join(map(str, value)) if isinstance(value, list) else str(value)
         read = parse(script, '--%s=%s' % (flag.name, words))[flag.name].value

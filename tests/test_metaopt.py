@@ -140,7 +140,7 @@ def test_saved_facts_are_strict_json(tmp_path):
 
 def test_random_scaling_trains_in_other_coordinates(tmp_path):
     ends = [train(tmp_path / str(scaling), num_meta_iterations=1, num_problems=1,
-                  scaling_ranges=(3.0,) if scaling else ()) for scaling in (False, True)]
+                  random_scaling=scaling) for scaling in (False, True)]
     assert np.isfinite(ends[1].best_cost)
     plain, scaled = (saved_state(tmp_path / str(scaling)) for scaling in (False, True))
     name = 'values/LOL/log_learning_rate'

@@ -10,10 +10,11 @@ from absl import flags as absl_flags
 
 import metaopt
 from l2o.commandline import flags, training_config
-from l2o.metatraining import config, keywords, meta_step, problem_graph, reporting
+from l2o.metatraining import config, meta_step, problem_graph, reporting
 from l2o.metatraining.episode import run_episode
 from l2o.metatraining.progress import Progress
 from l2o.runs import machines, run_files
+from l2o.techniques import imitation
 from l2o.techniques.curriculum import Curriculum
 from optimizer import OPTIMIZERS, checkpoints
 from problems import datasets
@@ -113,14 +114,14 @@ def test_an_episode_imitates_one_trajectory_of_the_teacher():
 
 def test_labels_are_sums_of_steps_along_one_trajectory(tmp_path, monkeypatch):
     """Gradient descent of rate 0.01, two unrolls of two labels of three steps."""
-    seen, run = [], problem_graph.Teacher.run
+    seen, run = [], imitation.TeacherRun.run
 
     def spy(self, session, params, *others):
         labels, state = run(self, session, params, *others)
         seen.append((params[0], labels[0]))
         return labels, state
 
-    monkeypatch.setattr(problem_graph.Teacher, 'run', spy)
+    monkeypatch.setattr(imitation.TeacherRun, 'run', spy)
     train(tmp_path, num_meta_iterations=1, curriculum=Curriculum.fixed(4), unroll_length=2,
           imitation=metaopt.Imitation('sgd', 1.0, steps_per_label=3, learning_rate=0.01))
     problem, at = pg.Quadratic(3, random_seed=1), seen[0][0]
@@ -288,7 +289,8 @@ def meta_step_of(gradient, value=2.0, clip=1e4, **options):
     variable = tf.Variable(np.full(np.shape(gradient), value, 'float32'))
     learned = types.SimpleNamespace(meta_parameters=[variable],
                                     named_meta_parameters={'LOL/v': variable})
-    steps = meta_step.MetaSteps(learned, config.MetaOptimizer(name='descent', **options), 1.0, clip)
+    steps = meta_step.MetaSteps(learned, config.MetaOptimizer(
+        name='descent', learning_rate=1.0, gradient_clip=clip, **options))
     loss = tf.reduce_sum(variable * np.float32(gradient))
     step = steps.on(types.SimpleNamespace(
         imitate=tf.constant(False), imitation_objective=tf.zeros([]), meta_objective=loss,
@@ -342,7 +344,7 @@ def test_drawn_numbers_are_at_most_three_times_their_minimum():
 
 def test_with_a_curriculum_the_length_of_unrolls_is_fixed():
     training = parsed('--if_cl', '--fix_unroll_length=7')
-    assert training.num_unrolls is None and training.unroll_length == 7
+    assert not training.curriculum.is_drawn and training.unroll_length == 7
 
 
 def test_published_keywords_describe_the_training(tmp_path):
@@ -360,13 +362,12 @@ def test_published_keywords_describe_the_training(tmp_path):
         metaopt.train_optimizer(str(tmp_path), spec, [QUADRATIC], 1, 1, out=None, mt=True)
 
 
-def test_keywords_have_the_defaults_of_the_flags():
-    values = absl_flags.FlagValues()
-    flags.define(flags.METARUN, values)
-    values(['metarun'])
-    for name, default in keywords.Keywords._field_defaults.items():
-        value = values[name].value
-        assert (tuple(value) if isinstance(value, list) else value) == default, name
+def test_the_default_training_is_that_of_the_flags():
+    """But for two numbers, which published scripts and published function have of their own."""
+    default = metaopt.MetaTraining()
+    rates = {'learning_rate': 1e-6, 'gradient_clip': 1e4}
+    assert parsed() == default._replace(
+        meta_optimizer=default.meta_optimizer._replace(**rates))
 
 
 # Examples.

@@ -18,7 +18,7 @@ from typing import Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from l2o.commandline import script
+from l2o.commandline import start
 from l2o.runs import run_files, run_record
 from optimizer import published_weights
 
@@ -39,9 +39,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     try:
         name = bring(options.weights, options.folder, options.overwrite)
     except OSError as error:
-        script.fail(NAME, '%s: %s' % (error.filename or options.folder, error.strerror or error))
+        start.fail(NAME, '%s: %s' % (error.filename or options.folder, error.strerror or error))
     except ValueError as error:
-        script.fail(NAME, error)
+        start.fail(NAME, error)
     print('%s: the weights of %s are in %s' % (NAME, name, options.folder))
 
 

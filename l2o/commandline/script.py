@@ -1,9 +1,9 @@
-"""The frame in which the scripts run: parsing, TensorFlow's modes, errors as one line."""
+"""The frame in which the scripts run: TensorFlow's modes, errors as one line."""
 
 import contextlib
 import os
 import sys
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable
 
 import tensorflow.compat.v1 as tf
 from absl import app
@@ -11,32 +11,17 @@ from absl import flags as absl_flags
 from absl.flags import FlagValues
 from absl.logging import converter
 
-from l2o.commandline import usage
-from l2o.commandline.flags import METARUN, FlagError, define
+from l2o.commandline.flags import METARUN, FlagError
+from l2o.commandline.start import fail
 from problems.image_files import DataError
 
 
 def run_script(script: str, main: Callable[[FlagValues], Any]) -> None:
-    """Parses the command line, sets TensorFlow up and runs `main(flag values)`.
+    """Sets TensorFlow up and runs `main(flag values)`, once `start.begin` has read the flags.
 
     What the user can mend (flags, files) ends with one line on stderr and exit status 2.
     """
-    define(script)
-    values = absl_flags.FLAGS
-    app.run(lambda _: _run(script, main, values), flags_parser=lambda args: _parse(script, args))
-
-
-def _parse(script, args):
-    if set(args[1:]) & set(usage.WORDS):
-        sys.stdout.write(usage.page(script) + '\n')
-        sys.exit()
-    try:
-        rest = absl_flags.FLAGS(args)[1:]
-        if rest:
-            raise FlagError('what is %r? every argument is --flag=value' % rest[0])
-    except (absl_flags.Error, FlagError) as error:
-        fail(script, error)
-    return args[:1]
+    app.run(lambda _: _run(script, main, absl_flags.FLAGS), flags_parser=lambda args: args[:1])
 
 
 def _run(script, main, values):
@@ -77,9 +62,3 @@ def _set_verbosity(values):
     chosen = values['verbosity']
     tf.logging.set_verbosity(converter.absl_to_standard(chosen.value) if chosen.present
                              else tf.logging.ERROR)
-
-
-def fail(script: str, error: object) -> NoReturn:
-    """Ends the process: one line on stderr, exit status 2."""
-    sys.stderr.write('%s: %s\n' % (script, ' '.join(str(error).split())))
-    sys.exit(2)

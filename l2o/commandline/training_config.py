@@ -4,9 +4,10 @@ from typing import Optional
 
 from absl.flags import FlagValues
 
+from l2o import settings
 from l2o.commandline import optimizer_flags, problem_flags
 from l2o.commandline.flags import FlagError
-from l2o.metatraining import keywords
+from l2o.metatraining import options
 from l2o.metatraining.config import MetaTraining, Run
 from l2o.runs.machines import OneMachine
 
@@ -22,14 +23,17 @@ def meta_training(values: FlagValues, seed: Optional[int]) -> MetaTraining:
       FlagError: flags that do not go together.
     """
     optimizer_flags.xla(values)
-    words = keywords.Keywords(**{name: getattr(values, name) for name in keywords.Keywords._fields})
+    words = {name: getattr(values, name) for name in settings.settings()}
     try:
-        return keywords.meta_training(words, seed, problem_flags.validation_rows(values, seed))
+        training = options.changed(MetaTraining(), words)
+        options.check(training)
     except ValueError as error:
         raise FlagError('--%s' % error) from error
+    rows = problem_flags.validation_rows(values, seed)
+    return training._replace(validation=training.validation._replace(rows=tuple(rows)))
 
 
 def run(values: FlagValues, seed: Optional[int], machine: OneMachine) -> Run:
     """How it is carried out: the `Run`."""
-    return Run(seed=seed, resume=not values.overwrite, save_period=values.save_period,
-               keep_checkpoints=values.keep_checkpoints, machine=machine)
+    words = {setting.field: getattr(values, setting.name) for setting in settings.RUN}
+    return Run(seed=seed, resume=not values.overwrite, machine=machine, **words)

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from l2o.commandline.flags import GROUPS, METARUN, METATEST
+from l2o.commandline.flags import METARUN, METATEST, groups
 
 #: Script -> the flags that `--help` shows, besides those of the problem sets.
 SHOWN = {
@@ -35,7 +35,7 @@ WORDS = ('--help', '-help', '-h', '-?', '--?')  # arguments that ask for the pag
 def page(script: str, width: int = 100) -> str:
     """The text of `--help` of a script."""
     parts = ['%s For example:' % PURPOSES[script], _wrap(EXAMPLES[script], width, '  ', ' \\'), '']
-    for title, flags in GROUPS.items():
+    for title, flags in groups().items():
         chosen = [flag for flag in flags if flag.name in SHOWN[script]]
         if chosen:
             parts += ['%s:' % title] + [_entry(flag, script, width) for flag in chosen] + ['']

@@ -4,12 +4,16 @@ A run that goes on after an interruption must agree with the saved one in all of
 `Run` is free. Both are plain values: `as_data` gives what `run.json` and the saved state hold.
 """
 
-from typing import Any, Callable, NamedTuple, Optional, Tuple, Union
+import collections.abc
+import types
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
+from l2o.settings import default
 from l2o.techniques import evolution_strategies
 from l2o.techniques.curriculum import Curriculum
+from l2o.techniques.imitation import Imitation
 from optimizer.unroll import NoPenalty
 from problems.problem_spec import Row
 from problems.random_numbers import global_generators_from
@@ -38,23 +42,17 @@ class Called(NamedTuple):
             return int(self.function())
 
 
-class Imitation(NamedTuple):
-    """A share of the episodes learns from a teacher's steps (arXiv 2010.09089, section 3.2)."""
-
-    teacher: Any = 'adam'  # a key of `l2o.techniques.imitation.TEACHERS`, or such an object
-    ratio: float = 0.1  # that share, 0 to 1
-    steps_per_label: int = 1  # how many of the teacher's steps make one of the student's
-    learning_rate: float = 0.01  # the teacher's
-
-
 class Validation(NamedTuple):
     """How meta-parameters are judged while they are trained."""
 
-    period: int = 1  # meta-iterations from one validation to the next
-    epochs: int = 20  # initial values and batch orders on each problem
+    period: int = default('evaluation_period')  # meta-iterations from one validation to the next
+    #: Initial values and batch orders on each problem.
+    epochs: int = default('evaluation_epochs')
     rows: Tuple[Row, ...] = ()  # problems to validate on; none: on those that are trained on
-    score: str = 'mean'  # of the final losses: a key of `l2o.metatraining.validation.SCORES`
-    floor: float = 1e-9  # losses below count as this in the score `mean_log`
+    #: Of the final losses: a key of `l2o.metatraining.validation.SCORES`.
+    score: str = default('validation_score')
+    #: Losses below count as this in the score `mean_log`.
+    floor: float = default('validation_floor')
 
 
 #: Former name, of its first two fields.
@@ -65,53 +63,78 @@ class EpisodeSchedule(NamedTuple):
     """Episodes whose length depends on the share of the run's meta-iterations that is done."""
 
     steps: Tuple[int, ...]  # of an episode in each part of the run
-    begins: Tuple[float, ...]  # the shares at which the parts begin, increasing from 0
-    short_share: float = 0.0  # this share of the episodes has the first length in all parts
+    #: The shares at which the parts begin, increasing from 0.
+    begins: Tuple[float, ...] = default('episode_shares')
+    #: This share of the episodes has the first length in all parts.
+    short_share: float = default('short_episodes')
 
 
 class MetaOptimizer(NamedTuple):
     """The optimizer of the meta-parameters, its gradient and its learning rate."""
 
-    name: str = 'rmsprop'  # a key of `l2o.metatraining.meta_step.META_OPTIMIZERS`
-    rms_decay: float = 0.9
-    rms_epsilon: float = 1e-20
-    l2_reg: float = 0.0  # weight of the squared norm of the meta-parameters
-    clip_by: str = 'entry'  # what `gradient_clip` bounds: 'entry', each; 'norm', that of them all
-    decay_rate: float = 1.0  # the learning rate falls by this factor ...
-    decay_steps: int = 1000  # ... in so many meta-steps
+    #: A key of `l2o.metatraining.meta_step.META_OPTIMIZERS`.
+    name: str = default('meta_optimizer')
+    rms_decay: float = default('rms_decay')
+    rms_epsilon: float = default('rms_epsilon')
+    l2_reg: float = default('l2_reg')  # weight of the squared norm of the meta-parameters
+    #: What `gradient_clip` bounds: 'entry', each entry; 'norm', that of them all.
+    clip_by: str = default('gradient_clip_by')
+    decay_rate: float = default('meta_learning_rate_decay')  # the rate falls by this factor ...
+    decay_steps: int = default('meta_learning_rate_decay_steps')  # ... in so many meta-steps
     #: Pairs (share of the run, factor): the learning rate is multiplied by the factor of the last
     #: pair whose share of the meta-iterations is done.
     rate_factors: Tuple[Tuple[float, float], ...] = ((0.0, 1.0),)
-    average_decay: float = 0.0  # of the moving average that is validated and kept; 0: no average
+    #: Of the moving average that is validated and kept; 0: no average.
+    average_decay: float = default('average_decay')
+    learning_rate: float = 1e-4  # that of the published function; that of the scripts is another
+    gradient_clip: float = 5.0  # likewise; not positive: no bound
+
+    def rate_factor(self, share: float) -> float:
+        """The factor of the learning rate once this share of the run's meta-iterations is done."""
+        return [factor for begin, factor in self.rate_factors if begin <= share][-1]
 
 
 class MetaTraining(NamedTuple):
     """What is learned, and from what."""
 
-    curriculum: Curriculum = Curriculum.fixed(100)
-    num_unrolls: Optional[Any] = None  # `Drawn`, of an episode; None: as many as its steps need
-    max_unrolls: int = 0  # of the run, which then ends; 0: no bound
-    unroll_length: Union[int, Any] = 20  # steps of an unroll; or `Drawn`
+    curriculum: Curriculum = Curriculum.drawn()
+    #: Number of unrolls of an episode whose length is drawn: a `Drawn`.
+    num_unrolls: Any = Drawn(default('num_unroll_scale'), default('min_num_unrolls'))
+    max_unrolls: int = default('max_unrolls')  # of the run, which then ends; 0: no bound
+    #: Steps of an unroll; or a `Drawn`.
+    unroll_length: Union[int, Any] = Drawn(default('num_partial_unroll_itr_scale'),
+                                           default('min_num_itr_partial_unroll'))
     episodes: Optional[EpisodeSchedule] = None  # in place of the curriculum's lengths
-    episode_limit: Optional[float] = None  # an episode ends at a meta-objective above this
-    initial_params: str = 'own'  # 'own': the problem's own initial values; 'normal': N(0, 1)
-    reset_state: bool = True  # begin each episode with fresh optimizer state
-    mini_batch_size: int = 10000  # examples of which the meta-objective is computed; at most all
-    data_freeze: bool = False  # the same examples for all episodes on a problem
-    scaling_ranges: Tuple[float, ...] = ()  # log ranges of random scaling, one for each episode
-    scaling_of: str = 'coordinates'  # what gets a scale: one of l2o.techniques.random_scaling.UNITS
-    objectives_of: str = 'examples'  # of the meta-objective: one of optimizer.unroll.OBJECTIVES_OF
-    late_emphasis: float = 0.0  # e: an unroll ending at the share x counts 1 - e + 3 e x^2 times
-    unplanned_share: float = 0.0  # of the episodes, in which the optimizer is not told their length
+    #: An episode ends at a meta-objective above this.
+    episode_limit: Optional[float] = default('episode_limit')
+    #: 'own': the problem's own initial values; 'normal': N(0, 1).
+    initial_params: str = default('initial_params')
+    reset_state: bool = default('reset_rnn_params')  # begin episodes with fresh optimizer state
+    #: Examples of which the meta-objective is computed; at most all.
+    mini_batch_size: int = default('mini_batch_size')
+    data_freeze: bool = default('data_freeze')  # the same examples for all episodes on a problem
+    #: Techniques that put a problem into another form, drawn for each episode, by name: such as
+    #: 'random_scaling', a `l2o.techniques.random_scaling.Scaling`.
+    wrappers: Mapping[str, Any] = types.MappingProxyType({})
+    #: Of the meta-objective: one of `optimizer.unroll.OBJECTIVES_OF`.
+    objectives_of: str = default('meta_objective_of')
+    #: e: an unroll ending at the share x counts 1 - e + 3 e x^2 times.
+    late_emphasis: float = default('late_emphasis')
+    #: Of the episodes, in which the optimizer is not told their length.
+    unplanned_share: float = default('unplanned_episodes')
     evolution: Optional[evolution_strategies.Config] = None  # None: back-propagation
-    problems_at_once: int = 1  # problems that share a graph; each episode draws one of them
+    #: Problems that share a graph; each episode draws one of them.
+    problems_at_once: int = default('problems_at_once')
     imitation: Optional[Imitation] = None
     penalty: Any = NoPenalty()  # or a `l2o.techniques.regularization.Penalty`
     meta_optimizer: MetaOptimizer = MetaOptimizer()
     validation: Validation = Validation()
-    checkpoint_every: int = 0  # see `optimizer.unroll.build_unroll`
-    swap_memory: bool = False  # see `optimizer.unroll.build_unroll`
-    xla: bool = False  # compile the optimizer's update rule with XLA; TensorFlow 2 only
+    #: An unroll ends early where the objective exceeds the initial one by this factor; at most 0:
+    #: never.
+    obj_train_max_multiplier: float = default('objective_training_max_multiplier')
+    checkpoint_every: int = default('checkpoint_every')  # see `optimizer.unroll.build_unroll`
+    swap_memory: bool = default('swap_memory')  # see `optimizer.unroll.build_unroll`
+    xla: bool = default('xla')  # compile the optimizer's update rule with XLA; TensorFlow 2 only
 
 
 class Run(NamedTuple):
@@ -119,8 +142,10 @@ class Run(NamedTuple):
 
     seed: Optional[int] = None  # of everything random; None: drawn
     resume: bool = True  # go on from what is saved in the run's folder; else begin anew
-    save_period: int = 1  # meta-iterations from one saving of the state to the next
-    keep_checkpoints: int = -1  # how many validated meta-parameters are kept; -1: all
+    #: Meta-iterations from one saving of the state to the next.
+    save_period: int = default('save_period')
+    #: How many validated meta-parameters are kept; -1: all.
+    keep_checkpoints: int = default('keep_checkpoints')
     machine: Any = None  # a `l2o.runs.machines.OneMachine`; None: this one alone
     reporter: Any = None  # a `l2o.metatraining.reporting.Reporter`; None: one that writes to `out`
 
@@ -159,7 +184,7 @@ def as_data(value: Any) -> Any:
         return {name: as_data(field) for name, field in value._asdict().items()}
     if isinstance(value, (list, tuple)):
         return [as_data(element) for element in value]
-    if isinstance(value, dict):
+    if isinstance(value, collections.abc.Mapping):
         return {str(key): as_data(element) for key, element in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -171,3 +196,28 @@ def as_data(value: Any) -> Any:
         return '%s%s' % (value.dtype, list(value.shape))
     return dict({name: as_data(field) for name, field in sorted(vars(value).items())},
                 kind=type(value).__name__)
+
+
+def upgraded(recorded: Dict[str, Any], present: Dict[str, Any]) -> Dict[str, Any]:
+    """What an older version has recorded of a training, in the form of this one.
+
+    Args:
+      recorded: what `as_data` made of it.
+      present: of the training that is to go on; stands for what was not recorded.
+    """
+    if 'wrappers' in recorded:
+        return recorded
+    found = dict(recorded)
+    ranges, unit = found.pop('scaling_ranges'), found.pop('scaling_of')
+    found['wrappers'] = {'random_scaling': {'ranges': ranges, 'unit': unit}} if ranges else {}
+    if found['num_unrolls'] is None:
+        found['num_unrolls'] = present['num_unrolls']
+    else:
+        found['curriculum'] = dict(found['curriculum'], stages=[None])
+    if 'objectives_of_batches' in found:
+        found['objectives_of'] = 'batches' if found.pop('objectives_of_batches') else 'examples'
+    if found['penalty'].get('kind') == 'Penalty':  # its fields had other names
+        found['penalty'] = present['penalty']
+    found['obj_train_max_multiplier'] = present['obj_train_max_multiplier']
+    found['meta_optimizer'] = dict(present['meta_optimizer'], **found['meta_optimizer'])
+    return found

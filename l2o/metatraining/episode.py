@@ -52,7 +52,7 @@ def run_episode(graph: ProblemGraph, session: tf.Session, training: MetaTraining
         if imitates:
             params = start.params if index == 0 else session.run(graph.unroll.state.params)
             labels, teacher_state = graph.teacher.run(session, params, teacher_state, here, key,
-                                                      start.scales)
+                                                      start.feed)
         feed = graph.feed(start, here[::stride], key, first_unroll=index == 0,
                           reset_state=index == 0 and fresh, planned=planned,
                           importance=importance, teacher_steps=labels,

@@ -1,11 +1,12 @@
 """The step of the meta-optimizer: gradients of the meta-objective, made safe, applied."""
 
-from typing import Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2o.metatraining.config import MetaOptimizer
+from l2o.techniques.averaging import MovingAverage
 from optimizer.trainable_optimizer import TrainableOptimizer
 from optimizer.unroll import Unroll
 
@@ -33,22 +34,19 @@ class MetaSteps:
     Args:
       optimizer: the `TrainableOptimizer` whose meta-parameters are trained.
       config: a `MetaOptimizer`.
-      learning_rate: of the meta-optimizer.
-      gradient_clip: bound of the meta-gradient, see `MetaOptimizer.clip_by`; not positive: none.
 
     Attributes:
       rate_factor: a placeholder, 1 by default; the learning rate is multiplied by it.
       importance: a placeholder, 1 by default; a meta-gradient is multiplied by it, once clipped.
     """
 
-    def __init__(self, optimizer: TrainableOptimizer, config: MetaOptimizer, learning_rate: float,
-                 gradient_clip: float) -> None:
-        self._optimizer, self._config, self._clip = optimizer, config, gradient_clip
+    def __init__(self, optimizer: TrainableOptimizer, config: MetaOptimizer) -> None:
+        self._optimizer, self._config = optimizer, config
         with tf.name_scope(_SCOPE) as self._scope:
             self._global_step = tf.Variable(0, trainable=False, name='global_step', dtype=tf.int32)
             self.importance = tf.placeholder_with_default(1.0, [], name='importance')
             self.rate_factor = tf.placeholder_with_default(1.0, [], name='rate_factor')
-            rate = learning_rate
+            rate = config.learning_rate
             if config.decay_rate != 1.0:
                 rate = tf.train.exponential_decay(rate, self._global_step, config.decay_steps,
                                                   config.decay_rate)
@@ -70,6 +68,7 @@ class MetaSteps:
           ValueError: the meta-objective does not depend on a meta-parameter.
         """
         config, variables = self._config, self._optimizer.meta_parameters
+        clip = config.gradient_clip
         with tf.name_scope(self._scope):
             loss = tf.where(graph.imitate, graph.imitation_objective, graph.meta_objective)
             gradients = graph.meta_gradients or self._meta_gradients(loss)
@@ -78,11 +77,11 @@ class MetaSteps:
             gradients = [tf.where(ok, gradient, tf.zeros_like(gradient))
                          + 2.0 * config.l2_reg * variable
                          for ok, gradient, variable in zip(finite, gradients, variables)]
-            by_entry = self._clip if self._clip > 0 and config.clip_by == 'entry' else np.inf
+            by_entry = clip if clip > 0 and config.clip_by == 'entry' else np.inf
             bound = min(by_entry, LARGEST_GRADIENT)
             gradients = [tf.clip_by_value(gradient, -bound, bound) for gradient in gradients]
-            if self._clip > 0 and config.clip_by == 'norm':
-                gradients, _ = tf.clip_by_global_norm(gradients, self._clip)
+            if clip > 0 and config.clip_by == 'norm':
+                gradients, _ = tf.clip_by_global_norm(gradients, clip)
             gradients = [self.importance * gradient for gradient in gradients]
             train = self._apply(gradients)
         nonfinite = 1.0 - (tf.add_n([tf.reduce_sum(tf.cast(ok, tf.float32)) for ok in finite])
@@ -126,51 +125,6 @@ class MetaSteps:
         return names if self._average is None else dict(names, **self._average.variables)
 
 
-class MovingAverage:
-    """The exponential moving average of variables, that of the first steps unbiased.
-
-    a <- d a + (1 - d) x and w <- d w + (1 - d), both from zero; the average is a / w.
-
-    Args:
-      variables: dict from names to variables x.
-      decay: d.
-
-    Attributes:
-      variables: dict from names to variables: `average/<name>`, and `average_weight`.
-    """
-
-    _PREFIX, _WEIGHT = 'average/', 'average_weight'
-
-    def __init__(self, variables: Dict[str, tf.Variable], decay: float) -> None:
-        self._decay, self._averaged = decay, dict(variables)
-        self.variables = {self._PREFIX + name: tf.Variable(
-            tf.zeros(variable.shape), trainable=False, name='average')
-            for name, variable in variables.items()}
-        self.variables[self._WEIGHT] = tf.Variable(0.0, trainable=False, name=self._WEIGHT)
-
-    def update(self) -> List[tf.Operation]:
-        """The operations that take the variables' values into account."""
-        present = {self._PREFIX + name: variable.read_value()
-                   for name, variable in self._averaged.items()}
-        present[self._WEIGHT] = tf.ones([])
-        return [average.assign_add((1.0 - self._decay) * (present[name] - average))
-                for name, average in self.variables.items()]
-
-    @classmethod
-    def applied(cls, values: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
-        """Saved values in which averages stand for what is averaged, and are left out.
-
-        Without any average, or before the first step, the values as they are.
-        """
-        weight = values.get(cls._WEIGHT)
-        kept = {name: value for name, value in values.items()
-                if not name.startswith(cls._PREFIX) and name != cls._WEIGHT}
-        if weight:
-            kept.update({name: values[cls._PREFIX + name] / weight for name in kept
-                         if cls._PREFIX + name in values})
-        return kept
-
-
 class SavedTypes(NamedTuple):
     """What a run saves."""
 
@@ -183,7 +137,7 @@ def saved_types(make_optimizer: Callable[[], TrainableOptimizer],
     """The `SavedTypes` of an optimizer with a meta-optimizer; builds no unroll."""
     with tf.Graph().as_default():
         optimizer = make_optimizer()
-        steps = MetaSteps(optimizer, config, 1.0, 0.0)
+        steps = MetaSteps(optimizer, config)
         with tf.name_scope(steps._scope):
             steps._apply([tf.zeros(variable.shape) for variable in optimizer.meta_parameters])
         names = steps.variables()

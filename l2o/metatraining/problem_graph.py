@@ -3,15 +3,15 @@
 Both are made once and never change; each knows what must be fed for the work it stands for.
 """
 
-from typing import Any, List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from l2o.metatraining.config import Imitation, MetaTraining
+from l2o.metatraining.config import MetaTraining
 from l2o.metatraining.meta_step import MetaSteps
 from l2o.runs.machines import Feed, OneMachine
-from l2o.techniques import evolution_strategies, imitation, random_scaling
+from l2o.techniques import evolution_strategies, imitation
 from optimizer import unroll
 from optimizer.trainable_optimizer import TrainableOptimizer
 from problems import datasets
@@ -121,8 +121,8 @@ class ValidationGraph:
 class EpisodeStart(NamedTuple):
     """Where an episode begins."""
 
-    params: list  # arrays, in the episode's coordinates
-    scales: dict  # what to feed in every unroll, so that the problem is in these coordinates
+    params: list  # arrays, of the problem in the episode's form
+    feed: Feed  # what to feed in every unroll, so that the problem has this form
 
 
 class ProblemGraph:
@@ -140,41 +140,41 @@ class ProblemGraph:
       problem: as given; `examples` likewise.
       unroll: the `optimizer.unroll.Unroll`.
       step: the `meta_step.MetaStep` on it.
-      teacher: a `Teacher`, None where nothing is imitated.
+      teacher: a `l2o.techniques.imitation.TeacherRun`, None where nothing is imitated.
     """
 
     def __init__(self, optimizer: TrainableOptimizer, problem: Problem, examples: Examples,
                  meta_steps: MetaSteps, training: MetaTraining, machine: OneMachine) -> None:
         self.problem, self.examples, self._training = problem, examples, training
         penalty = training.penalty if training.penalty.ever_counts else unroll.NoPenalty()
-        self._scaled: Any = (random_scaling.RandomScaling(problem) if training.scaling_ranges
-                        else problem)
+        self._wrapped = []  # pairs (technique, the problem that it has made)
+        for technique in training.wrappers.values():
+            problem = technique.wrap(problem)
+            self._wrapped.append((technique, problem))
         self._planned_steps, self._importance = optimizer.planned_steps, meta_steps.importance
         if training.evolution is not None:
             self.unroll = evolution_strategies.build_unroll(
-                optimizer, self._scaled, examples.variables, training.evolution,
+                optimizer, problem, examples.variables, training.evolution,
                 training.objectives_of)
         else:
             self.unroll = optimizer.train(
-                self._scaled, examples.variables, penalty,
+                problem, examples.variables, penalty,
                 checkpoint_every=training.checkpoint_every, swap_memory=training.swap_memory,
                 objectives_of=training.objectives_of)
         with machine.shared_variables():
             self.step = meta_steps.on(self.unroll)
         self.teacher = None
         if training.imitation:
-            self.teacher = Teacher(training.imitation, self._scaled, examples.variables)
+            self.teacher = imitation.TeacherRun(training.imitation, problem, examples.variables)
 
     def draw_start(self, rng: np.random.RandomState) -> EpisodeStart:
         """An `EpisodeStart`."""
-        ranges = self._training.scaling_ranges
         params = draw_initial_params(self.problem, self._training.initial_params, rng)
-        if not ranges:
-            return EpisodeStart(params, {})
-        log_range = ranges[0] if len(ranges) == 1 else ranges[rng.randint(len(ranges))]
-        scales = self._scaled.draw(rng, log_range, self._training.scaling_of)
-        return EpisodeStart([param / scale for param, scale in zip(params, scales)],
-                            dict(zip(self._scaled.scales, scales)))
+        feed: Feed = {}
+        for technique, problem in self._wrapped:
+            params, drawn = technique.begin(problem, params, rng)
+            feed.update(drawn)
+        return EpisodeStart(params, feed)
 
     def feed(self, start: EpisodeStart, batches: np.ndarray, key: np.ndarray, first_unroll: bool,
              reset_state: bool, regularize: bool, planned: int = 0, importance: float = 1.0,
@@ -206,7 +206,7 @@ class ProblemGraph:
         if self._planned_steps is not None:
             feed[self._planned_steps] = planned
         feed.update(zip(graph.initial_params, start.params))
-        feed.update(start.scales)
+        feed.update(start.feed)
         if self.teacher is not None:
             for index, place in enumerate(graph.teacher_steps):
                 feed[place] = (np.zeros([1] + place.shape.as_list()[1:]) if teacher_steps is None
@@ -221,53 +221,6 @@ class ProblemGraph:
         """The inverse of `carried_state`."""
         for variable, value in zip(tf.nest.flatten(self.unroll.state.optimizer), values):
             variable.load(value, session)
-
-
-class Teacher:
-    """A teacher's trajectory beside the student's, in the same graph.
-
-    Args:
-      config: an `Imitation`.
-      problem: a `Problem`.
-      data: the variables of its examples.
-    """
-
-    def __init__(self, config: Imitation, problem: Problem, data: unroll.Data) -> None:
-        teacher = config.teacher
-        if isinstance(teacher, str):
-            teacher = imitation.make_teacher(teacher, config.learning_rate)
-        self._params = [tf.placeholder(tf.float32, shape) for shape in problem.param_shapes]
-        self._batches = tf.placeholder(tf.int32, [None, None])
-        self._key = tf.placeholder(tf.int32, [2])
-        self._initial_state = teacher.initial_state(self._params)
-        self._state = tf.nest.map_structure(
-            lambda tensor: tf.placeholder(tensor.dtype, tensor.shape), self._initial_state)
-        self._result = imitation.unroll_teacher(
-            teacher, problem, self._params, self._state, self._batches, *data,
-            steps_per_label=config.steps_per_label, key=self._key + [unroll.NOISE, 0])
-
-    def run(self, session: tf.Session, params: Sequence[np.ndarray], state: Any,
-            batches: np.ndarray, key: np.ndarray, scales: Feed) -> List[Any]:
-        """Its steps from `params`, as labels for the student, and its state after them.
-
-        Args:
-          session: where to run.
-          params: list of arrays.
-          state: where it goes on; None: fresh.
-          batches: int `[labels * steps_per_label, batch size]`.
-          key: of the student's unroll.
-          scales: of the episode, see `EpisodeStart`.
-
-        Returns:
-          the steps, `[labels] + shape` for each tensor; the state.
-        """
-        feed = dict(scales)
-        feed.update(zip(self._params, params))
-        if state is None:
-            state = session.run(self._initial_state, feed)
-        feed.update(zip(tf.nest.flatten(self._state), tf.nest.flatten(state)))
-        feed.update({self._batches: batches, self._key: key})
-        return session.run([self._result.steps, self._result.state], feed)
 
 
 def draw_initial_params(problem: Problem, kind: str,

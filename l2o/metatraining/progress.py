@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
+from l2o.metatraining.config import upgraded
 from l2o.runs import run_files
 from l2o.techniques.curriculum import CurriculumState
 
@@ -125,7 +126,10 @@ class Progress:
     def _take(self, facts, arrays):
         if facts['seed'] != self.seed:
             raise ValueError('it is of seed %s, not %s' % (facts['seed'], self.seed))
-        changed = differences(facts['training'], self._training)
+        recorded = facts['training']
+        if recorded and self._training:
+            recorded = upgraded(recorded, self._training)
+        changed = differences(recorded, self._training)
         if changed:
             more = len(changed) - SHOWN
             raise ValueError('it is of another training: %s%s' % (

@@ -28,18 +28,14 @@ class TrainingGraph(NamedTuple):
     rate_factor: tf.Tensor  # placeholder: the meta-learning rate is multiplied by it
 
 
-def build(optimizer_spec: Spec, rows: Sequence[Row], training: MetaTraining, learning_rate: float,
-          gradient_clip: float, obj_train_max_multiplier: float, machine: OneMachine,
-          rng: np.random.RandomState) -> TrainingGraph:
+def build(optimizer_spec: Spec, rows: Sequence[Row], training: MetaTraining,
+          machine: OneMachine, rng: np.random.RandomState) -> TrainingGraph:
     """Builds a `TrainingGraph`.
 
     Args:
       optimizer_spec: has `build()`, which returns a `TrainableOptimizer`.
       rows: the `Row`s of the problems to train on.
       training: a `MetaTraining`.
-      learning_rate: see `metaopt.train_optimizer`.
-      gradient_clip: likewise.
-      obj_train_max_multiplier: likewise.
       machine: a `l2o.runs.machines.OneMachine`.
       rng: decides everything random in it.
     """
@@ -49,10 +45,10 @@ def build(optimizer_spec: Spec, rows: Sequence[Row], training: MetaTraining, lea
         problems = [row.spec.build(draw_seed(rng)) for row in rows]
         with machine.shared_variables():
             optimizer = optimizer_spec.build()
-        optimizer.obj_train_max_multiplier = obj_train_max_multiplier
+        optimizer.obj_train_max_multiplier = training.obj_train_max_multiplier
         optimizer.xla = training.xla
         with machine.shared_variables():
-            meta_steps = MetaSteps(optimizer, training.meta_optimizer, learning_rate, gradient_clip)
+            meta_steps = MetaSteps(optimizer, training.meta_optimizer)
         set_aside = SET_ASIDE if training.objectives_of == 'other_batches' else 0.0
         examples = [Examples(row, training.mini_batch_size, set_aside) for row in rows]
 

@@ -6,7 +6,7 @@
 import math
 from typing import NamedTuple, Optional, Tuple
 
-PUBLISHED_STAGES = (100, 200, 500, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 4500, 5000)
+from l2o.settings import default
 
 
 class CurriculumState(NamedTuple):
@@ -50,8 +50,10 @@ class Curriculum(NamedTuple):
     It never changes: what changes is a `CurriculumState`.
     """
 
-    stages: Tuple[int, ...] = PUBLISHED_STAGES  # optimizee steps of each, increasing
-    patience: Optional[int] = 3  # fewest validations in a stage; None: no stage is ever left
+    #: Optimizee steps of each, increasing; None, alone: the lengths of trajectories are drawn.
+    stages: Tuple[Optional[int], ...] = default('cl_steps')
+    #: Fewest validations in a stage; None: no stage is ever left.
+    patience: Optional[int] = default('cl_patience')
     last_validation_steps: Optional[int] = None  # None: the last stage's own length
 
     @classmethod
@@ -59,13 +61,26 @@ class Curriculum(NamedTuple):
         """No curriculum: one stage, never left."""
         return cls((train_steps,), None, validation_steps)
 
+    @classmethod
+    def drawn(cls, validation_steps: int = default('fix_num_steps_eval')) -> 'Curriculum':
+        """No curriculum: one stage, never left, in which the lengths of trajectories are drawn."""
+        return cls((None,), None, validation_steps)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the lengths of trajectories are drawn."""
+        return self.stages == (None,)
+
     def check(self) -> None:
         """Raises a ValueError where stages do not increase, or a number is below 1."""
         if not self.stages:
             raise ValueError('a curriculum needs at least one stage')
-        if self.stages[0] < 1:
+        stages = [stage or 0 for stage in self.stages]
+        if self.is_drawn and not self.last_validation_steps:
+            raise ValueError('where lengths are drawn, last_validation_steps must be given')
+        if stages[0] < 1 and not self.is_drawn:
             raise ValueError('a stage must take at least 1 step: %s' % list(self.stages))
-        if any(later <= earlier for earlier, later in zip(self.stages, self.stages[1:])):
+        if any(later <= earlier for earlier, later in zip(stages, stages[1:])):
             raise ValueError('stages must increase: %s' % list(self.stages))
         if self.patience is not None and self.patience < 1:
             raise ValueError('patience must be at least 1, not %s' % self.patience)
@@ -73,15 +88,15 @@ class Curriculum(NamedTuple):
             raise ValueError('validation must take at least 1 step, not %s'
                              % self.last_validation_steps)
 
-    def train_steps(self, state: CurriculumState) -> int:
-        """Optimizee steps of a training trajectory in the current stage."""
+    def train_steps(self, state: CurriculumState) -> Optional[int]:
+        """Optimizee steps of a training trajectory in the current stage; None: they are drawn."""
         return self.stages[state.stage]
 
     def validation_steps(self, state: CurriculumState) -> int:
         """Optimizee steps of a validation in the current stage."""
         if state.stage + 1 < len(self.stages):
-            return self.stages[state.stage + 1]
-        return self.last_validation_steps or self.stages[-1]
+            return self.stages[state.stage + 1] or 0
+        return self.last_validation_steps or self.stages[-1] or 0
 
     def update(self, state: CurriculumState, cost: float) -> Tuple[CurriculumState, Verdict]:
         """Takes the cost of a validation into account: (new state, `Verdict`).

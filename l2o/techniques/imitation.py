@@ -10,11 +10,22 @@ equals its namesake in `tf.train` step by step.
 """
 import typing
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
+from l2o.settings import default
 from optimizer import unroll
+from problems.problem import Problem
 
 Tensors = typing.Sequence[tf.Tensor]
+
+
+class Imitation(typing.NamedTuple):
+    """A share of the episodes learns from a teacher's steps."""
+    teacher: typing.Any = default('mt_teacher')  # a key of `TEACHERS`, or such an object
+    ratio: float = default('mt_ratio')  # that share, 0 to 1
+    steps_per_label: int = default('mt_k')  # how many of the teacher's steps make one of ours
+    learning_rate: float = default('mt_learning_rate')  # the teacher's
 
 
 class AdamState(typing.NamedTuple):
@@ -196,6 +207,54 @@ def unroll_teacher(teacher: Teacher, problem: typing.Any, params: Tensors, state
                                            back_prop=False)
     steps = [_sum_groups(array.stack(), steps_per_label) for array in written]
     return tf.nest.map_structure(tf.stop_gradient, TeacherUnroll(steps, end, state))
+
+
+class TeacherRun:
+    """The graph of a teacher's run beside the student's.
+
+    Args:
+      config: an `Imitation`.
+      problem: what is optimized.
+      data: the variables of its examples.
+    """
+
+    def __init__(self, config: Imitation, problem: Problem, data: unroll.Data) -> None:
+        teacher = config.teacher
+        if isinstance(teacher, str):
+            teacher = make_teacher(teacher, config.learning_rate)
+        self._params = [tf.placeholder(tf.float32, shape) for shape in problem.param_shapes]
+        self._batches = tf.placeholder(tf.int32, [None, None])
+        self._key = tf.placeholder(tf.int32, [2])
+        self._initial_state = teacher.initial_state(self._params)
+        self._state = tf.nest.map_structure(
+            lambda tensor: tf.placeholder(tensor.dtype, tensor.shape), self._initial_state)
+        self._result = unroll_teacher(
+            teacher, problem, self._params, self._state, self._batches, *data,
+            steps_per_label=config.steps_per_label, key=self._key + [unroll.NOISE, 0])
+
+    def run(self, session: tf.Session, params: typing.Sequence[np.ndarray], state: typing.Any,
+            batches: np.ndarray, key: np.ndarray,
+            fed: typing.Dict[tf.Tensor, typing.Any]) -> typing.List[typing.Any]:
+        """Its steps from `params`, as labels for the student, and its state after them.
+
+        Args:
+          session: where to run.
+          params: list of arrays.
+          state: where it goes on; None: fresh.
+          batches: int `[labels * steps_per_label, batch size]`.
+          key: of the student's unroll.
+          fed: what else the episode feeds.
+
+        Returns:
+          the steps, `[labels] + shape` for each tensor; the state.
+        """
+        feed = dict(fed)
+        feed.update(zip(self._params, params))
+        if state is None:
+            state = session.run(self._initial_state, feed)
+        feed.update(zip(tf.nest.flatten(self._state), tf.nest.flatten(state)))
+        feed.update({self._batches: batches, self._key: key})
+        return session.run([self._result.steps, self._result.state], feed)
 
 
 def _zeros_like(tensors):

@@ -5,16 +5,37 @@
 coordinate, so that it cannot rely on the gradients' sizes.
 """
 
-from typing import List, Optional, Sequence, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from l2o.settings import default
 from problems.problem import Gradient, Problem, Wrapper
 from problems.problem_spec import Spec
 
 LOG_RANGE = 3.0
 UNITS = ('coordinates', 'tensors')  # what may get a scale of its own
+
+
+class Scaling(NamedTuple):
+    """Random scaling as a technique, see `l2o.techniques.wrappers`."""
+
+    ranges: Tuple[float, ...] = default('scaling_ranges')  # log ranges; each episode draws one
+    unit: str = default('scaling_of')  # what gets a scale: one of `UNITS`
+
+    def wrap(self, problem: Problem) -> 'RandomScaling':
+        """The problem in other coordinates."""
+        return RandomScaling(problem)
+
+    def begin(self, problem: 'RandomScaling', params: List[np.ndarray],
+              rng: np.random.RandomState) -> Tuple[List[np.ndarray], Dict[tf.Tensor, Any]]:
+        """An episode: its initial values in these coordinates, and the scales to feed."""
+        log_range = (self.ranges[0] if len(self.ranges) == 1
+                     else self.ranges[rng.randint(len(self.ranges))])
+        scales = problem.draw(rng, log_range, self.unit)
+        return ([param / scale for param, scale in zip(params, scales)],
+                dict(zip(problem.scales, scales)))
 
 
 class RandomScaling(Wrapper):

@@ -15,6 +15,8 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
+from l2o.settings import default
+
 Tensors = typing.Sequence[tf.Tensor]
 Function = typing.Callable[[tf.Tensor], tf.Tensor]  # of a vector
 ObjectiveOfList = typing.Callable[[typing.List[tf.Tensor]], tf.Tensor]
@@ -35,60 +37,76 @@ class Tridiagonal(typing.NamedTuple):
     basis: tf.Tensor  # [m, P], orthonormal rows
 
 
-class Penalty:
+class _Penalty(typing.NamedTuple):
+    """The fields of a `Penalty`, not checked."""
+    option: str = default('reg_option')
+    iterations: int = default('hessian_itrs')
+    seed: typing.Optional[int] = None
+    alpha: float = default('alpha')
+    beta: float = default('beta')
+    on_optimizer: bool = default('reg_optimizer')
+    on_optimizee: bool = default('reg_optimizee')
+    time: str = default('regularize_time')
+    scale: float = default('reg_scale')
+
+
+class Penalty(_Penalty):
     """A curvature measure with its weights and its place in an episode.
 
     `penalty(objective_fn, params)` -> scalar tensor, differentiable with respect to `params`. It
     enters the meta-objective as the sum over an unroll's steps, each on the step's mini-batch.
+
+    Attributes:
+      option: the measure, a key of MEASURES.
+      iterations: random draws (`hessian`), matrix products (`hessian-ev`) or Lanczos steps
+        (`hessian-esd`, `hessian-esd-mean-abs`); `jacob` and `jacob-norm` need none.
+      seed: of the random vectors; None: the graph's.
+      alpha: weight in the meta-objective, where on_optimizer is True.
+      beta: weight in the optimizee's own objective, where on_optimizee is True.
+      on_optimizer: whether it counts in the meta-objective.
+      on_optimizee: whether it counts in the optimizee's objective.
+      time: when the penalty counts in an episode of n unrolls, which are counted from 0: `prior`:
+        in those up to number int(n scale); `posterior`: in those above number int(n scale + 1);
+        `none`: never; `always`.
+      scale: 0 to 1.
+
+    Raises:
+      ValueError: an argument is not among those above; the message says which are.
     """
 
-    def __init__(self, option: str = 'hessian', iterations: int = 10,
-                 seed: typing.Optional[int] = None, alpha: float = 5e-4, beta: float = 1e-4,
-                 on_optimizer: bool = False, on_optimizee: bool = False, time: str = 'posterior',
-                 scale: float = 0.5) -> None:
-        """
-        Args:
-          option: the measure, a key of MEASURES.
-          iterations: random draws (`hessian`), matrix products (`hessian-ev`) or Lanczos steps
-            (`hessian-esd`, `hessian-esd-mean-abs`); `jacob` and `jacob-norm` need none.
-          seed: of the random vectors; None: the graph's.
-          alpha: weight in the meta-objective, where on_optimizer is True.
-          beta: weight in the optimizee's own objective, where on_optimizee is True.
-          time: when the penalty counts in an episode of n unrolls, which are counted from 0:
-            `prior`: in those up to number int(n scale); `posterior`: in those above number
-            int(n scale + 1); `none`: never; `always`.
-          scale: 0 to 1.
+    def __new__(cls, *args: typing.Any, **kwargs: typing.Any) -> 'Penalty':
+        self = super().__new__(cls, *args, **kwargs)
+        _check_choice('penalty', self.option, sorted(MEASURES))
+        _check_choice('time of regularization', self.time, TIMES)
+        if self.iterations < 1:
+            raise ValueError(f'a penalty needs at least 1 iteration, not {self.iterations}')
+        if not 0 <= self.scale <= 1:
+            raise ValueError(f'the share of regularized unrolls must be 0 to 1, not {self.scale}')
+        return self
 
-        Raises:
-          ValueError: an argument is not among those above; the message says which are.
-        """
-        _check_choice('penalty', option, sorted(MEASURES))
-        _check_choice('time of regularization', time, TIMES)
-        if iterations < 1:
-            raise ValueError(f'a penalty needs at least 1 iteration, not {iterations}')
-        if not 0 <= scale <= 1:
-            raise ValueError(f'the share of regularized unrolls must be 0 to 1, not {scale}')
-        self.option = option
-        self.meta_weight = alpha if on_optimizer else 0.
-        self.inner_weight = beta if on_optimizee else 0.
-        self._iterations = iterations
-        self._seed = seed
-        self._time = time
-        self._scale = scale
+    @property
+    def meta_weight(self) -> float:
+        """Weight in the meta-objective."""
+        return self.alpha if self.on_optimizer else 0.
+
+    @property
+    def inner_weight(self) -> float:
+        """Weight in the optimizee's own objective."""
+        return self.beta if self.on_optimizee else 0.
 
     @property
     def ever_counts(self) -> bool:
         """Whether there is an unroll in which the penalty counts."""
-        some = {'prior': True, 'posterior': self._scale < 1, 'none': False, 'always': True}
+        some = {'prior': True, 'posterior': self.scale < 1, 'none': False, 'always': True}
         weighted = self.meta_weight != 0 or self.inner_weight != 0
-        return weighted and some[self._time]
+        return weighted and some[self.time]
 
     def counts(self, unroll_index: int, num_unrolls: int) -> bool:
         """Whether the penalty counts in unroll `unroll_index` (from 0) of `num_unrolls`."""
         return self.ever_counts and {
-            'prior': unroll_index <= int(num_unrolls * self._scale),
-            'posterior': unroll_index > int(num_unrolls * self._scale + 1),
-            'always': True}[self._time]
+            'prior': unroll_index <= int(num_unrolls * self.scale),
+            'posterior': unroll_index > int(num_unrolls * self.scale + 1),
+            'always': True}[self.time]
 
     def __call__(self, objective_fn: ObjectiveOfList, params: Tensors,
                  step: typing.Union[int, tf.Tensor] = 0,
@@ -103,10 +121,10 @@ class Penalty:
           key: int32 [2], the seed of the random vectors; None: another one at each run.
         """
         measure = MEASURES[self.option]
-        key = _draw_key(self._seed) if key is None else key
+        key = _draw_key(self.seed) if key is None else key
         key += tf.stack([0, tf.cast(step, tf.int32)])
         return measure(flat_objective(objective_fn, params), flatten(params),
-                       self._iterations, key)
+                       self.iterations, key)
 
     def gradients(self, objective_fn: ObjectiveOfList, params: Tensors,
                   step: typing.Union[int, tf.Tensor] = 0,
