@@ -263,9 +263,30 @@ def _validate(work, graph, session, validator):
         work.store.save_best_of_stage(stage, values)
     work.reporter.validation(progress, stage, cost, best)
     if progress.best and (verdict.advanced or verdict.finished):
-        _load(graph, session, {name: value for name, value in progress.best.items()
-                               if name != 'global_step'})
+        _load_but_count(graph, session, progress.best)
+    if verdict.advanced:
+        _begin_stage(work, graph, session, validator)
     progress.complete = verdict.finished
+
+
+def _begin_stage(work, graph, session, validator):
+    """Validates the best of the stage before at the new stage's length: this is to beat.
+
+    Where nothing trained was as good as what the run began with, that is validated, too.
+    """
+    progress, store = work.progress, work.store
+    untrained = None if progress.trained_is_best else store.read_best()
+    progress.baseline_cost = np.inf
+    if untrained:
+        _load_but_count(graph, session, untrained)
+        progress.baseline_cost = _validation_cost(work, graph, session, validator)[1]
+        _load_but_count(graph, session, progress.best)
+    _, cost = _validation_cost(work, graph, session, validator)
+    progress.curriculum = progress.curriculum.begin(cost)
+    progress.best_cost = progress.curriculum.best_cost
+    if progress.trained_is_best:
+        store.save_best(progress.best)
+    work.reporter.validation(progress, progress.curriculum.stage, cost, progress.trained_is_best)
 
 
 def _validation_cost(work, graph, session, validator):
@@ -297,6 +318,11 @@ def _load_carried_state(work, graph, session):
 def _loader(graph, progress):
     """The function of a session that gives shared variables the values that are saved."""
     return lambda session: _load(graph, session, progress.values)
+
+
+def _load_but_count(graph, session, values):
+    """Gives variables other values; meta-steps are counted on."""
+    _load(graph, session, {name: value for name, value in values.items() if name != 'global_step'})
 
 
 def _load(graph, session, values):

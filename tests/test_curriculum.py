@@ -3,7 +3,8 @@ import math
 
 import pytest
 
-from l2o.techniques.curriculum import PUBLISHED_STAGES, Curriculum, CurriculumState, Verdict
+from l2o.settings import PUBLISHED_STAGES
+from l2o.techniques.curriculum import Curriculum, CurriculumState, Verdict
 
 STAYS = Verdict(improved=False, advanced=False, finished=False)
 IMPROVES = Verdict(improved=True, advanced=False, finished=False)

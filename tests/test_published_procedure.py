@@ -31,6 +31,7 @@ class Recorder(reporting.Reporter):
     def __init__(self):
         super().__init__(None)
         self.reports, self.notices, self.costs, self.validated = [], [], [], []
+        self.best = []
 
     def unroll(self, progress, report, details=None):
         self.reports.append((progress.meta_iterations, report))
@@ -41,6 +42,7 @@ class Recorder(reporting.Reporter):
     def validation(self, progress, stage, cost, improved):
         self.costs.append(cost)
         self.validated.append(progress.meta_iterations)
+        self.best.append(improved)
 
 
 def train(folder, row=QUADRATIC, name='GlobalLearningRate', num_meta_iterations=2, rate=1e-2,
@@ -198,23 +200,56 @@ def test_so_many_of_the_latest_checkpoints_are_kept(number, tmp_path):
     assert numbers(tmp_path) == [0] + list(range(13 - number, 13))
 
 
-def test_with_a_curriculum_the_best_of_each_stage_is_kept(tmp_path, monkeypatch):
-    """Validations cost 9 before training; in the stages 5, 4, 6, then 3, 7, then 2, 8."""
-    costs, seen = iter([9.0, 5.0, 4.0, 6.0, 3.0, 7.0, 2.0, 8.0]), {}
+@pytest.fixture
+def scripted(monkeypatch):
+    """A function (costs) -> list: validations cost that, and each adds (steps, rate) to the list."""
+    def script(*costs):
+        left, seen = iter(costs), []
 
-    def cost(validator, session, steps, frozen):
-        found = next(costs)
-        rate, = [variable for variable in session.graph.get_collection('variables')
-                 if variable.op.name == 'LOL/global_learning_rate']
-        seen[found] = session.run(rate)
-        return found
+        def cost(validator, session, steps, frozen):
+            rate, = [variable for variable in session.graph.get_collection('variables')
+                     if variable.op.name == 'LOL/global_learning_rate']
+            seen.append((steps, session.run(rate)))
+            return next(left)
 
-    monkeypatch.setattr('l2o.metatraining.validation.Validator.cost', cost)
-    train(tmp_path, num_meta_iterations=20, curriculum=Curriculum((4, 8, 12), 1))
-    kept = {number: checkpoints.read_checkpoint(str(tmp_path / ('model.ckpt-%d' % number)))
-            for number in numbers(tmp_path)}
-    assert {number: values['LOL/global_learning_rate'] for number, values in kept.items()} == {
-        0: seen[2.0], 1: seen[4.0], 2: seen[3.0], 3: seen[2.0]}
+        monkeypatch.setattr('l2o.metatraining.validation.Validator.cost', cost)
+        return seen
+
+    return script
+
+
+def kept_rates(folder):
+    """The number of each checkpoint -> its rate."""
+    return {number: checkpoints.read_checkpoint(str(folder / ('model.ckpt-%d' % number)))[
+        'LOL/global_learning_rate'] for number in numbers(folder)}
+
+
+STAGES = Curriculum((4, 8, 12), 1)
+
+
+def test_a_stage_begins_with_a_validation_of_the_best_at_its_own_length(scripted, tmp_path):
+    """That is to beat, as published, and not what shorter trajectories have cost."""
+    costs = [9.0, 5.0, 4.0, 6.0, 20.0, 19.0, 25.0, 18.0, 17.0, 30.0]
+    seen, recorder = scripted(*costs), Recorder()
+    result = train(tmp_path, num_meta_iterations=20, curriculum=STAGES, reporter=recorder)
+    steps, rates = zip(*seen)
+    assert steps == (8, 8, 8, 8, 12, 12, 12, 12, 12, 12)
+    assert rates[4] == rates[2] != rates[3] and rates[7] == rates[5] != rates[6]
+    assert kept_rates(tmp_path) == {0: rates[8], 1: rates[2], 2: rates[5], 3: rates[8]}
+    assert recorder.costs == costs and result.best_cost == 17.0 and result.trained_is_best
+    assert recorder.best == [True, True, True, False, True, True, False, True, True, False]
+
+
+@pytest.mark.parametrize('at_the_new_length, trained_is_best', [(10.0, True), (7.0, False)])
+def test_the_untrained_optimizer_is_compared_anew_in_a_stage_where_it_is_the_best(
+        at_the_new_length, trained_is_best, scripted, tmp_path):
+    seen = scripted(3.0, 5.0, 4.0, 6.0, at_the_new_length, 8.0, 9.0)
+    result = train(tmp_path, num_meta_iterations=20, curriculum=STAGES)
+    steps, rates = zip(*seen)
+    assert steps == (8, 8, 8, 8, 12, 12, 12) and rates[4] == rates[0] and rates[5] == rates[2]
+    assert kept_rates(tmp_path) == {0: rates[2] if trained_is_best else rates[0], 1: rates[2]}
+    assert result.trained_is_best == trained_is_best
+    assert result.best_cost == min(at_the_new_length, 8.0)
 
 
 def test_the_untrained_optimizer_stays_the_best_only_if_nothing_was_as_good(tmp_path):

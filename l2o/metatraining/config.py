@@ -20,13 +20,13 @@ from problems.random_numbers import global_generators_from
 
 
 class Drawn(NamedTuple):
-    """A whole number: `least` plus an exponentially distributed one, at most 3 times `least`."""
+    """`least` plus a rounded, exponentially distributed number, at most 3 times `least`."""
 
     scale: float  # the mean of what is added
     least: int
 
     def draw(self, rng: np.random.RandomState) -> int:
-        return min(int(rng.exponential(self.scale) + self.least), 3 * self.least)
+        return min(int(np.round(rng.exponential(self.scale))) + self.least, 3 * self.least)
 
 
 class Called(NamedTuple):

@@ -77,6 +77,10 @@ class Store:
         """Writes the best meta-parameters."""
         self._write(0, values)
 
+    def read_best(self) -> Optional[Dict[str, np.ndarray]]:
+        """The best meta-parameters that are saved; None: this process saves none."""
+        return checkpoints.read_checkpoint(self.best_checkpoint) if self._writes else None
+
     def save_validated(self, meta_iterations: int, values: Dict[str, np.ndarray]) -> None:
         """Writes the meta-parameters of a validation, and removes old ones."""
         if self._keep:
