@@ -21,6 +21,7 @@ from l2o.bounds import (
     NOT_NEGATIVE,
     POSITIVE,
     SHARE,
+    SHARE_OR_OTHER,
     UP_TO_ONE,
 )
 
@@ -221,9 +222,13 @@ TECHNIQUES: Dict[str, Tuple[Technique, ...]] = collections.OrderedDict([
                      'teacher.'),),
             (Setting('mt_ratio', 'ratio', 0.1, 'Imitation: the share of episodes that imitate the '
                      'teacher.', SHARE),
+             Setting('mt_ratios', 'ratios', (-1.0,), 'Imitation: the share of episodes that '
+                     'imitate the teacher, in each stage of a curriculum; the last one goes on. '
+                     '-1: that of --mt_ratio.', SHARE_OR_OTHER),
              Setting('mt_k', 'steps_per_label', 1, 'Imitation: the number of the teacher\'s steps '
                      'that make one step of the learned optimizer.', POSITIVE),
-             Setting('mt_teacher', 'teacher', 'adam', 'Imitation: the teacher, one of %s.'
+             Setting('mt_optimizers', 'teacher', ('adam',), 'Imitation: the teacher, of %s; of '
+                     'several, episodes that imitate take them in turn.'
                      % ', '.join(names.TEACHERS), names.TEACHERS),
              Setting('mt_learning_rate', 'learning_rate', 0.01, 'Imitation: the learning rate of '
                      'the teacher.', POSITIVE))),

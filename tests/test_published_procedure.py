@@ -15,7 +15,7 @@ from l2o.metatraining.episode import run_episode
 from l2o.metatraining.progress import Progress
 from l2o.runs import machines, run_files
 from l2o.techniques import imitation
-from l2o.techniques.curriculum import Curriculum
+from l2o.techniques.curriculum import Curriculum, CurriculumState
 from optimizer import OPTIMIZERS, checkpoints
 from problems import datasets
 from problems import problem_generator as pg
@@ -73,7 +73,7 @@ class Graph:
     """A `ProblemGraph` with such a teacher, which keeps what unrolls are fed."""
 
     def __init__(self):
-        self.teacher, self.feeds = Teacher(), []
+        self.teachers, self.feeds = [Teacher()], []
         self.unroll = types.SimpleNamespace(state=types.SimpleNamespace(params='params'),
                                             carry=None)
         self.step = types.SimpleNamespace(report=None, train=None)
@@ -106,12 +106,49 @@ def test_an_episode_imitates_one_trajectory_of_the_teacher():
                                     imitation=metaopt.Imitation(ratio=1.0, steps_per_label=3))
     run_episode(graph, Session(), training, Progress(1), 0.0, Recorder(), machines.OneMachine(),
                 np.random.RandomState(0), {})
-    assert graph.teacher.calls == [('start', None, list(range(6))),
+    assert graph.teachers[0].calls == [('start', None, list(range(6))),
                                    ('reached', 1, list(range(6, 12))),
                                    ('reached', 2, list(range(12, 18)))]
     assert [feed['batches'] for feed in graph.feeds] == [[0, 3], [6, 9], [12, 15]]
     assert [feed['teacher_steps'] for feed in graph.feeds] == [
         ['labels 1'], ['labels 2'], ['labels 3']]
+
+
+def test_several_teachers_take_the_episodes_that_imitate_in_turn():
+    graph, progress = Graph(), Progress(1)
+    graph.teachers = [Teacher(), Teacher(), Teacher()]
+    training = metaopt.MetaTraining(curriculum=Curriculum.fixed(2), unroll_length=2,
+                                    imitation=metaopt.Imitation(('adam', 'rmsprop', 'nag'), 0.5))
+    rng = np.random.RandomState(0)
+    for _ in range(40):
+        run_episode(graph, Session(), training, progress, 0.0, Recorder(), machines.OneMachine(),
+                    rng, {})
+    counts = [len(teacher.calls) for teacher in graph.teachers]
+    assert max(counts) - min(counts) <= 1 and sum(counts) == progress.imitated
+    assert 10 <= sum(counts) <= 30
+    assert [type(each).__name__ for each in training.imitation.teachers] == [
+        'Adam', 'RMSProp', 'NesterovMomentum']
+
+
+def test_each_stage_has_a_share_of_imitation_and_the_last_one_goes_on():
+    """As published for L2O-DM: 0.3 without a curriculum, else 0.0, 0.1, 0.3, 0.3 .."""
+    training = parsed('--if_cl', '--if_mt', '--mt_ratio=0.3', '--mt_ratios=0.0,0.1,0.3')
+    assert [training.imitation.share(stage) for stage in (None, 0, 1, 2, 3, 9)] == [
+        0.3, 0.0, 0.1, 0.3, 0.3, 0.3]
+    assert parsed('--if_cl', '--if_mt', '--mt_ratio=0.2').imitation.share(4) == 0.2
+    graph, progress = Graph(), Progress(1)
+    staged = metaopt.MetaTraining(
+        curriculum=Curriculum((2, 4)), unroll_length=2,
+        imitation=metaopt.Imitation('adam', 0.0, ratios=(0.0, 1.0)))
+    for stage in (0, 1):
+        progress.curriculum = CurriculumState(stage)
+        run_episode(graph, Session(), staged, progress, 0.0, Recorder(), machines.OneMachine(),
+                    np.random.RandomState(0), {})
+        assert progress.imitated == stage
+    fixed = staged._replace(curriculum=Curriculum.fixed(4))
+    run_episode(graph, Session(), fixed, progress, 0.0, Recorder(), machines.OneMachine(),
+                np.random.RandomState(0), {})
+    assert progress.imitated == 1
 
 
 def test_labels_are_sums_of_steps_along_one_trajectory(tmp_path, monkeypatch):
@@ -464,7 +501,7 @@ def test_other_batches_are_of_examples_that_no_step_is_made_on():
 
 def test_an_episode_goes_through_shuffled_passes():
     graph = Graph()
-    graph.teacher = None
+    graph.teachers = []
     graph.examples = types.SimpleNamespace(
         batches=lambda count, rng: CLUSTERS.batch_indices(count, 3, rng))
     training = metaopt.MetaTraining(curriculum=Curriculum.fixed(8), unroll_length=2)

@@ -218,6 +218,10 @@ def upgraded(recorded: Dict[str, Any], present: Dict[str, Any]) -> Dict[str, Any
         found['objectives_of'] = 'batches' if found.pop('objectives_of_batches') else 'examples'
     if found['penalty'].get('kind') == 'Penalty':  # its fields had other names
         found['penalty'] = present['penalty']
+    if found['imitation'] and present['imitation']:
+        found['imitation'] = dict(present['imitation'], **found['imitation'])
+        if isinstance(found['imitation']['teacher'], str):
+            found['imitation']['teacher'] = [found['imitation']['teacher']]
     found['obj_train_max_multiplier'] = present['obj_train_max_multiplier']
     found['meta_optimizer'] = dict(present['meta_optimizer'], **found['meta_optimizer'])
     return found

@@ -35,7 +35,11 @@ def run_episode(graph: ProblemGraph, session: tf.Session, training: MetaTraining
     start = graph.draw_start(rng)
     unplanned = training.unplanned_share and rng.uniform() < training.unplanned_share
     planned = 0 if unplanned else sum(lengths)
-    imitates = graph.teacher is not None and rng.uniform() < training.imitation.ratio
+    stage = progress.curriculum.stage if len(training.curriculum.stages) > 1 else None
+    imitates = bool(graph.teachers) and rng.uniform() < training.imitation.share(stage)
+    if imitates:
+        teacher = graph.teachers[progress.imitated % len(graph.teachers)]
+        progress.imitated += 1
     stride = training.imitation.steps_per_label if imitates else 1
     batches = graph.examples.batches(sum(lengths) * stride, rng)
     others = None
@@ -51,8 +55,8 @@ def run_episode(graph: ProblemGraph, session: tf.Session, training: MetaTraining
         importance = 1.0 + training.late_emphasis * (3.0 * share_done ** 2 - 1.0)
         if imitates:
             params = start.params if index == 0 else session.run(graph.unroll.state.params)
-            labels, teacher_state = graph.teacher.run(session, params, teacher_state, here, key,
-                                                      start.feed)
+            labels, teacher_state = teacher.run(session, params, teacher_state, here, key,
+                                                start.feed)
         feed = graph.feed(start, here[::stride], key, first_unroll=index == 0,
                           reset_state=index == 0 and fresh, planned=planned,
                           importance=importance, teacher_steps=labels,

@@ -140,7 +140,7 @@ class ProblemGraph:
       problem: as given; `examples` likewise.
       unroll: the `optimizer.unroll.Unroll`.
       step: the `meta_step.MetaStep` on it.
-      teacher: a `l2o.techniques.imitation.TeacherRun`, None where nothing is imitated.
+      teachers: a `l2o.techniques.imitation.TeacherRun` of each; empty where nothing is imitated.
     """
 
     def __init__(self, optimizer: TrainableOptimizer, problem: Problem, examples: Examples,
@@ -163,9 +163,9 @@ class ProblemGraph:
                 objectives_of=training.objectives_of)
         with machine.shared_variables():
             self.step = meta_steps.on(self.unroll)
-        self.teacher = None
-        if training.imitation:
-            self.teacher = imitation.TeacherRun(training.imitation, problem, examples.variables)
+        self.teachers = [] if training.imitation is None else [
+            imitation.TeacherRun(teacher, training.imitation.steps_per_label, problem,
+                                 examples.variables) for teacher in training.imitation.teachers]
 
     def draw_start(self, rng: np.random.RandomState) -> EpisodeStart:
         """An `EpisodeStart`."""
@@ -207,7 +207,7 @@ class ProblemGraph:
             feed[self._planned_steps] = planned
         feed.update(zip(graph.initial_params, start.params))
         feed.update(start.feed)
-        if self.teacher is not None:
+        if self.teachers:
             for index, place in enumerate(graph.teacher_steps):
                 feed[place] = (np.zeros([1] + place.shape.as_list()[1:]) if teacher_steps is None
                                else -teacher_steps[index])

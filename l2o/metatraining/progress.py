@@ -13,7 +13,7 @@ from l2o.runs import run_files
 from l2o.techniques.curriculum import CurriculumState
 
 _COUNTERS = ('problem', 'iteration', 'meta_iterations', 'unrolls', 'nonfinite_unrolls',
-             'nonfinite_streak')
+             'nonfinite_streak', 'imitated')
 
 SHOWN = 3  # of the differences between two trainings
 
@@ -37,6 +37,7 @@ class Progress:
       unrolls: unrolls done in all.
       nonfinite_unrolls: those whose meta-objective or meta-gradient was not finite.
       nonfinite_streak: the last so many meta-iterations had no other ones.
+      imitated: episodes that have imitated a teacher.
       values: dict from names to arrays: meta-parameters and the meta-optimizer's slots.
       best: the same, as they were at the best validation of what was trained on these problems.
       best_cost: of that validation.
@@ -50,7 +51,7 @@ class Progress:
         self.seed, self._task, self._training = seed, task, training
         self.curriculum = CurriculumState()
         self.problem = self.iteration = self.meta_iterations = self.unrolls = 0
-        self.nonfinite_unrolls = self.nonfinite_streak = 0
+        self.nonfinite_unrolls = self.nonfinite_streak = self.imitated = 0
         self.values: Dict[str, np.ndarray] = {}
         self.best: Dict[str, np.ndarray] = {}
         self.carried: List[List[np.ndarray]] = []
@@ -124,6 +125,7 @@ class Progress:
                                  % (run_files.STATE, ', '.join(wrong[:5])))
 
     def _take(self, facts, arrays):
+        facts = dict({'imitated': 0}, **facts)  # older states lack it
         if facts['seed'] != self.seed:
             raise ValueError('it is of seed %s, not %s' % (facts['seed'], self.seed))
         recorded = facts['training']
