@@ -9,15 +9,14 @@ Stronger Baselines for Learning to Optimize" (arXiv 2010.09089). `test_optimizer
 
 import gc
 import sys
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, TextIO
+from typing import Any, Callable, Dict, Optional, Sequence, TextIO
 
 import numpy as np
 
 from l2o.evaluation.rollout import run_wall_clock_test, test_optimizer
-from l2o.metatraining import config, meta_step, options, reporting, training_graph
+from l2o.metatraining import config, draw, meta_step, options, reporting
 from l2o.metatraining.config import (
     Evaluation,
-    Imitation,
     MetaOptimizer,
     MetaTraining,
     NothingFiniteError,
@@ -25,12 +24,13 @@ from l2o.metatraining.config import (
     TrainingResult,
     Validation,
 )
-from l2o.metatraining.episode import run_episode
-from l2o.metatraining.progress import Progress
+from l2o.metatraining.context import Context
+from l2o.metatraining.drawing import draw_problems
+from l2o.metatraining.progress import DRAWS, PROBLEM, Progress
 from l2o.metatraining.store import Store
-from l2o.metatraining.validation import Validator
+from l2o.metatraining.training_session import TrainingSession
 from l2o.runs import machines
-from l2o.techniques.averaging import MovingAverage
+from l2o.techniques.imitation import Imitation
 from optimizer import OPTIMIZERS
 from problems.problem_spec import as_row
 
@@ -39,9 +39,6 @@ __all__ = ['Evaluation', 'Imitation', 'MetaOptimizer', 'MetaTraining', 'NothingF
            'sample_numiter', 'sigmoid_weights', 'test_optimizer', 'train_optimizer']
 
 NONFINITE_LIMIT = 10  # meta-iterations in a row without any finite unroll that end a run
-
-# First words of the sequences that number the run's random generators, see `Progress.generator`.
-_DRAWS, _PROBLEM, _VALIDATION, _EPISODE = range(4)
 
 
 def register_optimizers() -> Dict[str, type]:
@@ -124,221 +121,91 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
     options.check(training)
     seed = np.random.RandomState().randint(2 ** 31 - 1) if run.seed is None else run.seed
     machine, reporter = run.machine or machines.OneMachine(), run.reporter
-    reporter = reporter or reporting.Reporter(out)
-    progress = Progress(seed, machine.task, config.as_data(training))
-    store = Store(logdir, run.keep_checkpoints, is_chief and machine.is_chief)
-    first_checkpoint = None
-    if machine.is_chief:
-        store.begin(run.resume)
-        if run.resume:
-            first_checkpoint = store.restore(progress, lambda: meta_step.saved_types(
-                optimizer_spec.build, training.meta_optimizer))
-    machine.begin(progress, run.resume)
-    work = _Work(training, run, progress, store, machine, reporter, num_meta_iterations,
-                 num_problems)
-    draws = _draw_problems(len(problems_and_data), num_problems, training.problems_at_once,
-                           select_random_problems, progress.generator(_DRAWS))
-    reporter.begin(progress, num_problems * num_meta_iterations if machine.is_chief else None)
-    if first_checkpoint:
-        reporter.notice('begins with the meta-parameters in %s' % first_checkpoint)
+    context = Context(
+        training, run, Progress(seed, machine.task),
+        Store(logdir, config.as_data(training), run.keep_checkpoints,
+              is_chief and machine.is_chief),
+        machine, reporter or reporting.Reporter(out), num_meta_iterations, num_problems)
+    _begin(context, optimizer_spec)
+    progress = context.progress
+    draws = draw_problems(len(problems_and_data), num_problems, training.problems_at_once,
+                          select_random_problems, progress.generator(DRAWS))
     try:
         while progress.problem < num_problems and not progress.complete:
-            rows = [as_row(problems_and_data[index])
-                    for index in draws[progress.problem]]
-            graph = training_graph.build(
-                optimizer_spec, rows, training, machine,
-                progress.generator(_PROBLEM, progress.problem))
+            rows = [as_row(problems_and_data[index]) for index in draws[progress.problem]]
+            built = draw.build(optimizer_spec, rows, training, machine,
+                               progress.generator(PROBLEM, progress.problem))
             for callback in callbacks or ():
-                for problem in graph.problems:
-                    callback(problem.problem)
-            (_train if machine.is_chief else _help)(work, graph)
-            del graph
+                for trained in built.trained:
+                    callback(trained.problem)
+            with machine.session(built.graph, progress,
+                                 lambda session, built=built: built.load(session, progress.values)
+                                 ) as session:
+                (_train if machine.is_chief else _help)(
+                    context, TrainingSession(context, built, session))
+            del built
             gc.collect()  # graphs are cyclic, and large
         machine.end(progress)
     finally:
-        reporter.end()
+        context.reporter.end()
     if machine.is_chief:
         _check_that_some_are_finite(progress)
     best_cost = min(progress.best_cost, progress.baseline_cost)
-    return TrainingResult(best_cost, store.best_checkpoint if np.isfinite(best_cost) else None,
-                          progress.meta_iterations, progress.unrolls, progress.nonfinite_unrolls,
-                          progress.trained_is_best)
+    return TrainingResult(
+        best_cost, context.store.best_checkpoint if np.isfinite(best_cost) else None,
+        progress.meta_iterations, progress.unrolls, progress.nonfinite_unrolls,
+        progress.trained_is_best)
 
 
-class _Work(NamedTuple):
-    """What stays the same in all of a run."""
+def _begin(context, optimizer_spec):
+    """Goes on from what the run's folder holds, or begins there; tells the reporter."""
+    progress, machine, first_checkpoint = context.progress, context.machine, None
+    if machine.is_chief:
+        context.store.begin(context.run.resume)
+        if context.run.resume:
+            first_checkpoint = context.store.restore(progress, lambda: meta_step.saved_types(
+                optimizer_spec.build, context.training.meta_optimizer))
+    machine.begin(progress, context.run.resume)
+    total = context.num_problems * context.num_meta_iterations
+    context.reporter.begin(progress, total if machine.is_chief else None)
+    if first_checkpoint:
+        context.reporter.notice('begins with the meta-parameters in %s' % first_checkpoint)
 
-    training: MetaTraining
-    run: Run
-    progress: Progress
-    store: Store
-    machine: Any
-    reporter: Any
-    num_meta_iterations: int  # on each draw of problems
-    num_problems: int  # draws
 
-
-def _train(work, graph):
+def _train(context, here):
     """What is left of the meta-iterations on a draw of problems: the loop of meta-training."""
-    training, progress, store, machine = work.training, work.progress, work.store, work.machine
+    training, progress, machine = context.training, context.progress, context.machine
     if progress.trained_is_best:  # an interruption may have come between the two savings
-        store.save_best(progress.best)
-    with machine.session(graph.graph, progress, _loader(graph, progress)) as session:
-        _load_carried_state(work, graph, session)
-        validator = Validator(graph.validations, training.validation,
-                              progress.generator(_VALIDATION, progress.problem))
-        if progress.iteration == 0:
-            _save(work, graph, session)  # before any checkpoint, so that it is known whose that is
-            _validate_baseline(work, graph, session, validator)
-        while progress.iteration < work.num_meta_iterations and not progress.complete:
-            _run_episode(work, graph, session)
-            spent = 0 < training.max_unrolls <= progress.unrolls
-            if spent or progress.iteration % training.validation.period == 0:
-                _validate(work, graph, session, validator)
-            progress.complete = progress.complete or spent
-            last = progress.complete or progress.iteration == work.num_meta_iterations
-            saves = last or progress.iteration % work.run.save_period == 0
-            if saves:
-                _save(work, graph, session)
-            machine.publish(progress, saves)
-            if progress.nonfinite_streak >= NONFINITE_LIMIT:
-                _check_that_some_are_finite(progress)
+        context.store.save_best(progress.best)
+    if progress.iteration == 0:
+        here.save()  # before any checkpoint, so that it is known whose that is
+        here.validate_baseline()
+    while progress.iteration < context.num_meta_iterations and not progress.complete:
+        here.run_episode()
+        spent = 0 < training.max_unrolls <= progress.unrolls
+        if spent or progress.iteration % training.validation.period == 0:
+            here.validate()
+        progress.complete = progress.complete or spent
+        last = progress.complete or progress.iteration == context.num_meta_iterations
+        saves = last or progress.iteration % context.run.save_period == 0
+        if saves:
+            here.save()
+        machine.publish(progress, saves)
+        if progress.nonfinite_streak >= NONFINITE_LIMIT:
+            _check_that_some_are_finite(progress)
     progress.next_problem()
 
 
-def _help(work, graph):
+def _help(context, here):
     """What a worker beside the chief does: episodes, until the chief leaves these problems.
 
     Validation, saving and the curriculum are the chief's.
     """
-    progress, machine = work.progress, work.machine
-    with machine.session(graph.graph, progress, _loader(graph, progress)) as session:
-        while machine.follow(progress):
-            _run_episode(work, graph, session)
-            if progress.iteration % work.training.validation.period == 0:
-                work.reporter.episode(progress)
-
-
-def _run_episode(work, graph, session):
-    """An episode on one of the problems, at the meta-learning rate of this part of the run."""
-    progress, config = work.progress, work.training.meta_optimizer
-    rng = progress.generator(_EPISODE, progress.meta_iterations)
-    problem = graph.problems[0] if len(graph.problems) == 1 else graph.problems[
-        rng.randint(len(graph.problems))]
-    if problem.examples.is_part and not work.training.data_freeze:
-        problem.examples.load_others(session, rng)
-    share = progress.meta_iterations / (work.num_meta_iterations * work.num_problems)
-    run_episode(problem, session, work.training, progress, share, work.reporter, work.machine, rng,
-                {graph.rate_factor: config.rate_factor(share)})
-    progress.iteration += 1
-    progress.meta_iterations += 1
-
-
-def _validate_baseline(work, graph, session, validator):
-    """Validates what the training on these problems begins with: the best so far."""
-    progress = work.progress
-    progress.curriculum = progress.curriculum.compare_anew()
-    values, cost = _validation_cost(work, graph, session, validator)
-    progress.best, progress.best_cost, progress.baseline_cost = {}, np.inf, np.inf
-    if np.isfinite(cost):
-        progress.baseline_cost = cost
-        work.store.save_best(values)
-    work.reporter.validation(progress, progress.curriculum.stage, cost, bool(np.isfinite(cost)))
-
-
-def _validate(work, graph, session, validator):
-    """Validates the meta-parameters and does what the curriculum then says."""
-    curriculum, progress, stage = (work.training.curriculum, work.progress,
-                                   work.progress.curriculum.stage)
-    values, cost = _validation_cost(work, graph, session, validator)
-    progress.curriculum, verdict = curriculum.update(progress.curriculum, cost)
-    if verdict.improved:
-        progress.best, progress.best_cost = values, cost
-    best = verdict.improved and progress.trained_is_best
-    if best:
-        work.store.save_best(values)
-    if len(curriculum.stages) == 1:
-        work.store.save_validated(progress.meta_iterations, values)
-    elif verdict.improved:
-        work.store.save_best_of_stage(stage, values)
-    work.reporter.validation(progress, stage, cost, best)
-    if progress.best and (verdict.advanced or verdict.finished):
-        _load_but_count(graph, session, progress.best)
-    if verdict.advanced:
-        _begin_stage(work, graph, session, validator)
-    progress.complete = verdict.finished
-
-
-def _begin_stage(work, graph, session, validator):
-    """Validates the best of the stage before at the new stage's length: this is to beat.
-
-    Where nothing trained was as good as what the run began with, that is validated, too.
-    """
-    progress, store = work.progress, work.store
-    untrained = None if progress.trained_is_best else store.read_best()
-    progress.baseline_cost = np.inf
-    if untrained:
-        _load_but_count(graph, session, untrained)
-        progress.baseline_cost = _validation_cost(work, graph, session, validator)[1]
-        _load_but_count(graph, session, progress.best)
-    _, cost = _validation_cost(work, graph, session, validator)
-    progress.curriculum = progress.curriculum.begin(cost)
-    progress.best_cost = progress.curriculum.best_cost
-    if progress.trained_is_best:
-        store.save_best(progress.best)
-    work.reporter.validation(progress, progress.curriculum.stage, cost, progress.trained_is_best)
-
-
-def _validation_cost(work, graph, session, validator):
-    """The present meta-parameters, or their moving average, and what they cost."""
-    training, machine = work.training, work.machine
-    values, frozen = machine.read_frozen(session, graph.variables)
-    if training.meta_optimizer.average_decay:
-        values = MovingAverage.applied(values)
-        frozen = {graph.variables[name].value(): value for name, value in values.items()}
-    steps = training.curriculum.validation_steps(work.progress.curriculum)
-    return values, validator.cost(session, steps, frozen)
-
-
-def _save(work, graph, session):
-    """Saves what the run needs to go on."""
-    progress = work.progress
-    progress.values = session.run(graph.variables)
-    if not work.training.reset_state:
-        progress.carried = [problem.carried_state(session) for problem in graph.problems]
-    work.store.save(progress)
-
-
-def _load_carried_state(work, graph, session):
-    if work.progress.iteration and not work.training.reset_state:
-        for problem, values in zip(graph.problems, work.progress.carried):
-            problem.load_carried_state(session, values)
-
-
-def _loader(graph, progress):
-    """The function of a session that gives shared variables the values that are saved."""
-    return lambda session: _load(graph, session, progress.values)
-
-
-def _load_but_count(graph, session, values):
-    """Gives variables other values; meta-steps are counted on."""
-    _load(graph, session, {name: value for name, value in values.items() if name != 'global_step'})
-
-
-def _load(graph, session, values):
-    for name, value in values.items():
-        graph.variables[name].load(value, session)
-
-
-def _draw_problems(num_rows, num_draws, at_once, at_random, rng):
-    """For each draw the list of its rows: random ones, or from shuffled passes over the rows."""
-    if at_once == 1:
-        rows = (rng.randint(num_rows, size=num_draws) if at_random
-                else np.resize(rng.permutation(num_rows), num_draws))
-        return rows[:, np.newaxis].tolist()
-    if at_random:
-        return [np.resize(rng.permutation(num_rows), at_once).tolist() for _ in range(num_draws)]
-    return np.resize(rng.permutation(num_rows), (num_draws, at_once)).tolist()
+    progress = context.progress
+    while context.machine.follow(progress):
+        here.run_episode()
+        if progress.iteration % context.training.validation.period == 0:
+            context.reporter.episode(progress)
 
 
 def _check_that_some_are_finite(progress):

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import ablation_table
 from l2o.evaluation import comparison
-from l2o.metatraining import progress
+from l2o.metatraining import store
 from l2o.runs import run_files
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -162,7 +162,7 @@ def collect(size, folder):
     """What has come out, as JSON can hold it: see `ablation_table`."""
     trained = []
     for training in trainings(size):
-        facts = progress.saved_facts(run_folder(folder, training))
+        facts = store.saved_facts(run_folder(folder, training))
         trained.append(dict(training._asdict(), unrolls=facts['unrolls'],
                             meta_iterations=facts['meta_iterations'],
                             stage=facts['curriculum']['stage'] + 1))
@@ -196,7 +196,7 @@ def main(arguments=None):
     folder = options.folder or os.path.join('ablation', options.size)
     os.makedirs(folder, exist_ok=True)
     left = [training for training in trainings(size)
-            if not (progress.saved_facts(run_folder(folder, training)) or {}).get('complete')]
+            if not (store.saved_facts(run_folder(folder, training)) or {}).get('complete')]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         run([training_command(size, folder, training) for training in left], options.jobs, _show)

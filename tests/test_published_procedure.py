@@ -10,7 +10,9 @@ from absl import flags as absl_flags
 
 import metaopt
 from l2o.commandline import flags, training_config
-from l2o.metatraining import config, meta_step, problem_graph, reporting
+from l2o.metatraining import config, meta_step, reporting, trained_problem
+from l2o.metatraining import examples as examples_in_use
+from l2o.metatraining.context import Context
 from l2o.metatraining.episode import run_episode
 from l2o.metatraining.progress import Progress
 from l2o.runs import machines, run_files
@@ -69,8 +71,8 @@ class Teacher:
         return ['labels %d' % len(self.calls)], (state or 0) + 1
 
 
-class Graph:
-    """A `ProblemGraph` with such a teacher, which keeps what unrolls are fed."""
+class Trained:
+    """A `TrainedProblem` with such a teacher, which keeps what unrolls are fed."""
 
     def __init__(self):
         self.teachers, self.feeds = [Teacher()], []
@@ -78,14 +80,20 @@ class Graph:
                                             carry=None)
         self.step = types.SimpleNamespace(report=None, train=None)
         self.examples = types.SimpleNamespace(
-            batches=lambda count, rng: np.arange(count)[:, np.newaxis])
+            is_part=False, batches=lambda count, rng: np.arange(count)[:, np.newaxis])
 
     def draw_start(self, rng):
-        return problem_graph.EpisodeStart('start', {})
+        return trained_problem.EpisodeStart('start', {})
 
     def feed(self, start, batches, key, **options):
         self.feeds.append(dict(options, batches=batches.ravel().tolist()))
         return {}
+
+    def run_episode(self, training, progress=None):
+        context = Context(training, None, progress or Progress(1), None, machines.OneMachine(),
+                          Recorder(), 1, 1)
+        draw = types.SimpleNamespace(trained=[self], rate_factor='rate_factor')
+        run_episode(context, draw, Session())
 
 
 class Session:
@@ -101,29 +109,26 @@ class Session:
 
 def test_an_episode_imitates_one_trajectory_of_the_teacher():
     """The state goes on, the student sees every k-th batch of the teacher's own."""
-    graph = Graph()
+    trained = Trained()
     training = metaopt.MetaTraining(curriculum=Curriculum.fixed(6), unroll_length=2,
                                     imitation=metaopt.Imitation(ratio=1.0, steps_per_label=3))
-    run_episode(graph, Session(), training, Progress(1), 0.0, Recorder(), machines.OneMachine(),
-                np.random.RandomState(0), {})
-    assert graph.teachers[0].calls == [('start', None, list(range(6))),
+    trained.run_episode(training)
+    assert trained.teachers[0].calls == [('start', None, list(range(6))),
                                    ('reached', 1, list(range(6, 12))),
                                    ('reached', 2, list(range(12, 18)))]
-    assert [feed['batches'] for feed in graph.feeds] == [[0, 3], [6, 9], [12, 15]]
-    assert [feed['teacher_steps'] for feed in graph.feeds] == [
+    assert [feed['batches'] for feed in trained.feeds] == [[0, 3], [6, 9], [12, 15]]
+    assert [feed['teacher_steps'] for feed in trained.feeds] == [
         ['labels 1'], ['labels 2'], ['labels 3']]
 
 
 def test_several_teachers_take_the_episodes_that_imitate_in_turn():
-    graph, progress = Graph(), Progress(1)
-    graph.teachers = [Teacher(), Teacher(), Teacher()]
+    trained, progress = Trained(), Progress(1)
+    trained.teachers = [Teacher(), Teacher(), Teacher()]
     training = metaopt.MetaTraining(curriculum=Curriculum.fixed(2), unroll_length=2,
                                     imitation=metaopt.Imitation(('adam', 'rmsprop', 'nag'), 0.5))
-    rng = np.random.RandomState(0)
     for _ in range(40):
-        run_episode(graph, Session(), training, progress, 0.0, Recorder(), machines.OneMachine(),
-                    rng, {})
-    counts = [len(teacher.calls) for teacher in graph.teachers]
+        trained.run_episode(training, progress)
+    counts = [len(teacher.calls) for teacher in trained.teachers]
     assert max(counts) - min(counts) <= 1 and sum(counts) == progress.imitated
     assert 10 <= sum(counts) <= 30
     assert [type(each).__name__ for each in training.imitation.teachers] == [
@@ -136,18 +141,15 @@ def test_each_stage_has_a_share_of_imitation_and_the_last_one_goes_on():
     assert [training.imitation.share(stage) for stage in (None, 0, 1, 2, 3, 9)] == [
         0.3, 0.0, 0.1, 0.3, 0.3, 0.3]
     assert parsed('--if_cl', '--if_mt', '--mt_ratio=0.2').imitation.share(4) == 0.2
-    graph, progress = Graph(), Progress(1)
+    trained, progress = Trained(), Progress(1)
     staged = metaopt.MetaTraining(
         curriculum=Curriculum((2, 4)), unroll_length=2,
         imitation=metaopt.Imitation('adam', 0.0, ratios=(0.0, 1.0)))
     for stage in (0, 1):
         progress.curriculum = CurriculumState(stage)
-        run_episode(graph, Session(), staged, progress, 0.0, Recorder(), machines.OneMachine(),
-                    np.random.RandomState(0), {})
+        trained.run_episode(staged, progress)
         assert progress.imitated == stage
-    fixed = staged._replace(curriculum=Curriculum.fixed(4))
-    run_episode(graph, Session(), fixed, progress, 0.0, Recorder(), machines.OneMachine(),
-                np.random.RandomState(0), {})
+    trained.run_episode(staged._replace(curriculum=Curriculum.fixed(4)), progress)
     assert progress.imitated == 1
 
 
@@ -447,7 +449,7 @@ def test_the_default_training_is_that_of_the_flags():
 
 def test_frozen_examples_are_the_first_ones():
     row = Row(Spec(pg.SoftmaxRegression, (4, 2), {}), CLUSTERS, 5)
-    examples = problem_graph.Examples(row, 10)
+    examples = examples_in_use.Examples(row, 10)
     with tf.Session() as session:
         session.run(tf.local_variables_initializer())
         data, labels = session.run(list(examples.variables))
@@ -483,7 +485,7 @@ class Helper(machines.OneMachine):
     ({}, 3), ({'data_freeze': True}, 0), ({'mini_batch_size': 24}, 0)])
 def test_every_episode_loads_other_examples(machine, options, loads, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(problem_graph.Examples, 'load_others',
+    monkeypatch.setattr(examples_in_use.Examples, 'load_others',
                         lambda self, session, rng: seen.append(self))
     train(tmp_path, PART, num_meta_iterations=3, machine=machine(),
           **dict({'mini_batch_size': 10}, **options))
@@ -492,7 +494,7 @@ def test_every_episode_loads_other_examples(machine, options, loads, tmp_path, m
 
 def test_other_batches_are_of_examples_that_no_step_is_made_on():
     row = Row(Spec(pg.SoftmaxRegression, (4, 2), {}), CLUSTERS, 5)
-    examples = problem_graph.Examples(row, 20, set_aside=0.2)
+    examples = examples_in_use.Examples(row, 20, set_aside=0.2)
     rng = np.random.RandomState(0)
     seen, others = examples.batches(30, rng), examples.other_batches(30, rng)
     assert seen.shape == (30, 5) and set(np.ravel(seen)) == set(range(16))
@@ -500,12 +502,11 @@ def test_other_batches_are_of_examples_that_no_step_is_made_on():
 
 
 def test_an_episode_goes_through_shuffled_passes():
-    graph = Graph()
-    graph.teachers = []
-    graph.examples = types.SimpleNamespace(
-        batches=lambda count, rng: CLUSTERS.batch_indices(count, 3, rng))
+    trained = Trained()
+    trained.teachers = []
+    trained.examples = types.SimpleNamespace(
+        is_part=False, batches=lambda count, rng: CLUSTERS.batch_indices(count, 3, rng))
     training = metaopt.MetaTraining(curriculum=Curriculum.fixed(8), unroll_length=2)
-    run_episode(graph, Session(), training, Progress(1), 0.0, Recorder(), machines.OneMachine(),
-                np.random.RandomState(0), {})
-    seen = sum((feed['batches'] for feed in graph.feeds), [])
+    trained.run_episode(training)
+    seen = sum((feed['batches'] for feed in trained.feeds), [])
     assert sorted(seen) == list(range(24))

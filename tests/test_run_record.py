@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from l2o.metatraining import progress
+from l2o.metatraining import config
 from l2o.runs import run_files, run_record
 from problems import datasets
 
@@ -65,6 +65,6 @@ def test_no_commit_where_another_project_keeps_the_installed_one(tmp_path, monke
 
 def test_settings_of_trainings_that_differ_are_named_one_by_one():
     recorded = {'a': [{'b': 1, 'c': 2}, 3], 'd': [1, 2], 'e': None}
-    assert progress.differences(recorded, recorded) == []
-    assert progress.differences(recorded, {'a': [{'b': 4, 'c': 2}, 3], 'd': [1], 'e': True}) == [
+    assert config.differences(recorded, recorded) == []
+    assert config.differences(recorded, {'a': [{'b': 4, 'c': 2}, 3], 'd': [1], 'e': True}) == [
         'a.0.b was 1, is 4', 'd was [1, 2], is [1]', 'e was None, is True']

@@ -54,8 +54,8 @@ def check_state(values: FlagValues, folder: str, training: MetaTraining, seed: i
     if values.overwrite:
         return
     try:
-        Store(folder, 0, writes=False).restore(
-            Progress(seed, training=as_data(training)), lambda: meta_step.saved_types(
+        Store(folder, as_data(training), 0, writes=False).restore(
+            Progress(seed), lambda: meta_step.saved_types(
                 optimizer_flags.optimizer_spec(values).build, training.meta_optimizer))
     except ValueError as error:
         raise FlagError('%s; --overwrite begins anew' % error) from error

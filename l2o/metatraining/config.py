@@ -6,7 +6,7 @@ A run that goes on after an interruption must agree with the saved one in all of
 
 import collections.abc
 import types
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -196,6 +196,21 @@ def as_data(value: Any) -> Any:
         return '%s%s' % (value.dtype, list(value.shape))
     return dict({name: as_data(field) for name, field in sorted(vars(value).items())},
                 kind=type(value).__name__)
+
+
+def differences(recorded: Any, present: Any, name: str = '') -> List[str]:
+    """Where two nests of dicts and lists differ, in words: a list such as `['x.1 was 3, is 2']`."""
+    lists = isinstance(recorded, list) and isinstance(present, list)
+    if lists and len(recorded) == len(present):
+        recorded, present = ({str(index): value for index, value in enumerate(values)}
+                             for values in (recorded, present))
+    if isinstance(recorded, dict) and isinstance(present, dict):
+        found = []
+        for key in sorted(set(recorded) | set(present)):
+            found += differences(recorded.get(key), present.get(key),
+                                 '%s.%s' % (name, key) if name else key)
+        return found
+    return [] if recorded == present else ['%s was %s, is %s' % (name, recorded, present)]
 
 
 def upgraded(recorded: Dict[str, Any], present: Dict[str, Any]) -> Dict[str, Any]:

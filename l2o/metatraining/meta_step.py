@@ -58,7 +58,7 @@ class MetaSteps:
                 self._average = MovingAverage(optimizer.named_meta_parameters,
                                               config.average_decay)
 
-    def on(self, graph: Unroll) -> MetaStep:
+    def on(self, unroll: Unroll) -> MetaStep:
         """The `MetaStep` on the meta-objective of an `Unroll`, or on what it imitates.
 
         A non-finite entry of the gradient counts as zero; one above `LARGEST_GRADIENT` counts as
@@ -70,8 +70,8 @@ class MetaSteps:
         config, variables = self._config, self._optimizer.meta_parameters
         clip = config.gradient_clip
         with tf.name_scope(self._scope):
-            loss = tf.where(graph.imitate, graph.imitation_objective, graph.meta_objective)
-            gradients = graph.meta_gradients or self._meta_gradients(loss)
+            loss = tf.where(unroll.imitate, unroll.imitation_objective, unroll.meta_objective)
+            gradients = unroll.meta_gradients or self._meta_gradients(loss)
             finite = [tf.is_finite(gradient) for gradient in gradients]
             norm = tf.global_norm(gradients)
             gradients = [tf.where(ok, gradient, tf.zeros_like(gradient))
@@ -87,9 +87,9 @@ class MetaSteps:
         nonfinite = 1.0 - (tf.add_n([tf.reduce_sum(tf.cast(ok, tf.float32)) for ok in finite])
                            / float(sum(variable.shape.num_elements() for variable in variables)))
         return MetaStep(train, {
-            'meta_objective': loss, 'objective': graph.problem_objectives[-1],
-            'gradient_norm': norm, 'nonfinite_share': nonfinite, 'penalty': graph.penalty,
-            'steps': graph.steps_taken, 'ended_early': graph.ended_early})
+            'meta_objective': loss, 'objective': unroll.problem_objectives[-1],
+            'gradient_norm': norm, 'nonfinite_share': nonfinite, 'penalty': unroll.penalty,
+            'steps': unroll.steps_taken, 'ended_early': unroll.ended_early})
 
     def _meta_gradients(self, loss):
         gradients = tf.gradients(loss, self._optimizer.meta_parameters)

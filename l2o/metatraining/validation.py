@@ -1,13 +1,17 @@
 """Validation: how good meta-parameters are, from starts that stay the same."""
 
-from typing import Sequence
+from typing import NamedTuple, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2o.metatraining.config import Validation
-from l2o.metatraining.problem_graph import ValidationGraph
+from l2o.metatraining.drawing import draw_initial_params, draw_key, draw_seed
+from l2o.metatraining.examples import Examples
 from l2o.runs.machines import Feed
+from optimizer import unroll
+from optimizer.trainable_optimizer import TrainableOptimizer
+from problems.problem import Problem
 
 
 def mean(losses: Sequence[float], config: Validation) -> float:
@@ -27,31 +31,77 @@ def mean_log(losses: Sequence[float], config: Validation) -> float:
 SCORES = {'mean': mean, 'mean_log': mean_log}
 
 
+class ValidationPoint(NamedTuple):
+    """Where a validation begins, and what decides its batches and noise."""
+
+    params: list  # arrays
+    seed: int
+    planned: bool = True  # whether the optimizer is told the number of steps
+
+
+class ValidatedProblem:
+    """The run of an optimizer on a problem from its own initial values, without a meta-gradient.
+
+    Args:
+      optimizer: a `TrainableOptimizer`.
+      problem: a `Problem`.
+      examples: its `Examples`.
+      initial_params: how to begin, see `MetaTraining`.
+    """
+
+    def __init__(self, optimizer: TrainableOptimizer, problem: Problem, examples: Examples,
+                 initial_params: str) -> None:
+        self._problem, self._examples = problem, examples
+        self._initial_params = initial_params
+        self._rollout = unroll.build_rollout(optimizer, problem, examples.variables)
+        self._planned_steps = optimizer.planned_steps
+
+    def draw_point(self, rng: np.random.RandomState, planned: bool = True) -> ValidationPoint:
+        """A `ValidationPoint`."""
+        return ValidationPoint(draw_initial_params(self._problem, self._initial_params, rng),
+                               draw_seed(rng), planned)
+
+    def final_objective(self, session: tf.Session, point: ValidationPoint, steps: int,
+                        frozen: Feed) -> float:
+        """The objective on all examples in use after so many steps from a `ValidationPoint`.
+
+        `frozen` is what to feed beside, so that meta-parameters have certain values.
+        """
+        rollout, rng = self._rollout, np.random.RandomState(point.seed)
+        feed = dict(frozen)
+        feed.update(zip(rollout.initial_params, point.params))
+        feed[rollout.batches] = self._examples.batches(steps, rng)
+        feed[rollout.random_key] = draw_key(rng)
+        if self._planned_steps is not None:
+            feed[self._planned_steps] = steps if point.planned else 0
+        return session.run(rollout.final_objective, feed)
+
+
 class Validator:
     """Validations on some problems, all from the same initial values with the same batches.
 
     Where the optimizer can be told how many steps there are, it is in every other epoch.
 
     Args:
-      graphs: list of `problem_graph.ValidationGraph`.
+      problems: list of `ValidatedProblem`.
       config: a `Validation`.
       rng: draws the starts.
     """
 
-    def __init__(self, graphs: Sequence[ValidationGraph], config: Validation,
+    def __init__(self, problems: Sequence[ValidatedProblem], config: Validation,
                  rng: np.random.RandomState) -> None:
         self._config = config
-        self._starts = [(graph, graph.draw_point(rng, planned=epoch % 2 == 0))
-                        for graph in graphs for epoch in range(config.epochs)]
+        self._starts = [(problem, problem.draw_point(rng, planned=epoch % 2 == 0))
+                        for problem in problems for epoch in range(config.epochs)]
 
     def cost(self, session: tf.Session, steps: int, frozen: Feed) -> float:
         """The score of the losses after so many steps.
 
         Args:
-          session: of the graph.
+          session: where the problems are.
           steps: how many.
           frozen: what to feed, so that meta-parameters have certain values.
         """
-        losses = [graph.final_objective(session, point, steps, frozen)
-                  for graph, point in self._starts]
+        losses = [problem.final_objective(session, point, steps, frozen)
+                  for problem, point in self._starts]
         return SCORES[self._config.score](losses, self._config)

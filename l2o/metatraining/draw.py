@@ -1,4 +1,4 @@
-"""The graph in which one or several problems are trained on, with one learned optimizer."""
+"""A draw of problems, built: one or several problems that are trained on in one graph."""
 
 from typing import Any, Dict, List, NamedTuple, Sequence
 
@@ -6,31 +6,33 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2o.metatraining.config import MetaTraining
+from l2o.metatraining.drawing import draw_seed
+from l2o.metatraining.examples import SET_ASIDE, Examples
 from l2o.metatraining.meta_step import MetaSteps
-from l2o.metatraining.problem_graph import (
-    SET_ASIDE,
-    Examples,
-    ProblemGraph,
-    ValidationGraph,
-    draw_seed,
-)
+from l2o.metatraining.trained_problem import TrainedProblem
+from l2o.metatraining.validation import ValidatedProblem
 from l2o.runs.machines import OneMachine
 from problems.problem_spec import Row, Spec
 
 
-class TrainingGraph(NamedTuple):
+class Draw(NamedTuple):
     """What a session of meta-training works with; nothing of it changes once it is built."""
 
     graph: tf.Graph
-    problems: List[ProblemGraph]  # each episode is on one of them
-    validations: List[ValidationGraph]
+    trained: List[TrainedProblem]  # each episode is on one of them
+    validated: List[ValidatedProblem]
     variables: Dict[str, Any]  # what a run saves, by published names; shared in a cluster
     rate_factor: tf.Tensor  # placeholder: the meta-learning rate is multiplied by it
 
+    def load(self, session: tf.Session, values: Dict[str, np.ndarray]) -> None:
+        """Gives variables values, by their published names."""
+        for name, value in values.items():
+            self.variables[name].load(value, session)
+
 
 def build(optimizer_spec: Spec, rows: Sequence[Row], training: MetaTraining,
-          machine: OneMachine, rng: np.random.RandomState) -> TrainingGraph:
-    """Builds a `TrainingGraph`.
+          machine: OneMachine, rng: np.random.RandomState) -> Draw:
+    """Builds a `Draw`.
 
     Args:
       optimizer_spec: has `build()`, which returns a `TrainableOptimizer`.
@@ -52,13 +54,12 @@ def build(optimizer_spec: Spec, rows: Sequence[Row], training: MetaTraining,
         set_aside = SET_ASIDE if training.objectives_of == 'other_batches' else 0.0
         examples = [Examples(row, training.mini_batch_size, set_aside) for row in rows]
 
-        trained = [ProblemGraph(optimizer, *pair, meta_steps=meta_steps, training=training,
-                                machine=machine) for pair in zip(problems, examples)]
+        trained = [TrainedProblem(optimizer, *pair, meta_steps=meta_steps, training=training,
+                                  machine=machine) for pair in zip(problems, examples)]
         pairs = list(zip(problems, map(Examples.unchanging, examples)))
         if training.validation.rows:
             pairs = [(row.spec.build(draw_seed(rng)), Examples(row, training.mini_batch_size))
                      for row in training.validation.rows]
-        validations = [ValidationGraph(optimizer, *pair, training.initial_params)
-                       for pair in pairs]
-        return TrainingGraph(graph, trained, validations, meta_steps.variables(),
-                             meta_steps.rate_factor)
+        validated = [ValidatedProblem(optimizer, *pair, training.initial_params)
+                     for pair in pairs]
+        return Draw(graph, trained, validated, meta_steps.variables(), meta_steps.rate_factor)
