@@ -2,8 +2,8 @@
 
 They are dicts of layer -> name -> array, pickled by pickle or by dill (as they were published), or
 arrays `weights/<layer>/<name>` in an npz file. A pickle is a program; here none of it is run:
-whatever it names is looked up in `_BUILTINS`, where stand-ins for what numpy and dill write keep the
-bytes of the arrays. All else is refused by its name.
+whatever it names is looked up in `_BUILTINS`, where stand-ins for what numpy and dill write keep
+the bytes of the arrays. All else is refused by its name.
 """
 
 import io

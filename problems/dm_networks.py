@@ -1,8 +1,8 @@
 """What the programs of L2O-DM and RNNProp were tested on.
 
-The problems of "Training Stronger Baselines for Learning to Optimize" (arXiv 2010.09089), section 5,
-beyond the perceptrons: networks with batch normalization, always on the statistics of the batch, and
-a quadratic. Weights start at N(0, 0.01^2), biases and shifts at 0, scales at 1.
+The problems of "Training Stronger Baselines for Learning to Optimize" (arXiv 2010.09089),
+section 5, beyond the perceptrons: networks with batch normalization, always on the statistics of
+the batch, and a quadratic. Weights start at N(0, 0.01^2), biases and shifts at 0, scales at 1.
 """
 
 import collections

@@ -16,9 +16,10 @@ def convolve(images, filters, stride, padding):
         assert stride == 1
         images = np.pad(images, [(0, 0), (side // 2,) * 2, (side // 2,) * 2, (0, 0)], 'constant')
     count = (images.shape[1] - side) // stride + 1
+    places = range(0, count * stride, stride)
     return np.stack([np.stack([
         np.einsum('byxi,yxio->bo', images[:, y:y + side, x:x + side], filters)
-        for x in range(0, count * stride, stride)], 1) for y in range(0, count * stride, stride)], 1)
+        for x in places], 1) for y in places], 1)
 
 
 def normalize(values, scale, shift):
