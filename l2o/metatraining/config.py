@@ -235,8 +235,8 @@ def upgraded(recorded: Dict[str, Any], present: Dict[str, Any]) -> Dict[str, Any
         found['penalty'] = present['penalty']
     if found['imitation'] and present['imitation']:
         found['imitation'] = dict(present['imitation'], **found['imitation'])
-        if isinstance(found['imitation']['teacher'], str):
-            found['imitation']['teacher'] = [found['imitation']['teacher']]
+        if [found['imitation']['teacher']] == present['imitation']['teacher']:
+            found['imitation']['teacher'] = present['imitation']['teacher']
     found['obj_train_max_multiplier'] = present['obj_train_max_multiplier']
     found['meta_optimizer'] = dict(present['meta_optimizer'], **found['meta_optimizer'])
     return found
