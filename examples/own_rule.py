@@ -24,7 +24,7 @@ class LearnedMomentum(CoordinatewiseOptimizer):
         self.create_meta_parameter('log_rate', (), tf.constant_initializer(-6.0))
         self.create_meta_parameter('decay_logit', (), tf.constant_initializer(0.0))
 
-    def initial_rows(self, size, read, key):
+    def initial_rows(self, size, theta, key):
         """The state of so many parameters before the first step."""
         return tf.zeros([1, size])
 

@@ -28,7 +28,7 @@ PRESET: Dict[str, Any] = {
     'use_grad_products': True
 }
 
-#: Of optimizer.unroll.
+#: Of optimizer.inner_loop.
 OBJECTIVES_OF = ('examples', 'batches', 'other_batches')
 
 #: Of l2o.metatraining.meta_step.

@@ -8,12 +8,10 @@ The rest of a program stays as it is.
 
 import json
 import os
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Tuple, Union
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
-from optimizer import trainable_optimizer
 from optimizer.coordinatewise_rnn import CoordinatewiseRNN
 from optimizer.global_learning_rate import GlobalLearningRate
 from optimizer.hierarchical_rnn import HierarchicalRNN
@@ -67,8 +65,8 @@ def load(folder: Folder, learning_rate: Rate = 1.0, weight_decay: Union[float, t
     """
     folder = find(folder)
     name, arguments = describe(folder)
-    learned = build(name, dict(arguments, **options))
-    learned.init_from_checkpoint(folder)
+    learned = build(name, dict(arguments, **options), checkpoints.read_checkpoint(folder))
+    learned.init_from_checkpoint(folder)  # which says what is missing
     learned.learning_rate, learned.weight_decay = learning_rate, weight_decay
     return learned
 
@@ -117,21 +115,21 @@ def describe(folder: Folder) -> Tuple[str, Dict[str, Any]]:
 
 
 def build(name: str, arguments: Dict[str, Any],
-          constants: Optional[Dict[str, np.ndarray]] = None) -> TrainableOptimizer:
+          values: Optional[Dict[str, np.ndarray]] = None) -> TrainableOptimizer:
     """Makes the optimizer `name` of the table with these keyword arguments.
 
-    `constants`, where given, are the values of the meta-parameters, which then are no variables;
-    see `trainable_optimizer.with_constants`.
+    Args:
+      name: of the table.
+      arguments: of the class.
+      values: what meta-parameters begin with, arrays by published names, where there is one of
+        their shape; all others are drawn.
 
     Raises:
       ValueError: there is no such optimizer, or it does not take these arguments.
     """
     if name not in OPTIMIZERS:
         raise ValueError('Unknown optimizer %r: choose from %s.' % (name, ', '.join(OPTIMIZERS)))
-    cls = OPTIMIZERS[name]
-    if constants is not None:
-        cls = trainable_optimizer.with_constants(cls, constants)
     try:
-        return cls(**arguments)
+        return OPTIMIZERS[name].made_with(values or {}, **arguments)
     except TypeError as error:
         raise ValueError('%s does not take these arguments: %s.' % (name, error)) from error

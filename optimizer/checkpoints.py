@@ -7,7 +7,7 @@ index's last bytes say that the blocks are: some versions abort the process on s
 import os
 import shutil
 import tempfile
-from typing import Dict, Optional
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -62,12 +62,13 @@ def read_checkpoint(path: str) -> Dict[str, np.ndarray]:
         name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()})
 
 
-def read_variables(path: str, variables: Dict[str, tf.Variable]) -> Dict[str, np.ndarray]:
-    """The values of these float32 variables.
+def read_variables(path: str, expected: Dict[str, Tuple[List[int], tf.DType]]
+                   ) -> Dict[str, np.ndarray]:
+    """The values of these variables.
 
     Args:
       path: as for `checkpoint_in`.
-      variables: dict from names to variables.
+      expected: dict from names to (shape, type).
 
     Returns:
       dict from names to arrays.
@@ -79,14 +80,13 @@ def read_variables(path: str, variables: Dict[str, tf.Variable]) -> Dict[str, np
     path = checkpoint_in(path)
     shapes = _reading(path, lambda reader: reader.get_variable_to_shape_map())
     types = _reading(path, lambda reader: reader.get_variable_to_dtype_map())
-    wrong = ['%s %s (%s)' % (name, variable.shape.as_list(), _in_words(shapes, types, name))
-             for name, variable in variables.items()
-             if shapes.get(name) != variable.shape.as_list()
-             or types[name] != variable.dtype.base_dtype]
+    wrong = ['%s %s (%s)' % (name, shape, _in_words(shapes, types, name))
+             for name, (shape, dtype) in expected.items()
+             if shapes.get(name) != shape or types[name] != dtype]
     if wrong:
         raise ValueError('The checkpoint %s does not hold the meta-parameters. Expected (found): '
                          '%s.' % (path, ', '.join(wrong)))
-    return _reading(path, lambda reader: {name: reader.get_tensor(name) for name in variables})
+    return _reading(path, lambda reader: {name: reader.get_tensor(name) for name in expected})
 
 
 def _in_words(shapes, types, name):

@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from optimizer.layout import Layout
 from optimizer.trainable_optimizer import TrainableOptimizer
-from optimizer.types import Read, Rule, Theta, Update
+from optimizer.types import Rule, Theta, Update
 
 
 class CoordinatewiseOptimizer(TrainableOptimizer):
@@ -15,8 +15,8 @@ class CoordinatewiseOptimizer(TrainableOptimizer):
     A subclass creates its meta-parameters in its constructor with `create_meta_parameter` and
     defines
 
-    * `initial_rows(size, read, key)`: the state of `size` parameters before the first step, a nest
-      of tensors `[features, size]`.
+    * `initial_rows(size, theta, key)`: the state of `size` parameters before the first step, a nest
+      of tensors `[features, size]`; see `TrainableOptimizer` for `theta` and `key`.
     * `row_rule(weights, gradient, rows, steps_done)`: one step of `size` parameters, from gradient
       `[1, size]` and state, -> (step `[1, size]`, new state). `weights[name]` is the value of a
       meta-parameter; `steps_done` is a float32 scalar, 0 at the first step.
@@ -32,12 +32,12 @@ class CoordinatewiseOptimizer(TrainableOptimizer):
         chunks: list  # a nest of tensors `[features, size]` for each chunk
         steps_done: tf.Tensor  # float32, scalar
 
-    def initial_state(self, layout: Layout, read: Read, key: tf.Tensor) -> Any:
-        return self.State([self.initial_rows(chunk.size, read, key + [index, 0])
+    def initial_state(self, layout: Layout, theta: Theta, key: tf.Tensor) -> Any:
+        return self.State([self.initial_rows(chunk.size, theta, key + [index, 0])
                            for index, chunk in enumerate(layout.chunks)], tf.zeros([]))
 
-    def update_rule(self, layout: Layout) -> Rule:
-        weights = self.prepare(self.read_meta_parameters())
+    def update_rule(self, layout: Layout, theta: Theta) -> Rule:
+        weights = self.prepare(theta)
 
         def rule(gradients, state):
             steps, chunks = zip(*[self.row_rule(weights, gradient, rows, state.steps_done)
@@ -46,7 +46,7 @@ class CoordinatewiseOptimizer(TrainableOptimizer):
 
         return rule
 
-    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> Any:
+    def initial_rows(self, size: int, theta: Theta, key: tf.Tensor) -> Any:
         raise NotImplementedError
 
     def prepare(self, weights: Theta) -> Any:

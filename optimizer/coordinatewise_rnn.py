@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from optimizer import features, rnn_cells
 from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
-from optimizer.types import Read, Theta
+from optimizer.types import Theta
 
 
 class State(typing.NamedTuple):
@@ -62,6 +62,7 @@ class CoordinatewiseRNN(CoordinatewiseOptimizer):
         if not 0 < init_lr_range[0] <= init_lr_range[1]:
             raise ValueError('init_lr_range must be 0 < low <= high: %s.' % (init_lr_range,))
         self.init_lr_range = init_lr_range
+        self.draws_state = init_lr_range[0] < init_lr_range[1]
         self.dynamic_output_scale = dynamic_output_scale
         self._decay_logit = default_decay_var_init
         self._create_cell(cell_sizes, rnn_cells.cell_class(cell_cls))
@@ -74,9 +75,8 @@ class CoordinatewiseRNN(CoordinatewiseOptimizer):
         scopes = ['multi_rnn_cell/cell_%d/%s' % (index, cell_cls.scope)
                   for index in range(len(cell_sizes))]
         self._cell.build(self.create_meta_parameter, scopes, num_inputs=1)
-        self._init_vector = self.create_meta_parameter(
-            'init_vector', (1, self._cell.state_size),
-            tf.random_uniform_initializer(-1.0, 1.0))
+        self.create_meta_parameter('init_vector', (1, self._cell.state_size),
+                                   tf.random_uniform_initializer(-1.0, 1.0))
 
     def _create_readouts(self, units, scale, learnable_decay, zero_init_lr_weights):
         random = rnn_cells.normal_initializer(scale, units)
@@ -90,8 +90,8 @@ class CoordinatewiseRNN(CoordinatewiseOptimizer):
             create('learning_rate_weights', (units, 1), zeros if zero_init_lr_weights else random)
             create('learning_rate_bias', (1,), zeros)
 
-    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> State:
-        return State(rnn=tf.tile(tf.transpose(read(self._init_vector)), [1, size]),
+    def initial_rows(self, size: int, theta: Theta, key: tf.Tensor) -> State:
+        return State(rnn=tf.tile(tf.transpose(theta['init_vector']), [1, size]),
                      mean_square=tf.ones([1, size]), decay=tf.ones([1, size]),
                      learning_rate=tf.exp(features.initial_log_rates([1, size], self.init_lr_range,
                                                                   key)))

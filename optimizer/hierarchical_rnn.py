@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 from optimizer import rnn_cells, trainable_optimizer
 from optimizer.features import RMS_EPSILON, initial_log_rates, mean_square, rms_scale
 from optimizer.layout import Layout
-from optimizer.types import Read, Rule, Update
+from optimizer.types import Rule, Theta, Update
 
 MIN_LOG_LR = -33.0
 FIXED_SCALE_DECAY = 0.93  # decay rates where they are not learned
@@ -28,6 +28,8 @@ PRESET: typing.Dict[str, typing.Any] = {
 #: What can be read out of the parameters' states: the names of meta-parameters `<name>_weights
 #: [units, 1]`, some with `<name>_bias [1]`.
 READOUTS = ('update', 'learning_rate', 'attention', 'scl_decay', 'inp_decay')
+
+INIT_VECTOR = 'Level%d_RNN/init_vector'  # the learned initial state of a level
 
 
 class State(typing.NamedTuple):
@@ -150,12 +152,17 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         self.use_grad_products = use_grad_products and num_gradient_scales > 1
         self.use_multiple_scale_decays = use_multiple_scale_decays
         self._check_arguments()
+        self.draws_state = not learnable_rnn_init or init_lr_range[0] < init_lr_range[1]
         if not (isinstance(cell_cls, type) and issubclass(cell_cls, rnn_cells.BiasGRUCell)):
             raise ValueError('cell_cls must be rnn_cells.BiasGRUCell or derived from it: only such '
                              'cells take a bias from the level above, not %r.' % (cell_cls,))
         self._cell_cls = cell_cls
         self._create_cells(biasgrucell_scale, biasgrucell_gate_bias_init, affine_scale)
-        self._create_init_vectors(learnable_rnn_init)
+        self._learnable_rnn_init = learnable_rnn_init
+        if learnable_rnn_init:
+            start = tf.random_uniform_initializer(-1.0, 1.0)
+            for level, size in enumerate(self.level_sizes):
+                self.create_meta_parameter(INIT_VECTOR % level, (1, size), start)
         self._create_readouts(rnn_readout_scale, zero_init_lr_weights, use_gradient_shortcut,
                               learning_rate_momentum_logit_init)
         self._create_decays(rnn_readout_scale, learnable_decay, learnable_inp_decay,
@@ -209,14 +216,6 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         """Whether the tensor level sees the features beside the parameters' states."""
         return self._num_features() != self.num_gradient_scales
 
-    def _create_init_vectors(self, learnable):
-        start = tf.random_uniform_initializer(-1.0, 1.0)
-        self._init_vectors = None
-        if learnable:
-            self._init_vectors = [
-                self.create_meta_parameter('Level%d_RNN/init_vector' % level, (1, size), start)
-                for level, size in enumerate(self.level_sizes)]
-
     def _create_readouts(self, scale, zero_init_lr_weights, use_gradient_shortcut, momentum_logit):
         readout = (self.level_sizes[0], 1)
         random = rnn_cells.normal_initializer(scale, readout[0])
@@ -230,7 +229,8 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         if use_gradient_shortcut:
             create('PerTensor/GradsToDelta/Matrix', (scales, 1), averaging)
         if self.use_attention:
-            create('attention_weights', readout, lambda shape, dtype: update_weights.initial_value)
+            create('attention_weights', readout, lambda *_, **__: getattr(
+                update_weights, 'initial_value', update_weights))  # an array in eager mode
             if use_gradient_shortcut:
                 create('PerTensor/GradsToAttnDelta/Matrix', (scales, 1), averaging)
         if self.dynamic_output_scale:
@@ -252,12 +252,13 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
 
     # State.
 
-    def initial_state(self, layout: Layout, read: Read, key: tf.Tensor) -> State:
-        if self._init_vectors is None:
+    def initial_state(self, layout: Layout, theta: Theta, key: tf.Tensor) -> State:
+        if self._learnable_rnn_init:
+            levels = [tf.transpose(theta[INIT_VECTOR % level])
+                      for level in range(len(self.level_sizes))]
+        else:
             levels = [tf.random.stateless_uniform([size, 1], key + [0, level], -1.0, 1.0)
                       for level, size in enumerate(self.level_sizes)]
-        else:
-            levels = [tf.transpose(read(vector)) for vector in self._init_vectors]
         log_lrs = [initial_log_rates(shape, self.init_lr_range, key + [1 + index, 0])
                    for index, shape in enumerate(layout.shapes)]
         log_lrs = layout.to_chunks([tf.clip_by_value(log_lr, MIN_LOG_LR, self.max_log_lr)
@@ -278,8 +279,8 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
 
     # Update rule.
 
-    def update_rule(self, layout: Layout) -> Rule:
-        layout, weights = layout.prepare(), self._weights(self.read_meta_parameters())
+    def update_rule(self, layout: Layout, theta: Theta) -> Rule:
+        layout, weights = layout.prepare(), self._weights(theta)
         return lambda gradients, state: self._step(layout, weights, gradients, state)
 
     def _weights(self, theta):
@@ -330,7 +331,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
                 g += _root_powers(old.input_decay, scales) * (old.gradients - g)
             # Dynamic input scaling (3.2.3).
             mean_squares = mean_square(g, _root_powers(old.scale_decay, mean_scales),
-                                             old.mean_squares)
+                                       old.mean_squares)
             scaled = rms_scale(g, mean_squares)
             # The parameter level (3.1), whose state h is all that the read-outs see.
             features = self._features(chunk, scaled, mean_squares, old.log_lr, mean_log_lr)

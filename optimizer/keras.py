@@ -2,8 +2,8 @@
 
     model.compile(optimizer=LearnedOptimizer('pretrained/...'), loss=...)
 
-The update rule is that of the `tf.train.Optimizer` classes in `optimizer/`, with constants in place
-of the variables that hold meta-parameters there. This is the one module that imports Keras.
+The update rule is that of the `tf.train.Optimizer` classes in `optimizer/`, with arrays in place of
+the variables that hold meta-parameters there. This is the one module that imports Keras.
 """
 
 import base64
@@ -16,7 +16,6 @@ import tensorflow.compat.v1 as tf
 import optimizer
 from optimizer import checkpoints, state_plan, step
 from optimizer import gradients as gradients_of
-from optimizer.layout import static_shapes
 from optimizer.types import Folder, Gradient
 
 if int(keras.__version__.split('.')[0]) < 3:
@@ -58,8 +57,10 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         self._description, constants = _read(folder) if learned is None else _decode(learned)
         if num_steps is not None:
             self._description['kwargs'] = dict(self._description['kwargs'], num_steps=num_steps)
-        self._learned = optimizer.build(
-            self._description['name'], self._description['kwargs'], constants)
+        with tf.init_scope():  # in eager mode, where meta-parameters are arrays
+            self._learned = optimizer.build(self._description['name'], self._description['kwargs'],
+                                            constants)
+        self._learned.start_from(constants)  # which says what is missing
 
     def build(self, variables: Sequence[Any]) -> None:
         """Creates the state for these variables; called by Keras."""
@@ -69,14 +70,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         with tf.init_scope():
             tables = [index for index, variable in enumerate(variables)
                       if self._learned.computes_rows_alone and _is_table(variable)]
-            layout = self._learned.layout(static_shapes(variables)).with_tables(tables)
-            start = self._learned.initial_state(layout, tf.convert_to_tensor,
-                                                self._learned.random_key())
-            offsets = [tf.zeros([1, chunk.size]) for chunk in layout.chunks
-                       if self._learned.use_attention]
-            self._plan = state_plan.StatePlan(layout, start, offsets)
-            self._kept = [self._keep(variables, place, value) for place, value
-                          in self._plan.take_apart(start, offsets).items()]
+            self._plan, start = state_plan.StatePlan.begin(
+                self._learned, self._learned.read_meta_parameters(), variables, tables)
+            self._kept = [self._keep(variables, place, value) for place, value in start.items()]
             super().set_weights(self._waiting)
             self._waiting = []
 
@@ -117,8 +113,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 gradients_of.check(gradient, variable)
         gradients = [gradients_of.summed(several) if several else None for several in gradients]
         changes = step.changes(
-            self._learned, self._plan, gradients, variables, dict(zip(self._plan.places, kept)),
-            step.Scaling(tf.cast(learning_rate, tf.float32)), [None] * len(variables))
+            self._learned, self._learned.read_meta_parameters(), self._plan, gradients, variables,
+            dict(zip(self._plan.places, kept)), step.Scaling(tf.cast(learning_rate, tf.float32)),
+            [None] * len(variables))
         for owner, value, rows in changes:
             if rows is None:
                 owner.assign(value)
@@ -151,8 +148,12 @@ def _decode(learned):
 
 
 def _is_table(variable):
-    """Whether Keras hands over IndexedSlices: it is known by the name that `Embedding` gives."""
-    return variable.name.split(':')[0].split('/')[-1] == 'embeddings'
+    """Whether a variable is likely to be the table of an `Embedding`, by its name and rank.
+
+    The layer is not known here, nor is any gradient. A guess costs time where it is wrong: a table
+    takes dense gradients, too, and every other variable IndexedSlices.
+    """
+    return len(variable.shape) == 2 and variable.name.split(':')[0].split('/')[-1] == 'embeddings'
 
 
 def _owned(variable):

@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from optimizer import rnn_cells
 from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
-from optimizer.types import Read, Theta
+from optimizer.types import Theta
 
 PREPROCESS_P = 5.0  # appendix A of the paper: gradients below exp(-p) count linearly
 FLOAT32_EPSILON = 1.1920929e-07
@@ -20,6 +20,8 @@ class Network(typing.NamedTuple):
 
 class LSTMOptimizer(CoordinatewiseOptimizer):
     """What L2O-DM and RNNProp share: two LSTM layers for each parameter and a linear read-out."""
+
+    draws_state = False
 
     def __init__(self, name: str, num_inputs: int, units: int, **kwargs: typing.Any) -> None:
         super().__init__(name, **kwargs)
@@ -74,7 +76,7 @@ class L2ODM(LSTMOptimizer):
         super().__init__(name, num_inputs=2, units=units, **kwargs)
         self.output_scale = output_scale
 
-    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> tf.Tensor:
+    def initial_rows(self, size: int, theta: Theta, key: tf.Tensor) -> tf.Tensor:
         return self.initial_lstm_rows(size)
 
     def row_rule(self, weights: Network, gradient: tf.Tensor, rows: tf.Tensor,

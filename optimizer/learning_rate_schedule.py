@@ -5,7 +5,7 @@ from typing import Any, List, Tuple
 import tensorflow.compat.v1 as tf
 
 from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
-from optimizer.types import Read, Theta
+from optimizer.types import Theta
 
 
 class LearningRateSchedule(CoordinatewiseOptimizer):
@@ -20,6 +20,8 @@ class LearningRateSchedule(CoordinatewiseOptimizer):
       ValueError: `n_steps` is not positive.
     """
 
+    draws_state = False
+
     def __init__(self, initial_rate: float = 0.0, n_steps: int = 1000,
                  name: str = 'LearningRateSchedule', **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
@@ -29,7 +31,7 @@ class LearningRateSchedule(CoordinatewiseOptimizer):
         self.create_meta_parameter('learning_rates', (n_steps,),
                                    tf.constant_initializer(initial_rate))
 
-    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> List[tf.Tensor]:
+    def initial_rows(self, size: int, theta: Theta, key: tf.Tensor) -> List[tf.Tensor]:
         return []
 
     def row_rule(self, weights: Theta, gradient: tf.Tensor, rows: List[tf.Tensor],

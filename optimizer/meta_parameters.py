@@ -1,25 +1,34 @@
 """The meta-parameters of an optimizer: made, loaded, and in every graph in which it is used."""
 
 import collections
-import copy
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import checkpoints
+from optimizer.types import Theta
 
 #: Every meta-parameter's published name starts with this.
 OPTIMIZER_SCOPE = 'LOL'
 
 
 class _Remembering(type):
-    """The type of classes whose objects know with what they were made, and what that has made."""
+    """The metaclass that keeps what each object was constructed with: `_arguments`.
+
+    Of a class of the published code it also makes the variables of the constructor meta-parameters.
+    """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return cls.made_with({}, *args, **kwargs)
+
+    def made_with(cls, values: Dict[str, np.ndarray], *args: Any, **kwargs: Any) -> Any:
+        """A new object whose meta-parameters begin with arrays, by published names, where there is
+        one of their shape; nothing is drawn for these."""
         before = set(map(id, _global_variables()))
-        made = super().__call__(*args, **kwargs)
-        made._arguments = args, kwargs
+        made = cls.__new__(cls)
+        made._arguments, made._loaded = (args, kwargs), values
+        made.__init__(*args, **kwargs)
         if made.state_keys is not None:
             made._adopt(variable for variable in _global_variables() if id(variable) not in before)
         return made
@@ -28,27 +37,28 @@ class _Remembering(type):
 class MetaParameters(metaclass=_Remembering):
     """What is learned of a `tf.train.Optimizer`, as a base beside that class.
 
-    One instance may serve several graphs: in each of them it has meta-parameters of its own, made
-    by the constructor with the same arguments, from the values that were loaded.
+    Rules take the values as an argument, `theta`, a dict from names as in `create_meta_parameter`
+    to tensors, which `read_meta_parameters` gives. In a graph the values are in variables: one
+    instance may serve several graphs, and in each of them it has variables of its own, made by the
+    constructor with the same arguments, from the values that were loaded. In eager mode they are
+    arrays.
     """
 
     OPTIONS: Tuple[str, ...] = ()  # names of attributes that users set
     state_keys: Optional[Sequence[str]] = None  # of a class of the published code
 
     random_seed: Optional[int]
-    xla: bool
     _arguments: Tuple[Tuple[Any, ...], Dict[str, Any]]
-    _kept: Dict[Any, Any]
-    _values: Dict[str, tf.Tensor]
+    _loaded: Dict[str, np.ndarray]
+    _slot_states: Dict[Any, Any]
     _non_slot_dict: Any  # this and the next are TensorFlow's
     _maybe_initialize_trackable: Callable[[], Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._meta_parameters: Dict[str, tf.Variable] = collections.OrderedDict()
-        self._loaded: Dict[str, np.ndarray] = {}
+        self._meta_parameters: Dict[str, Any] = collections.OrderedDict()
         self._graph = outermost_graph()
-        self._by_graph = {self._graph: self}
+        self._by_graph = {self._graph: self._meta_parameters}
 
     def __reduce__(self) -> Any:
         """Pickled or deeply copied it is made and loaded again, without the state of what it was
@@ -62,17 +72,26 @@ class MetaParameters(metaclass=_Remembering):
         return other
 
     def create_meta_parameter(self, name: str, shape: Sequence[int],
-                              initializer: Callable[..., tf.Tensor]) -> tf.Variable:
-        """Creates the float32 variable `LOL/<name>`, outside of TRAINABLE_VARIABLES.
+                              initializer: Callable[..., tf.Tensor]) -> Any:
+        """Creates the float32 variable `LOL/<name>`, outside of TRAINABLE_VARIABLES; returns it.
 
-        Where a graph holds several optimizers TensorFlow numbers the later variables' names; in
-        `named_meta_parameters`, and so in checkpoints, they keep the published ones.
+        It is a resource variable whatever the program uses: a branch can then read it where it has
+        a value, and only there. Where a graph holds several optimizers TensorFlow numbers the later
+        variables' names; in `named_meta_parameters`, and so in checkpoints, they keep the published
+        ones. In eager mode it is an array.
         """
+        loaded = self._loaded.get('%s/%s' % (OPTIMIZER_SCOPE, name))
+        if loaded is not None and loaded.shape == tuple(shape):
+            initializer = tf.constant_initializer(loaded)
         with tf.init_scope(), tf.name_scope(OPTIMIZER_SCOPE + '/'):
             if self.random_seed is not None and hasattr(initializer, 'seed'):
                 initializer.seed = self.random_seed + len(self._meta_parameters)
-            variable = tf.Variable(initializer(shape, dtype=tf.float32), trainable=False,
-                                   dtype=tf.float32, name=name)
+            value = initializer(shape, dtype=tf.float32)
+            if self._graph is None:
+                made = self._meta_parameters['%s/%s' % (OPTIMIZER_SCOPE, name)] = np.array(value)
+                return made
+            variable = tf.Variable(value, trainable=False, dtype=tf.float32, name=name,
+                                   use_resource=True)
         self._register(name, variable)
         return variable
 
@@ -93,34 +112,37 @@ class MetaParameters(metaclass=_Remembering):
         self._non_slot_dict[published, self._graph] = variable
 
     @property
-    def named_meta_parameters(self) -> Dict[str, tf.Variable]:
-        """OrderedDict from published names to variables: what a Saver of meta-parameters takes."""
-        return collections.OrderedDict(self._rule_here(make=False)._meta_parameters)
+    def named_meta_parameters(self) -> Dict[str, Any]:
+        """OrderedDict from published names to variables, what a Saver of meta-parameters takes:
+        those of the current graph, or of the constructor's where that has none yet."""
+        return collections.OrderedDict(self._by_graph.get(outermost_graph(),
+                                                          self._meta_parameters))
 
     @property
     def meta_parameters(self) -> List[tf.Variable]:
         """The list of the variables that meta-training trains."""
         return list(self.named_meta_parameters.values())
 
-    def read_meta_parameters(self) -> Dict[str, tf.Tensor]:
-        """Dict from names as in `create_meta_parameter` to values; call it outside of loops."""
-        return {name[len(OPTIMIZER_SCOPE) + 1:]: tf.convert_to_tensor(variable)
-                for name, variable in self._meta_parameters.items()}
+    def read_meta_parameters(self, read: Callable[[Any], tf.Tensor] = tf.convert_to_tensor
+                             ) -> Theta:
+        """The values of the meta-parameters in the current graph; call it outside of loops.
 
-    def with_values(self, values: Sequence[tf.Tensor]) -> Any:
-        """This optimizer with tensors in place of the variables of `meta_parameters`.
+        Args:
+          read: gives the value of a variable.
 
-        What the copy computes depends on `values`, a list; it cannot be applied or saved.
+        Returns:
+          dict from names as in `create_meta_parameter` to tensors.
         """
-        other = copy.copy(self)
-        other._meta_parameters = collections.OrderedDict(zip(self._meta_parameters, values))
-        names = [variable.name for variable in self.meta_parameters]
-        other._values = dict(zip(names, values))
-        return other
+        return self.as_theta(map(read, self._made_here().values()))
 
-    def value_of(self, variable: tf.Variable) -> tf.Tensor:
-        """The value of a meta-parameter, by its variable, in a copy that `with_values` made."""
-        return self._values[variable.name]
+    def as_theta(self, values: Iterable[Any]) -> Theta:
+        """The dict `theta` of values in the order of `meta_parameters`."""
+        return dict(zip(map(_unscoped, self._meta_parameters), values))
+
+    def values_by_variable(self, theta: Theta) -> Dict[int, tf.Tensor]:
+        """Dict from the ids of the variables that the constructor has made to their values."""
+        return {id(variable): theta[_unscoped(name)]
+                for name, variable in self._meta_parameters.items()}
 
     def init_from_checkpoint(self, path: str) -> None:
         """Makes a checkpoint's values the *initial* values of the meta-parameters.
@@ -134,52 +156,68 @@ class MetaParameters(metaclass=_Remembering):
           ValueError: there is no readable checkpoint, meta-parameters are missing from it or have
             other shapes or types there (the message lists them), or state variables exist already.
         """
-        if self._kept:
+        if self._slot_states:
             raise ValueError('init_from_checkpoint must come before the first apply_gradients.')
-        self._loaded = checkpoints.read_variables(path, self._meta_parameters)
-        for rule in self._by_graph.values():
-            rule._start_from(self._loaded)
+        self.start_from(checkpoints.read_variables(path, {
+            name: (list(made.shape), tf.as_dtype(made.dtype).base_dtype)
+            for name, made in self._meta_parameters.items()}))
 
-    def _start_from(self, values):
+    def start_from(self, values: Dict[str, np.ndarray]) -> None:
         """Makes arrays the initial values of the meta-parameters, as
-        `tf.train.init_from_checkpoint` makes a checkpoint's."""
-        for name, value in values.items():
-            if self._graph is None:  # made in eager mode, to be used in a graph
-                self._meta_parameters[name].assign(value)
-                continue
-            for variable in getattr(self._meta_parameters[name], 'values', None) or [
-                    self._meta_parameters[name]]:  # a mirrored variable's copies
-                with variable.graph.as_default(), tf.init_scope(), tf.device(variable.device):
-                    initial = tf.constant(value, name='loaded')
-                    variable._initializer_op = variable.assign(initial).op
-                    variable._initial_value = initial
-
-    def _rule_here(self, make=True):
-        """This optimizer with its meta-parameters in the current graph.
-
-        One instance may serve several graphs, as estimators and Keras of TensorFlow 1 use them: in
-        each graph other than that of its constructor it has meta-parameters made there.
+        `tf.train.init_from_checkpoint` makes a checkpoint's.
 
         Args:
-          make: make them if need be, else fall back on those of the constructor's graph.
+          values: dict from published names to arrays; others may be there, too.
+
+        Raises:
+          ValueError: a value is missing or has another shape.
+        """
+        for name, made in self._meta_parameters.items():
+            if name not in values or values[name].shape != tuple(made.shape):
+                raise ValueError('The meta-parameters of %s lack %s %s.' % (
+                    type(self).__name__, name, tuple(made.shape)))
+        self._loaded = {name: values[name] for name in self._meta_parameters}
+        for graph, made_there in self._by_graph.items():
+            if graph is None:
+                made_there.update(self._loaded)
+                continue
+            for name, value in self._loaded.items():
+                _set_initial_value(made_there[name], value)
+
+    def _made_here(self):
+        """The meta-parameters of the current graph, by published names; made if need be.
+
+        One instance may serve several graphs, as estimators and Keras of TensorFlow 1 use them.
         """
         graph = outermost_graph()
-        if graph not in self._by_graph and make:
+        if graph not in self._by_graph:
             with tf.init_scope(), tf.name_scope(None):
-                rule = _made(type(self), self._arguments, self._loaded, {})
-            self._non_slot_dict.update(rule._non_slot_dict)
-            self._by_graph[graph] = rule
-        rule = self._by_graph.get(graph, self)
-        rule.xla = self.xla
-        return rule
+                twin = _made(type(self), self._arguments, self._loaded, {})
+            self._non_slot_dict.update(twin._non_slot_dict)
+            self._by_graph[graph] = twin._meta_parameters
+        return self._by_graph[graph]
+
+
+def _unscoped(name):
+    """The name in theta of a published name."""
+    return name[len(OPTIMIZER_SCOPE) + 1:]
+
+
+def _set_initial_value(variable, value):
+    """Makes an array the initial value of a variable, and of each copy of a mirrored one."""
+    for copied in getattr(variable, 'values', None) or [variable]:
+        with copied.graph.as_default(), tf.init_scope(), tf.device(copied.device):
+            initial = tf.constant(value, name='loaded')
+            copied._initializer_op = copied.assign(initial).op
+            copied._initial_value = initial
 
 
 def _made(cls, arguments, loaded, options):
     """A new optimizer of class `cls` with the values that another one has loaded."""
     args, kwargs = arguments
-    made = cls(*args, **kwargs)
-    made._loaded = loaded
-    made._start_from(loaded)
+    made = cls.made_with(loaded, *args, **kwargs)
+    if loaded:
+        made.start_from(loaded)
     vars(made).update(options)
     return made
 

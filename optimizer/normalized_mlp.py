@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 
 from optimizer import trainable_optimizer
 from optimizer.layout import Layout
-from optimizer.types import Read, Rule, Update
+from optimizer.types import Rule, Theta, Update
 
 FAST, SLOW, SQUARE = 0.9, 0.99, 0.99  # decays of the two momenta and of the squared gradient
 LEAST_RMS = 1e-2  # of a direction; a weaker one is not brought to RMS 1, and none stays none
@@ -79,6 +79,7 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
 
     computes_rows_alone = True
     sees_parameters = True
+    draws_state = False
 
     def __init__(self, num_steps: typing.Optional[int] = None, units: int = 16,
                  name: str = 'NormalizedMLP', **kwargs: typing.Any) -> None:
@@ -105,14 +106,15 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
     def layout(self, shapes: typing.Sequence[typing.Sequence[int]]) -> Layout:
         return Layout(shapes, max_chunk=2 ** 62)
 
-    def initial_state(self, layout: Layout, read: Read, key: tf.Tensor) -> State:
+    def initial_state(self, layout: Layout, theta: Theta, key: tf.Tensor) -> State:
         planned = tf.zeros([]) if self.planned_steps is None else tf.identity(self.planned_steps)
         return State([Moments(*[tf.zeros([1, chunk.size])] * 3) for chunk in layout.chunks],
                      tf.zeros([]), planned)
 
-    def update_rule(self, layout: Layout) -> Rule:
-        layout, weights = layout.prepare(), self.read_meta_parameters()
-        return lambda *known: _step(layout, weights, self._num_steps, *known)
+    def update_rule(self, layout: Layout, theta: Theta) -> Rule:
+        layout = layout.prepare()
+        return lambda gradients, state, parameters: _step(layout, theta, self._num_steps,
+                                                          gradients, state, parameters)
 
 
 def _step(layout, weights, num_steps, gradients, state, parameters):

@@ -17,7 +17,7 @@ import typing
 import tensorflow.compat.v1 as tf
 
 from optimizer.layout import Layout
-from optimizer.types import Rule, Update
+from optimizer.types import Rule, Theta, Update
 
 
 class State(typing.NamedTuple):
@@ -30,11 +30,11 @@ def initial_state(optimizer: typing.Any, layout: Layout) -> State:
     return State([_cast(_initial(optimizer, shape)) for shape in layout.shapes])
 
 
-def update_rule(optimizer: typing.Any, layout: Layout) -> Rule:
+def update_rule(optimizer: typing.Any, layout: Layout, theta: Theta) -> Rule:
     """The rule of an optimizer with `_compute_update`."""
     types = [{key: value.dtype for key, value in _initial(optimizer, shape).items()}
              for shape in layout.shapes]
-    reading = _with_values(optimizer)
+    reading = _reading(optimizer, theta)
 
     def rule(gradients, state, parameters):
         states = [_cast(kept, own) for kept, own in zip(state.by_tensor, types)]
@@ -51,10 +51,10 @@ def update_rule(optimizer: typing.Any, layout: Layout) -> Rule:
     return rule
 
 
-def _with_values(optimizer):
-    """A copy whose attributes hold the values of meta-parameters, read outside of any loop."""
-    values = {id(variable): tf.convert_to_tensor(optimizer._meta_parameters[name])
-              for name, variable in optimizer.named_meta_parameters.items()}
+def _reading(optimizer, theta):
+    """A copy whose attributes hold the values `theta` in place of the variables that the
+    constructor has made."""
+    values = optimizer.values_by_variable(theta)
 
     def read(attribute):
         if type(attribute) in (list, tuple):

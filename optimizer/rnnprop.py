@@ -8,7 +8,7 @@ import typing
 import tensorflow.compat.v1 as tf
 
 from optimizer import l2o_dm, rnn_cells
-from optimizer.types import Read, Theta
+from optimizer.types import Theta
 
 EPSILON = 1e-8
 
@@ -49,7 +49,7 @@ class RNNProp(l2o_dm.LSTMOptimizer):
         self.output_scale = output_scale
         self.create_projection('input_projection', 2, units)
 
-    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> State:
+    def initial_rows(self, size: int, theta: Theta, key: tf.Tensor) -> State:
         return State(tf.zeros([1, size]), tf.zeros([1, size]), self.initial_lstm_rows(size))
 
     def prepare(self, weights: Theta) -> Weights:

@@ -5,9 +5,8 @@ from typing import Any, ContextManager, Dict, List, Sequence
 import tensorflow.compat.v1 as tf
 
 from optimizer import state_plan, step
-from optimizer.layout import static_shapes
 from optimizer.state_plan import Place
-from optimizer.types import Gradient
+from optimizer.types import Gradient, Theta
 
 #: Where the learning rate is a function: how many steps were taken.
 STEPS = Place(state_plan.MODEL, 'steps')
@@ -19,17 +18,28 @@ def root_scope() -> ContextManager[Any]:
 
 
 def initialized_value(variable: tf.Variable) -> tf.Tensor:
-    """A variable's value, or where it has none yet, the value it will be initialised with."""
-    return tf.cond(tf.is_variable_initialized(variable), variable.read_value,
-                   lambda: variable.initial_value)
+    """A meta-parameter's value, or where it has none yet, the value it will be initialised with.
+
+    The branches are functions whatever the program uses: control flow of version 1 in a graph is
+    refused by `tf.add_check_numerics_ops` and by others who look at every operation.
+    """
+    switches = not tf.control_flow_v2_enabled()
+    if switches:
+        tf.enable_control_flow_v2()
+    try:
+        return tf.cond(tf.is_variable_initialized(variable), variable.read_value,
+                       lambda: variable.initial_value)
+    finally:
+        if switches:
+            tf.disable_control_flow_v2()
 
 
 class SlotState:
     """The state that an optimizer keeps for a list of variables, in one graph.
 
     Args:
-      optimizer: makes the slots; has `learning_rate` and `weight_decay`.
-      rule: the same with its meta-parameters in this graph.
+      optimizer: the `TrainableOptimizer`, which makes the slots.
+      theta: the values with which its meta-parameters begin in this graph.
       gradients, variables: of the first step. A variable with IndexedSlices is a table of which
         few rows are used in a step, if the optimizer can compute some rows by themselves.
 
@@ -37,17 +47,13 @@ class SlotState:
       slots: the list of variables that `changes` takes.
     """
 
-    def __init__(self, optimizer: Any, rule: Any, gradients: Sequence[Gradient],
+    def __init__(self, optimizer: Any, theta: Theta, gradients: Sequence[Gradient],
                  variables: Sequence[tf.Variable]) -> None:
         self._optimizer, self._model = optimizer, list(variables)
         self._scales_steps = 'learning_rate' in optimizer.OPTIONS
         tables = [index for index, both in enumerate(zip(gradients, variables))
-                  if rule.computes_rows_alone and self._is_table(*both)]
-        layout = rule.layout(static_shapes(variables)).with_tables(tables)
-        start = rule.initial_state(layout, initialized_value, rule.random_key())
-        offsets = [tf.zeros([1, chunk.size]) for chunk in layout.chunks if rule.use_attention]
-        self._plan = state_plan.StatePlan(layout, start, offsets)
-        initial = self._plan.take_apart(start, offsets)
+                  if optimizer.computes_rows_alone and self._is_table(*both)]
+        self._plan, initial = state_plan.StatePlan.begin(optimizer, theta, variables, tables)
         if self._scales_steps and callable(optimizer.learning_rate):
             initial[STEPS] = tf.zeros([], tf.int64)
         self._places = list(initial)
@@ -55,7 +61,7 @@ class SlotState:
                       for place, value in initial.items()]
 
     def _is_table(self, gradient, variable):
-        """What a variable is once, it stays: its slots are of the one kind or the other."""
+        """Whether a variable's state is kept by rows: as its slots say, where it has some."""
         if self._optimizer.get_slot(variable, state_plan.ROWS) is not None:
             return True
         if self._optimizer.use_attention and variable.constraint is not None:
@@ -67,19 +73,19 @@ class SlotState:
             gradient = gradient.values[0]  # of the first replica
         return not known and isinstance(gradient, tf.IndexedSlices)
 
-    def changes(self, rule: Any, gradients: Sequence[Gradient],
+    def changes(self, theta: Theta, gradients: Sequence[Gradient],
                 variables: Sequence[tf.Variable],
                 slots: Sequence[tf.Variable]) -> List[step.Change]:
         """One step: a list of `step.Change`.
 
         Args:
-          rule: the optimizer with its meta-parameters in this graph.
+          theta: the values of the meta-parameters.
           gradients, variables, slots: those of the model and `self.slots`; in a distribution
             strategy, of one device.
         """
         owners = dict(zip(self._places, slots))
         steps = owners.get(STEPS)
-        changes = step.changes(rule, self._plan, gradients, variables, owners,
+        changes = step.changes(self._optimizer, theta, self._plan, gradients, variables, owners,
                                       self._scaling(steps),
                                       [variable.constraint for variable in variables])
         if steps is not None:
@@ -106,10 +112,10 @@ class SlotState:
         return {variable.name: variable - tf.cast(offset, variable.dtype.base_dtype)
                 for variable, offset in zip(self._model, self._plan.layout.to_tensors(offsets))}
 
-    def log_learning_rates(self, rule: Any) -> Dict[str, tf.Tensor]:
+    def log_learning_rates(self) -> Dict[str, tf.Tensor]:
         """Dict from names to the logarithms of the learning rates that the state has."""
-        rows = [rule.log_rate_row(chunk) for chunk in getattr(self._now()[0], state_plan.CHUNKS,
-                                                              [])]
+        chunks = getattr(self._now()[0], state_plan.CHUNKS, [])
+        rows = [self._optimizer.log_rate_row(chunk) for chunk in chunks]
         if any(row is None for row in rows):
             return {}
         return dict(zip([variable.name for variable in self._model],

@@ -9,7 +9,8 @@ import typing
 
 import tensorflow.compat.v1 as tf
 
-from optimizer.layout import Layout
+from optimizer.layout import Layout, static_shapes
+from optimizer.types import Theta
 
 #: Fields of an optimizer's state, a named tuple, that are cut up among variables.
 CHUNKS, COLUMNS, BY_TENSOR = 'chunks', 'tensors', 'by_tensor'
@@ -61,6 +62,25 @@ class StatePlan:
         self._common = [field for field in state._fields
                         if field not in (CHUNKS, COLUMNS, BY_TENSOR)]
         self.places = list(self.take_apart(state, offsets))
+
+    @classmethod
+    def begin(cls, optimizer: typing.Any, theta: Theta, variables: typing.Sequence[typing.Any],
+              tables: typing.Sequence[int]) -> typing.Tuple[
+                  'StatePlan', typing.Dict[Place, tf.Tensor]]:
+        """The plan for an optimizer's state on some variables, and the state before the first step.
+
+        Args:
+          optimizer: a `TrainableOptimizer`.
+          theta: the values of its meta-parameters.
+          variables: of the model.
+          tables: the numbers of those that are tables, see `Layout.with_tables`.
+        """
+        layout = optimizer.layout(static_shapes(variables)).with_tables(tables)
+        key = optimizer.random_key() if optimizer.draws_state else tf.zeros([2], tf.int32)
+        start = optimizer.initial_state(layout, theta, key)
+        offsets = [tf.zeros([1, chunk.size]) for chunk in layout.chunks if optimizer.use_attention]
+        plan = cls(layout, start, offsets)
+        return plan, plan.take_apart(start, offsets)
 
     def take_apart(self, state: typing.Any,
                    offsets: typing.Sequence[tf.Tensor] = ()) -> typing.Dict[Place, tf.Tensor]:

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from optimizer import gradients as gradients_of
 from optimizer.layout import Layout
 from optimizer.state_plan import ROWS
-from optimizer.types import Constraint, Gradient, Nest
+from optimizer.types import Constraint, Gradient, Nest, Rule, Theta
 
 
 class Values(typing.NamedTuple):
@@ -41,14 +41,48 @@ class Change(typing.NamedTuple):
     rows: typing.Any = None  # their indices
 
 
-def next_values(optimizer: typing.Any, layout: Layout, gradients: typing.Sequence[Gradient],
-                values: Values, scaling: Scaling = NO_SCALING,
+def step_rule(optimizer: typing.Any, layout: Layout, theta: Theta) -> Rule:
+    """The update rule of a `TrainableOptimizer` for gradients of any kind.
+
+    Args:
+      optimizer: the `TrainableOptimizer`.
+      layout: of the parameters.
+      theta: the values of the meta-parameters, see `TrainableOptimizer.update_rule`.
+
+    Returns:
+      the function (gradients, state, parameters) -> Update, where a gradient is a tensor of the
+      variable's shape, IndexedSlices, or None, and `parameters` are tensors of these shapes.
+      What has no gradient gets a step of zero and keeps its state; averages over a tensor that has
+      IndexedSlices are over their rows.
+    """
+    dense_rule = optimizer.update_rule(layout, theta)
+    if optimizer.xla and not layout.tables:  # each number of rows would be compiled anew
+        dense_rule = tf.function(dense_rule, jit_compile=True, autograph=False)
+
+    def rule(gradients, state, parameters):
+        rows = layout.to_chunks([gradients_of.dense(gradient, shape) for gradient, shape
+                                 in zip(gradients, layout.shapes)])
+        more = [layout.to_chunks(parameters)] if optimizer.sees_parameters else []
+        if all(isinstance(gradient, tf.Tensor) for gradient in gradients):
+            return dense_rule(rows, state, *more)
+        touched = [gradients_of.touched(gradient, shape)
+                   for gradient, shape in zip(gradients, layout.shapes)]
+        update = optimizer.update_rule(layout.counting(touched), theta)(rows, state, *more)
+        return gradients_of.keep_untouched(layout, gradients, touched, update, state)
+
+    return rule
+
+
+def next_values(optimizer: typing.Any, layout: Layout, theta: Theta,
+                gradients: typing.Sequence[Gradient], values: Values,
+                scaling: Scaling = NO_SCALING,
                 constraints: typing.Sequence[Constraint] = ()) -> Values:
     """One step as a pure function.
 
     Args:
       optimizer: a `TrainableOptimizer`.
       layout: of the variables.
+      theta: the values of the meta-parameters.
       gradients: a tensor or IndexedSlices for each variable; None: none of it moves.
       values: `Values` before the step.
       scaling: a `Scaling`.
@@ -61,7 +95,7 @@ def next_values(optimizer: typing.Any, layout: Layout, gradients: typing.Sequenc
     if optimizer.use_attention:
         before = [row - offset for row, offset in zip(layout.to_chunks(values.variables),
                                                       values.offsets)]
-    update = optimizer.step_rule(layout)(
+    update = step_rule(optimizer, layout, theta)(
         gradients, values.state, layout.to_tensors(before) if before else values.variables)
     if not optimizer.use_attention:
         steps = layout.to_tensors(_scaled(update.steps, scaling))
@@ -78,13 +112,15 @@ def next_values(optimizer: typing.Any, layout: Layout, gradients: typing.Sequenc
         row - true_row for row, true_row in zip(layout.to_chunks(moved), true)])
 
 
-def changes(optimizer: typing.Any, plan: typing.Any, gradients: typing.Sequence[Gradient],
-            variables: typing.Sequence[tf.Variable], owners: typing.Dict[typing.Any, tf.Variable],
-            scaling: Scaling, constraints: typing.Sequence[Constraint]) -> typing.List[Change]:
+def changes(optimizer: typing.Any, theta: Theta, plan: typing.Any,
+            gradients: typing.Sequence[Gradient], variables: typing.Sequence[tf.Variable],
+            owners: typing.Dict[typing.Any, tf.Variable], scaling: Scaling,
+            constraints: typing.Sequence[Constraint]) -> typing.List[Change]:
     """One step on variables, and on the state beside them, as a list of `Change`.
 
     Args:
       optimizer: a `TrainableOptimizer`.
+      theta: the values of the meta-parameters.
       plan: a `StatePlan`. Of the tables in its layout, the rows with a gradient are computed.
       gradients: for each variable a tensor, IndexedSlices, or None.
       variables: of the model.
@@ -105,7 +141,7 @@ def changes(optimizer: typing.Any, plan: typing.Any, gradients: typing.Sequence[
     values = Values([_read(variable, rows.get(index)) for index, variable in enumerate(variables)],
                     *plan.put_together({place: _read(owners[place], rows_of(place))
                                         for place in plan.places}))
-    moved = next_values(optimizer, layout, gradients, values, scaling, constraints)
+    moved = next_values(optimizer, layout, theta, gradients, values, scaling, constraints)
     return [_change(variable, value, rows.get(index))
             for index, (variable, value) in enumerate(zip(variables, moved.variables))
             ] + [Change(owners[place], value, rows_of(place))

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
-from optimizer.types import Read, Theta
+from optimizer.types import Theta
 
 
 class Moments(typing.NamedTuple):
@@ -44,6 +44,8 @@ class TrainableAdam(CoordinatewiseOptimizer):
       ValueError: a constant that isn't positive, or a beta that isn't below 1.
     """
 
+    draws_state = False
+
     def __init__(self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
                  epsilon: float = 1e-8, name: str = 'TrainableAdam', **kwargs: typing.Any) -> None:
         super().__init__(name, **kwargs)
@@ -56,7 +58,7 @@ class TrainableAdam(CoordinatewiseOptimizer):
                                  ('log_epsilon', np.log(epsilon))):
             self.create_meta_parameter(parameter, (), tf.constant_initializer(value))
 
-    def initial_rows(self, size: int, read: Read, key: tf.Tensor) -> Moments:
+    def initial_rows(self, size: int, theta: Theta, key: tf.Tensor) -> Moments:
         return Moments(tf.zeros([1, size]), tf.zeros([1, size]))
 
     def prepare(self, weights: Theta) -> Constants:

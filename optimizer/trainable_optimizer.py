@@ -1,18 +1,16 @@
 """The base of all learned optimizers: meta-parameters, the update rule, `apply_gradients`."""
 
 import collections
-import contextlib
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import features, published, slots, unroll
 from optimizer import gradients as gradients_of
 from optimizer.layout import Layout
-from optimizer.meta_parameters import OPTIMIZER_SCOPE, MetaParameters, outermost_graph
+from optimizer.meta_parameters import MetaParameters, outermost_graph
 from optimizer.step import assign_all
-from optimizer.types import GradsAndVars, Nest, Rate, Read, Rule
+from optimizer.types import GradsAndVars, Nest, Rate, Rule, Theta
 
 #: What `tf.train.Optimizer` calls for each variable.
 TENSORFLOWS_OWN = ('_apply_dense', '_resource_apply_dense', '_apply_sparse',
@@ -25,13 +23,14 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
     A subclass creates its meta-parameters in its constructor with `create_meta_parameter` and
     defines
 
-    * `initial_state(layout, read, key)`: a nest (namedtuples and lists) of float32 tensors, the
-      state before the first step; `read(variable)` gives the value of a meta-parameter, `key`,
-      int32 [2], is the seed for stateless draws of what is random in it.
-    * `update_rule(layout)`: reads the meta-parameters and returns the function
-      `rule(gradients, state) -> Update`, where `gradients` has a row `[1, size]` for each chunk of
-      `layout`; `rule(gradients, state, parameters)` where the class sets `sees_parameters`. The
-      rule may be called inside of a loop.
+    * `initial_state(layout, theta, key)`: a nest (namedtuples and lists) of float32 tensors, the
+      state before the first step; `theta` is a dict from names as in `create_meta_parameter` to the
+      values of the meta-parameters, `key`, int32 [2], is the seed for stateless draws of what is
+      random in it.
+    * `update_rule(layout, theta)`: returns the function `rule(gradients, state) -> Update`, where
+      `gradients` has a row `[1, size]` for each chunk of `layout`; `rule(gradients, state,
+      parameters)` where the class sets `sees_parameters`. It is called outside of loops, the rule
+      may be called in one.
 
     Args:
       name: name of the optimizer's operations.
@@ -61,6 +60,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
     computes_rows_alone = False  # whether of a table only the rows with a gradient are computed
     planned_steps = None  # a placeholder, where an optimizer can be told how many steps there are
     sees_parameters = False  # whether the update rule also takes the parameters' rows
+    draws_state = True  # whether `initial_state` draws anything with its key
     OPTIONS: Tuple[str, ...] = ('xla', 'learning_rate', 'weight_decay')
     xla = False
     learning_rate: Rate = 1.0
@@ -84,8 +84,8 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         if state_keys is not None:
             self.state_keys = state_keys
         if self.state_keys is not None:
-            self.sees_parameters, self.OPTIONS = True, ('xla',)
-        self._kept: Dict[Any, slots.SlotState] = collections.OrderedDict()
+            self.sees_parameters, self.draws_state, self.OPTIONS = True, False, ('xla',)
+        self._slot_states: Dict[Any, slots.SlotState] = collections.OrderedDict()
 
     # Use as a tf.train.Optimizer.
 
@@ -138,10 +138,10 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
             return tf.distribute.get_replica_context().merge_call(
                 self._distributed_apply, args=(pairs, global_step, name))
         gradients, variables = zip(*pairs)
-        kept = self._kept_for(gradients, variables)
+        state = self._state_for(gradients, variables)
         with tf.name_scope(name, self.get_name()) as scope:
-            done = assign_all(kept.changes(
-                self._rule_here(), gradients, variables, kept.slots))
+            done = assign_all(state.changes(self.read_meta_parameters(), gradients, variables,
+                                            state.slots))
             if global_step is None:
                 return _train_op(tf.group(*done, name=scope))
             with tf.control_dependencies(done):
@@ -152,28 +152,29 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         gradients = distribution.extended.batch_reduce_to(
             tf.distribute.ReduceOp.SUM, grads_and_vars)
         variables = [variable for _, variable in grads_and_vars]
-        kept, rule = self._kept_for(gradients, variables), self._rule_here()
+        state = self._state_for(gradients, variables)
+        self.read_meta_parameters()  # makes them here, where the graph has none yet
 
         def step(_, *here):
-            return tf.group(*assign_all(kept.changes(rule, *here)))
+            return tf.group(*assign_all(state.changes(self.read_meta_parameters(), *here)))
 
         with tf.name_scope(name, self.get_name()) as scope:
             done = distribution.extended.update(
-                variables[0], step, args=(gradients, variables, kept.slots), group=False)
+                variables[0], step, args=(gradients, variables, state.slots), group=False)
             if global_step is None:
                 return _train_op(tf.group(*tf.nest.flatten(done), name=scope))
             with tf.control_dependencies(tf.nest.flatten(done)):
                 done = distribution.extended.update(global_step, _increment, group=False)
                 return _train_op(tf.group(*tf.nest.flatten(done), name=scope))
 
-    def _kept_for(self, gradients, variables):
+    def _state_for(self, gradients, variables):
         """The `slots.SlotState` for these variables, made where there is none yet."""
         with tf.init_scope(), tf.name_scope(None), slots.root_scope():
             key = outermost_graph(), tuple(variable.name for variable in variables)
-            if key not in self._kept:
-                with _flow_of_initial_values():
-                    self._kept[key] = slots.SlotState(self, self._rule_here(), gradients, variables)
-        return self._kept[key]
+            if key not in self._slot_states:
+                self._slot_states[key] = slots.SlotState(
+                    self, self.read_meta_parameters(slots.initialized_value), gradients, variables)
+        return self._slot_states[key]
 
     def slot(self, variable: tf.Variable, name: str, initial_value: tf.Tensor) -> tf.Variable:
         """The variable that keeps `name` of a model's variable; made where there is none yet.
@@ -199,8 +200,8 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         if not self.use_attention:
             return read_values(list(var_list))
         known = {}
-        for kept in self._kept_here():
-            known.update(kept.true_params())
+        for state in self._states_here():
+            known.update(state.true_params())
         unknown = [var.name for var in var_list if var.name not in known]
         if unknown:
             raise ValueError('apply_gradients has not seen: %s.' % ', '.join(unknown))
@@ -214,20 +215,21 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
           all of these variables.
         """
         rates = {}
-        for kept in self._kept_here():
-            rates.update(kept.log_learning_rates(self))
+        for state in self._states_here():
+            rates.update(state.log_learning_rates())
         found = [rates.get(var.name) for var in var_list]
         return None if any(rate is None for rate in found) else found
 
-    def _kept_here(self):
-        return [kept for (graph, _), kept in self._kept.items() if graph is outermost_graph()]
+    def _states_here(self):
+        return [state for (graph, _), state in self._slot_states.items()
+                if graph is outermost_graph()]
 
     # Meta-training.
 
     def train(self, problem: Any, dataset: Any = None, penalty: Any = None,
               **options: Any) -> unroll.Unroll:
         """The graph of one differentiable unroll on `problem`; see `unroll.build_unroll`."""
-        return unroll.build_unroll(self._rule_here(), problem, dataset, penalty, **options)
+        return unroll.build_unroll(self, problem, dataset, penalty, **options)
 
     def random_key(self) -> tf.Tensor:
         """A seed for the stateless draws of `initial_state`."""
@@ -242,60 +244,17 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
         """Local variables for a nest of tensors, their initial values."""
         return variables_like(structure, 'state')
 
-    def step_rule(self, layout: Layout) -> Rule:
-        """The update rule for gradients of any kind.
-
-        Returns:
-          the function (gradients, state, parameters) -> Update, where a gradient is a tensor of the
-          variable's shape, IndexedSlices, or None, and `parameters` are tensors of these shapes.
-          What has no gradient gets a step of zero and keeps its state; averages over a tensor
-          that has IndexedSlices are over their rows.
-        """
-        dense_rule = self.update_rule(layout)
-        if self.xla and not layout.tables:  # each number of rows would be compiled anew
-            dense_rule = tf.function(dense_rule, jit_compile=True, autograph=False)
-
-        def step(gradients, state, parameters=None):
-            rows = layout.to_chunks([gradients_of.dense(gradient, shape) for gradient, shape
-                                     in zip(gradients, layout.shapes)])
-            more = [layout.to_chunks(parameters)] if self.sees_parameters else []
-            if all(isinstance(gradient, tf.Tensor) for gradient in gradients):
-                return dense_rule(rows, state, *more)
-            touched = [gradients_of.touched(gradient, shape)
-                       for gradient, shape in zip(gradients, layout.shapes)]
-            update = self.update_rule(layout.counting(touched))(rows, state, *more)
-            return gradients_of.keep_untouched(layout, gradients, touched, update, state)
-
-        return step
-
     # For subclasses.
 
     def log_rate_row(self, chunk_state: Any) -> Optional[tf.Tensor]:
         """The log learning rates `[1, size]` in the state of a chunk; None where there are none."""
         return None
 
-    def initial_state(self, layout: Layout, read: Read, key: tf.Tensor) -> Any:
+    def initial_state(self, layout: Layout, theta: Theta, key: tf.Tensor) -> Any:
         return published.initial_state(self, layout)
 
-    def update_rule(self, layout: Layout) -> Rule:
-        return published.update_rule(self, layout)
-
-
-@contextlib.contextmanager
-def _flow_of_initial_values():
-    """Version-1 control flow while reference variables are made from other variables' values.
-
-    In version 2 a branch, ours or one of those that TensorFlow then adds, would read a reference
-    variable before it is known whether that has a value.
-    """
-    switches = tf.control_flow_v2_enabled() and not tf.resource_variables_enabled()
-    if switches:
-        tf.disable_control_flow_v2()
-    try:
-        yield
-    finally:
-        if switches:
-            tf.enable_control_flow_v2()
+    def update_rule(self, layout: Layout, theta: Theta) -> Rule:
+        return published.update_rule(self, layout, theta)
 
 
 def variables_like(structure: Nest, name: str) -> Nest:
@@ -321,29 +280,6 @@ def variables_like(structure: Nest, name: str) -> Nest:
 def read_values(structure: Nest) -> Nest:
     """The values of a nest of variables."""
     return tf.nest.map_structure(tf.convert_to_tensor, structure)
-
-
-def with_constants(cls: Type[TrainableOptimizer],
-                   values: Dict[str, np.ndarray]) -> Type[TrainableOptimizer]:
-    """A subclass whose meta-parameters are not variables but these values, for eager code.
-
-    Args:
-      cls: a subclass of `TrainableOptimizer`.
-      values: dict from published names to arrays.
-
-    Returns:
-      the class; its constructor raises ValueError where a value is missing or has another shape.
-    """
-    class Constants(cls):  # type: ignore[valid-type]
-        def create_meta_parameter(self, name, shape, initializer):
-            value = values.get('%s/%s' % (OPTIMIZER_SCOPE, name))
-            if value is None or value.shape != tuple(shape):
-                raise ValueError('The meta-parameters of %s lack %s %s.'
-                                 % (cls.__name__, name, tuple(shape)))
-            self._meta_parameters['%s/%s' % (OPTIMIZER_SCOPE, name)] = value
-            return value
-
-    return Constants
 
 
 def _increment(global_step):

@@ -11,9 +11,6 @@ Theta = Dict[str, tf.Tensor]
 #: (name, shape, initializer) -> a new meta-parameter.
 Create = Callable[..., tf.Variable]
 
-#: The value of a meta-parameter, by its variable.
-Read = Callable[[tf.Variable], tf.Tensor]
-
 #: What `tf.gradients` gives; None where the objective does not depend on the variable.
 Gradient = Union[tf.Tensor, tf.IndexedSlices, None]
 

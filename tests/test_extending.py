@@ -24,7 +24,7 @@ class SignDescent(CoordinatewiseOptimizer):
         super().__init__(name, **kwargs)
         self.create_meta_parameter('rate', (), tf.constant_initializer(initial_rate))
 
-    def initial_rows(self, size, read, key):
+    def initial_rows(self, size, theta, key):
         return []
 
     def row_rule(self, weights, gradient, rows, steps_done):

@@ -88,6 +88,26 @@ def find_embeddings(keras, make, folders, scratch):
     return found
 
 
+def find_named_embeddings(keras, make, folders, scratch):
+    """For each folder the losses of variables of several ranks under two names, one a table's."""
+    class Weigh(keras.layers.Layer):
+        def __init__(self, shape, name_of_weight):
+            super().__init__()
+            self._description = shape, name_of_weight
+
+        def build(self, _):
+            shape, name = self._description
+            self.scale = self.add_weight(shape=shape, initializer='ones', name=name)
+
+        def call(self, inputs):
+            return inputs @ self.scale if len(self.scale.shape) == 2 else inputs * self.scale
+
+    return [[fit(keras, make(folder), 4, keras.Sequential(
+        [keras.Input([2]), Weigh(shape, name), keras.layers.Dense(3, kernel_initializer='ones')]))[1]
+        for name in ('embeddings', 'other')]
+        for folder in folders for shape in ((), (2,), (2, 2))]
+
+
 def find_float16(keras, make, folders, scratch):
     """Variables of float16, and a loss-scaling optimizer around ours."""
     losses = []
@@ -244,6 +264,12 @@ def test_embeddings_move_as_in_version_one(findings, folders, index, folder):
         for _ in range(3):
             session.run(train)
         np.testing.assert_allclose(findings['embeddings'][index], session.run(table), rtol=3e-6)
+
+
+def test_a_variable_that_is_named_as_a_table_moves_as_any_other(findings):
+    for named, other in findings['named_embeddings']:
+        np.testing.assert_allclose(named, other, rtol=1e-5)
+        assert named[-1] != named[0]
 
 
 def test_keras_2_is_refused(tmp_path):

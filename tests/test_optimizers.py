@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from l2o.techniques import regularization
-from optimizer import OPTIMIZERS, rnn_cells, trainable_optimizer, unroll
+from optimizer import OPTIMIZERS, inner_loop, rnn_cells, trainable_optimizer, unroll
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from optimizer.layout import Layout
 from optimizer.trainable_adam import TrainableAdam
@@ -381,7 +381,7 @@ def test_imitation_follows_the_teacher():
 
 
 def test_penalty_counts_only_where_it_is_asked_for():
-    class Three(unroll.NoPenalty):
+    class Three(inner_loop.NoPenalty):
         meta_weight = 0.5
 
         def __call__(self, objective_fn, params, step=0, key=None):

@@ -13,7 +13,7 @@ from l2o.commandline import quiet_import  # noqa: F401  before what imports Tens
 from l2o.evaluation import rules
 from l2o.metatraining import meta_step, validation
 from l2o.techniques import imitation, random_scaling, regularization
-from optimizer import OPTIMIZERS, rnn_cells, unroll
+from optimizer import OPTIMIZERS, inner_loop, rnn_cells
 from optimizer.hierarchical_rnn import PRESET
 from problems import image_files, problem_sets
 
@@ -34,7 +34,7 @@ def tables():
         'OPTIMIZERS': ('optimizer', tuple(OPTIMIZERS)),
         'CELLS': ('optimizer.rnn_cells', tuple(rnn_cells.CELLS)),
         'PRESET': ('optimizer.hierarchical_rnn', dict(PRESET)),
-        'OBJECTIVES_OF': ('optimizer.unroll', unroll.OBJECTIVES_OF),
+        'OBJECTIVES_OF': ('optimizer.inner_loop', inner_loop.OBJECTIVES_OF),
         'META_OPTIMIZERS': ('l2o.metatraining.meta_step', tuple(meta_step.META_OPTIMIZERS)),
         'SCORES': ('l2o.metatraining.validation', tuple(validation.SCORES)),
         'SCALED_UNITS': ('l2o.techniques.random_scaling', random_scaling.UNITS),

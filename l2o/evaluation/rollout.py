@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from optimizer import unroll
+from optimizer import inner_loop, unroll
 from problems import datasets
 from problems.datasets import Dataset
 from problems.problem import Problem
@@ -122,7 +122,7 @@ class OptimizerRun:
         read = self.true_parameters = [parameter.read_value() for parameter in self.parameters]
         self.objective = self._problem.objective(read, *batch)
         self.gradients = self._problem.gradients(self.objective, read,
-                                                 unroll.noise_key(key, here))
+                                                 inner_loop.noise_key(key, here))
         self.dense_gradients = [tf.convert_to_tensor(gradient) for gradient in self.gradients]
         with tf.control_dependencies([self.objective, here]):
             self.train = optimizer.apply_gradients(zip(self.gradients, self.parameters),

@@ -14,7 +14,7 @@ from l2o.settings import default
 from l2o.techniques import evolution_strategies
 from l2o.techniques.curriculum import Curriculum
 from l2o.techniques.imitation import Imitation
-from optimizer.unroll import NoPenalty
+from optimizer.inner_loop import NoPenalty
 from problems.problem_spec import Row
 from problems.random_numbers import global_generators_from
 
@@ -116,7 +116,7 @@ class MetaTraining(NamedTuple):
     #: Techniques that put a problem into another form, drawn for each episode, by name: such as
     #: 'random_scaling', a `l2o.techniques.random_scaling.Scaling`.
     wrappers: Mapping[str, Any] = types.MappingProxyType({})
-    #: Of the meta-objective: one of `optimizer.unroll.OBJECTIVES_OF`.
+    #: Of the meta-objective: one of `optimizer.inner_loop.OBJECTIVES_OF`.
     objectives_of: str = default('meta_objective_of')
     #: e: an unroll ending at the share x counts 1 - e + 3 e x^2 times.
     late_emphasis: float = default('late_emphasis')

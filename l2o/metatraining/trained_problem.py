@@ -12,7 +12,7 @@ from l2o.metatraining.meta_step import MetaSteps
 from l2o.runs.machines import Feed, OneMachine
 from l2o.techniques import evolution_strategies, imitation
 from l2o.techniques.wrapping import Wrapped
-from optimizer import unroll
+from optimizer import inner_loop
 from optimizer.trainable_optimizer import TrainableOptimizer
 from problems.problem import Problem
 
@@ -45,7 +45,7 @@ class TrainedProblem:
     def __init__(self, optimizer: TrainableOptimizer, problem: Problem, examples: Examples,
                  meta_steps: MetaSteps, training: MetaTraining, machine: OneMachine) -> None:
         self.problem, self.examples, self._training = problem, examples, training
-        penalty = training.penalty if training.penalty.ever_counts else unroll.NoPenalty()
+        penalty = training.penalty if training.penalty.ever_counts else inner_loop.NoPenalty()
         self._wrapped = Wrapped(problem, training.wrappers)
         problem = self._wrapped.problem
         self._planned_steps, self._importance = optimizer.planned_steps, meta_steps.importance

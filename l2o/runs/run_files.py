@@ -1,6 +1,7 @@
 """The files of a run's folder: whole at any moment, the numbered ones few, none left behind.
 
-Every file is written under another name and then renamed. Of the two files of a TensorFlow
+Every file is written under a name of its own and then renamed, so that two processes that write one
+file do not disturb each other. Of the two files of a TensorFlow
 checkpoint one is renamed after the other; a run that was killed in between writes its best one
 again where it goes on.
 """
@@ -10,6 +11,7 @@ import functools
 import os
 import re
 import shutil
+import uuid
 from typing import Dict, Optional
 
 import numpy as np
@@ -32,14 +34,15 @@ def write(path: str, content: bytes) -> None:
     Raises:
       OSError: it cannot be written; the old file stays.
     """
+    new = os.path.join(os.path.dirname(path), uuid.uuid4().hex + _NEW)
     try:
-        with open(path + _NEW, 'wb') as handle:
+        with open(new, 'xb') as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(path + _NEW, path)
+        os.replace(new, path)
     except OSError as error:
-        _remove(path + _NEW)
+        _remove(new)
         raise OSError(error.errno, error.strerror, path) from error
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
-from optimizer import unroll
+from optimizer import inner_loop, unroll
 from optimizer.trainable_optimizer import TrainableOptimizer
 from problems.problem import Problem
 
@@ -47,6 +47,9 @@ def build_unroll(optimizer: TrainableOptimizer, problem: Problem, dataset: Any =
     is the gradient of what the episode costs, smoothed by the perturbations. All particles have the
     same initial parameters, batches and noise.
 
+    A particle whose objective exceeds the bound of `obj_train_max_multiplier` stays where it is:
+    the objective there counts for the rest of the unroll, which then counts as ended early.
+
     Args:
       optimizer: see `optimizer.unroll.build_unroll`.
       problem: likewise.
@@ -67,39 +70,43 @@ def build_unroll(optimizer: TrainableOptimizer, problem: Problem, dataset: Any =
                          % (config,))
     layout = optimizer.layout([tuple(shape) for shape in problem.param_shapes])
     with tf.name_scope('evolution_strategies'):
-        fed = unroll.placeholders(optimizer, problem, dataset)
+        inputs = unroll.placeholders(optimizer, problem, dataset)
         state = optimizer.local_variables_like(_zeros(optimizer, layout, config.pairs))
-        start = _start(problem, fed, state)
+        start = _start(problem, inputs, state)
         new = [config.sigma * tf.random.stateless_normal(
-            [config.pairs] + variable.shape.as_list(), fed.random_key + [PERTURBATION, index])
+            [config.pairs] + variable.shape.as_list(), inputs.random_key + [PERTURBATION, index])
             for index, variable in enumerate(optimizer.meta_parameters)]
         thetas = [variable + tf.concat([noise, -noise], 0)
                   for variable, noise in zip(optimizer.meta_parameters, new)]
         sums = [old + noise for old, noise in zip(start.perturbations, new)]
 
         def run(particle):
-            return _run(optimizer.with_values(particle[0]), problem, layout, fed,
-                        start.initial_objective, objectives_of, *particle[1:])
+            theta = optimizer.as_theta(particle[0])
+            return _run(optimizer, problem, layout, theta, inputs, start.initial_objective,
+                        objectives_of, *particle[1:])
 
         carried = (start.params, start.attended, start.optimizer)
         types = tf.nest.map_structure(lambda tensor: tensor.dtype, carried)
-        ends, objectives = tf.map_fn(run, (thetas,) + carried, dtype=(types, tf.float32),
-                                     back_prop=False, parallel_iterations=1)
-        costs = tf.map_fn(lambda of_one: unroll.meta_objective(
-            optimizer, of_one, fed, tf.size(fed.objective_weights)), objectives, back_prop=False)
+        ends, objectives, exploded = tf.map_fn(
+            run, (thetas,) + carried, dtype=(types, tf.float32, tf.bool), back_prop=False,
+            parallel_iterations=1)
+        steps_taken = tf.size(inputs.objective_weights)
+        costs = tf.map_fn(
+            lambda of_one: unroll.meta_objective(optimizer, of_one, inputs, steps_taken),
+            objectives, back_prop=False)
         plus, minus = tf.split(costs, 2)
         gradients = [tf.tensordot(plus - minus, total, 1) / (2.0 * config.pairs * config.sigma ** 2)
                      for total in sums]
         next_state = Particles(*ends, initial_objective=start.initial_objective,
                                perturbations=sums)
         cost = tf.reduce_mean(costs)
-        return fed._replace(
+        return unroll.Unroll.of(inputs, unroll.Results(
             meta_objective=cost, imitation_objective=tf.zeros([]),
             problem_objectives=tf.reduce_mean(objectives, 0),
             initial_objective=start.initial_objective, penalty=tf.zeros([]),
-            steps_taken=tf.size(fed.objective_weights), ended_early=tf.constant(False),
+            steps_taken=steps_taken, ended_early=tf.reduce_any(exploded),
             state=state, next_state=next_state, meta_gradients=gradients,
-            carry=unroll.assign(state, next_state, [cost] + gradients))
+            carry=unroll.assign(state, next_state, [cost] + gradients)))
 
 
 def _zeros(optimizer, layout, pairs):
@@ -109,56 +116,57 @@ def _zeros(optimizer, layout, pairs):
             lambda tensor: tf.zeros([count] + tensor.shape.as_list(), tensor.dtype), structure)
 
     params = stacked([tf.zeros(shape) for shape in layout.shapes], 2 * pairs)
-    state = optimizer.initial_state(layout, lambda variable: tf.zeros(variable.shape),
-                                    tf.zeros([2], tf.int32))
-    return Particles(params, params if optimizer.use_attention else [], stacked(state, 2 * pairs),
-                     tf.zeros([]), stacked(optimizer.meta_parameters, pairs))
+    return Particles(params, params if optimizer.use_attention else [],
+                     stacked(unroll.zero_state(optimizer, layout), 2 * pairs), tf.zeros([]),
+                     stacked(optimizer.meta_parameters, pairs))
 
 
-def _start(problem, fed, state):
+def _start(problem, inputs, state):
     """The `Particles` that the unroll begins with; where it resets it, the state is not used."""
     def begin():
         params = [tf.zeros_like(place) + value
-                  for place, value in zip(state.params, fed.initial_params)]
+                  for place, value in zip(state.params, inputs.initial_params)]
         return (params, params[:len(state.attended)],
                 [tf.zeros_like(place) for place in state.perturbations],
-                problem.objective(fed.initial_params, fed.data, fed.labels))
+                problem.objective(inputs.initial_params, inputs.data, inputs.labels))
 
     def go_on():
         return tf.nest.map_structure(tf.identity, (state.params, state.attended,
                                                    state.perturbations, state.initial_objective))
 
     params, attended, perturbations, initial_objective = tf.cond(
-        fed.first_unroll, begin, go_on, strict=True)
+        inputs.first_unroll, begin, go_on, strict=True)
     return Particles(params, attended, tf.nest.map_structure(tf.convert_to_tensor, state.optimizer),
                      initial_objective, perturbations)
 
 
-def _run(optimizer, problem, layout, fed, initial_objective, objectives_of, params,
+def _run(optimizer, problem, layout, theta, inputs, initial_objective, objectives_of, params,
          attended, state):
-    """The steps of one particle: what it hands on, and its objectives as in `Unroll`."""
-    rule, num_steps = optimizer.step_rule(layout), tf.size(fed.objective_weights)
-    state = tf.cond(fed.reset_state,
+    """The steps of one particle.
+
+    Returns:
+      what it hands on; its objectives, `[n + 1]`, the first being the initial one; whether they
+      have exceeded the bound.
+    """
+    num_steps = tf.size(inputs.objective_weights)
+    state = tf.cond(inputs.reset_state,
                     lambda: tf.nest.map_structure(tf.identity, optimizer.initial_state(
-                        layout, optimizer.value_of, fed.random_key)),
+                        layout, theta, inputs.random_key)),
                     lambda: tf.nest.map_structure(tf.identity, state), strict=True)
+    plan = inner_loop.Plan(
+        problem, inner_loop.learned_rule(optimizer, layout, theta), inputs.examples, objectives_of,
+        inner_loop.bound_of(optimizer.obj_train_max_multiplier, initial_objective))
 
-    def step(index, params, attended, state, objectives):
-        batch, points = unroll.batch_of(fed, index), attended or params
-        of_batch = problem.objective(points, *batch)
-        if objectives_of == 'batches' and not attended:
-            objective = of_batch
-        else:
-            objective = problem.objective(
-                params, *unroll.objective_examples(fed, index, objectives_of))
-        gradients = problem.gradients(of_batch, points, unroll.noise_key(fed.random_key, index))
-        update = rule(gradients, state, params)
-        moved = [param + move for param, move in zip(params, layout.to_tensors(update.steps))]
-        return (index + 1, moved, unroll.attended_points(layout, params, update), update.state,
-                objectives.write(index, objective))
+    def body(here, objectives):
+        there, seen = inner_loop.inner_step(plan, here)
+        return there, objectives.write(here.step, seen.objective)
 
-    objectives = tf.TensorArray(tf.float32, num_steps, element_shape=())
-    _, params, attended, state, objectives = tf.while_loop(
-        lambda index, *_: index < num_steps, step,
-        (tf.constant(0), params, attended, state, objectives), back_prop=False)
-    return (params, attended, state), tf.concat([[initial_objective], objectives.stack()], 0)
+    end, objectives = tf.while_loop(
+        lambda here, _: inner_loop.goes_on(plan, here, num_steps), body,
+        (inner_loop.Position(tf.constant(0), params, attended, state, initial_objective),
+         tf.TensorArray(tf.float32, num_steps, element_shape=())), back_prop=False)
+    taken = objectives.gather(tf.range(end.step))
+    last = tf.fill([num_steps - end.step], end.objective)
+    return ((end.params, end.attended, end.state),
+            tf.concat([[initial_objective], taken, last], 0),
+            tf.logical_not(inner_loop.within_bound(plan, end.objective)))

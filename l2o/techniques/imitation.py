@@ -15,6 +15,8 @@ import tensorflow.compat.v1 as tf
 
 from l2o.settings import default
 from optimizer import unroll
+from optimizer.features import random_key
+from optimizer.inner_loop import NOISE, Examples, Move, Plan, Position, inner_step
 from problems.problem import Problem
 
 Tensors = typing.Sequence[tf.Tensor]
@@ -184,7 +186,7 @@ def unroll_teacher(teacher: Teacher, problem: typing.Any, params: Tensors, state
     Args:
       teacher: one of TEACHERS.
       problem: has `objective(params, data, labels)` (a scalar) and
-        `gradients(objective, params)` (a list), with a `key` also `gradients(.., key)`.
+        `gradients(objective, params, key)` (a list).
       params: list of tensors, where the teacher starts.
       state: the teacher's state there, `teacher.initial_state(params)` for a new one.
       batches: int32 [n * k, batch], the rows of `data` that each teacher step sees.
@@ -204,24 +206,23 @@ def unroll_teacher(teacher: Teacher, problem: typing.Any, params: Tensors, state
     batches = tf.convert_to_tensor(batches)
     num_steps = tf.shape(batches)[0]
 
-    def body(index, params, state, written):
-        rows = batches[index]
-        objective = problem.objective(params, _take(data, rows), _take(labels, rows))
-        noise = () if key is None else (unroll.noise_key(key, index),)
-        grads = [tf.convert_to_tensor(grad)
-                 for grad in problem.gradients(objective, params, *noise)]
-        steps, state = teacher.steps(grads, state)
-        moved = [_like(param + step, param) for param, step in zip(params, steps)]
-        written = [array.write(index, step) for array, step in zip(written, steps)]
-        return index + 1, moved, state, written
+    def rule(gradients, state, params):
+        steps, state = teacher.steps(list(map(tf.convert_to_tensor, gradients)), state)
+        return Move([_like(step, param) for step, param in zip(steps, params)], [], state)
 
+    def body(here, arrays):
+        there, seen = inner_step(plan, here)
+        return there, [array.write(here.step, step) for array, step in zip(arrays, seen.steps)]
+
+    plan = Plan(problem, rule, Examples(data, labels, batches,
+                                        random_key() if key is None else key))
     arrays = [tf.TensorArray(param.dtype, size=num_steps, element_shape=param.shape)
               for param in params]
-    start = (tf.constant(0), [tf.identity(param) for param in params], state, arrays)
-    _, end, state, written = tf.while_loop(lambda index, *_: index < num_steps, body, start,
-                                           back_prop=False)
-    steps = [_sum_groups(array.stack(), steps_per_label) for array in written]
-    return tf.nest.map_structure(tf.stop_gradient, TeacherUnroll(steps, end, state))
+    start = Position(tf.constant(0), list(map(tf.identity, params)), [], state, tf.zeros([]))
+    end, arrays = tf.while_loop(lambda here, _: here.step < num_steps, body, (start, arrays),
+                                back_prop=False)
+    steps = [_sum_groups(array.stack(), steps_per_label) for array in arrays]
+    return tf.nest.map_structure(tf.stop_gradient, TeacherUnroll(steps, end.params, end.state))
 
 
 class TeacherRun:
@@ -244,7 +245,7 @@ class TeacherRun:
             lambda tensor: tf.placeholder(tensor.dtype, tensor.shape), self._initial_state)
         self._result = unroll_teacher(
             teacher, problem, self._params, self._state, self._batches, *data,
-            steps_per_label=steps_per_label, key=self._key + [unroll.NOISE, 0])
+            steps_per_label=steps_per_label, key=self._key + [NOISE, 0])
 
     def run(self, session: tf.Session, params: typing.Sequence[np.ndarray], state: typing.Any,
             batches: np.ndarray, key: np.ndarray,
@@ -273,10 +274,6 @@ class TeacherRun:
 
 def _zeros_like(tensors):
     return [tf.zeros_like(tensor) for tensor in tensors]
-
-
-def _take(values, rows):
-    return None if values is None else tf.gather(values, rows)
 
 
 def _like(tensor, other):
