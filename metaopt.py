@@ -164,7 +164,8 @@ def _begin(context, optimizer_spec):
         context.store.begin(context.run.resume)
         if context.run.resume:
             first_checkpoint = context.store.restore(progress, lambda: meta_step.saved_types(
-                optimizer_spec.build, context.training.meta_optimizer))
+                optimizer_spec.build, context.training.meta_optimizer,
+                context.training.imitates_apart))
     machine.begin(progress, context.run.resume)
     total = context.num_problems * context.num_meta_iterations
     context.reporter.begin(progress, total if machine.is_chief else None)

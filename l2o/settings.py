@@ -67,6 +67,12 @@ SETTINGS: Dict[str, Tuple[Setting, ...]] = collections.OrderedDict([
                 'examples in all episodes on a problem; else each episode draws examples anew.'),
     )),
     ('meta-objective', (
+        Setting('meta_objective', 'meta_objective', 'relative', 'The meta-objective of an unroll. '
+                'relative: objectives before each step relative to the initial one, see '
+                '--use_log_objective. published_sum, that of L2O-DM and RNNProp: the plain sum of '
+                'the losses on mini-batches before each step and after the last, of examples drawn '
+                'with replacement; what is imitated then has meta-optimizer slots of its own.',
+                ('relative', 'published_sum')),
         Setting('objective_training_max_multiplier', 'obj_train_max_multiplier', -1.0, 'Factor '
                 'over the initial objective at which an episode ends early; not positive: never.'),
     )),

@@ -78,7 +78,7 @@ class Trained:
         self.teachers, self.feeds = [Teacher()], []
         self.unroll = types.SimpleNamespace(state=types.SimpleNamespace(params='params'),
                                             carry=None)
-        self.step = types.SimpleNamespace(report=None, train=None)
+        self.step = types.SimpleNamespace(report=None, train=None, imitate=None)
         self.examples = types.SimpleNamespace(
             is_part=False, batches=lambda count, rng: np.arange(count)[:, np.newaxis])
 
@@ -381,7 +381,7 @@ def meta_step_of(gradient, value=2.0, clip=1e4, **options):
 def descent(monkeypatch):
     """Gradient descent among the meta-optimizers."""
     monkeypatch.setitem(meta_step.META_OPTIMIZERS, 'descent',
-                        lambda rate, config: tf.train.GradientDescentOptimizer(rate))
+                        lambda rate, config, suffix: tf.train.GradientDescentOptimizer(rate))
 
 
 def test_the_meta_gradient_is_clipped_for_each_entry():

@@ -23,6 +23,8 @@ class Plan(NamedTuple):
     stride: int  # batches that the teacher sees in each step of the student
     batches: np.ndarray  # int [steps * stride, batch size], of the teacher's steps
     other_batches: Optional[np.ndarray]  # int [steps, batch size], of the steps' objectives
+    #: Int [unrolls, batch size], of the objective after the last step of each.
+    last_batches: Optional[np.ndarray]
 
 
 def run_episode(context: Context, draw: Draw, session: tf.Session) -> None:
@@ -67,7 +69,8 @@ def run_episode(context: Context, draw: Draw, session: tf.Session) -> None:
             reset_state=index == 0 and fresh, planned=plan.planned, importance=importance,
             teacher_steps=labels, regularize=training.penalty.counts(index, len(plan.lengths)),
             other_batches=None if plan.other_batches is None
-            else plan.other_batches[done:done + length])
+            else plan.other_batches[done:done + length],
+            last_batch=None if plan.last_batches is None else plan.last_batches[index])
         feed.update(rate_factor)
         report = _run_unroll(context, trained, session, feed, plan.teacher is not None)
         finite, done = finite + is_finite(report), done + length
@@ -91,7 +94,9 @@ def _plan(context, trained, rng):
     others = None
     if training.objectives_of == 'other_batches':
         others = trained.examples.other_batches(sum(lengths), rng)
-    return Plan(lengths, start, 0 if unplanned else sum(lengths), teacher, stride, batches, others)
+    last = trained.examples.batches(len(lengths), rng) if training.is_summed else None
+    return Plan(lengths, start, 0 if unplanned else sum(lengths), teacher, stride, batches, others,
+                last)
 
 
 def _teacher(context, trained, rng):
@@ -159,7 +164,8 @@ def _run_unroll(context, trained, session, feed, imitates):
         trace = dict(options=tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE),
                      run_metadata=tf.RunMetadata())
     report, details, _, _ = session.run(
-        [trained.step.report, details, trained.step.train, trained.unroll.carry], feed, **trace)
+        [trained.step.report, details, trained.step.imitate if imitates else trained.step.train,
+         trained.unroll.carry], feed, **trace)
     if trace:
         reporter.timeline(trace['run_metadata'])
     report = UnrollReport(imitated=imitates, **report)

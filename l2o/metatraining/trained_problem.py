@@ -57,7 +57,8 @@ class TrainedProblem:
             self.unroll = optimizer.train(
                 problem, examples.variables, penalty,
                 checkpoint_every=training.checkpoint_every, swap_memory=training.swap_memory,
-                objectives_of=training.objectives_of)
+                objectives_of='batches' if training.is_summed else training.objectives_of,
+                summed=training.is_summed)
         with machine.shared_variables():
             self.step = meta_steps.on(self.unroll)
         self.teachers = [] if training.imitation is None else [
@@ -72,7 +73,8 @@ class TrainedProblem:
     def feed(self, start: EpisodeStart, batches: np.ndarray, key: np.ndarray, first_unroll: bool,
              reset_state: bool, regularize: bool, planned: int = 0, importance: float = 1.0,
              teacher_steps: Optional[List[np.ndarray]] = None,
-             other_batches: Optional[np.ndarray] = None) -> Feed:
+             other_batches: Optional[np.ndarray] = None,
+             last_batch: Optional[np.ndarray] = None) -> Feed:
         """What to feed for one unroll.
 
         Args:
@@ -86,10 +88,14 @@ class TrainedProblem:
           importance: of the meta-gradient.
           teacher_steps: None or what to imitate, `[steps] + shape` for each tensor.
           other_batches: None or int `[steps, batch size]`, the examples of each step's objective.
+          last_batch: None or int `[batch size]`, those of the objective after the last step.
         """
         fed, steps = self.unroll, len(batches)
+        if last_batch is not None:
+            batches = np.concatenate([batches, [last_batch]])
         # Every unroll feeds the same tensors: a graph is compiled anew for each set of them.
-        feed = {fed.objective_weights: np.full(steps, 1.0 / steps), fed.batches: batches,
+        weight = 1.0 if self._training.is_summed else 1.0 / steps
+        feed = {fed.objective_weights: np.full(steps, weight), fed.batches: batches,
                 fed.random_key: key, fed.first_unroll: first_unroll,
                 fed.reset_state: reset_state, fed.regularize: regularize,
                 fed.imitate: teacher_steps is not None,
