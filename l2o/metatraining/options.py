@@ -123,6 +123,11 @@ def check(training: MetaTraining) -> None:
     meta_optimizer, schedule = training.meta_optimizer, training.episodes
     if training.checkpoint_every and training.swap_memory:
         raise ValueError('checkpoint_every and swap_memory do not go together')
+    if training.is_summed and training.objectives_of == 'other_batches':
+        raise ValueError('meta_objective=published_sum is of the steps\' own mini-batches: it does '
+                         'not go with meta_objective_of=other_batches')
+    if training.is_summed and training.evolution is not None:
+        raise ValueError('meta_objective=published_sum does not go with meta_gradient=pes')
     try:
         training.curriculum.check()
     except ValueError as error:
