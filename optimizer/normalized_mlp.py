@@ -43,10 +43,10 @@ RISE, FALL = 0.003, 0.02  # shares of the way that the logarithm of the usual si
 RARITY = 0.75
 
 #: Orthogonal directions: the coefficients of Newton and Schulz's iteration that Muon uses, how many
-#: iterations, and the rows of a block, into which the smaller side of a matrix is cut.
+#: iterations, and the rows of a block, into which a large matrix is cut.
 NEWTON_SCHULZ = 3.4445, -4.7750, 2.0315
 ITERATIONS = 4
-BLOCK = 128
+BLOCK = 64
 
 
 class Moments(typing.NamedTuple):
@@ -214,14 +214,13 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
     sizes = tf.exp(tf.clip_by_value(outputs['log_size'], -16.0, 0.0)
                    - tf.clip_by_value(growth - np.log(BRAKE), 0.0, -np.log(STRONGEST_BRAKE)))
 
-    mixing = layout.per_piece(tf.stack([
+    mixing = layout.per_chunk(tf.stack([
         tf.exp(2.0 * tf.clip_by_value(outputs['log_smoothing'], -10.0, 3.0)) * square,
         outputs['slow'] * to_mean[SLOW], outputs['gradient'],
         tf.tanh(outputs['magnitude']), tf.tanh(outputs['agreement'])]))
     directions = []
-    for chunk, m, g in zip(layout.chunks, moments, gradients):
-        smoothing, of_slow, of_gradient, magnitude, of_agreement = tf.split(
-            chunk.spread(chunk.take(mixing)), 5)
+    for chunk, m, g, own in zip(layout.chunks, moments, gradients, mixing):
+        smoothing, of_slow, of_gradient, magnitude, of_agreement = tf.split(chunk.spread(own), 5)
         scale = tf.rsqrt(to_mean[SQUARE] * m.square + (smoothing + TINY))
         d = scale * tf.add_n([to_mean[FAST] * m.fast, of_slow * m.slow, of_gradient * g])
         directions.append(d + d * (magnitude * tf.abs(tf.nn.softsign(d))
@@ -234,16 +233,16 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
     how = tf.sigmoid(outputs['orthogonal'])
     # Rows: factors of the direction, of the orthogonal one, and of the parameters.
     to_unit, sizes = tf.rsqrt(squares + TINY), sizes * tf.sqrt(squares / (squares + LEAST_RMS ** 2))
-    factors = layout.per_piece(tf.stack([
+    factors = layout.per_chunk(-tf.stack([
         sizes * (1.0 - how * _is_cut(layout.shapes)) * to_unit,
         sizes * how / rarely,
         tf.minimum(sizes * tf.exp(tf.clip_by_value(outputs['log_decay'], -16.0, 0.0)) / shares,
                    0.1)]))
-    orthogonal = _orthogonal(layout, directions)
     steps = []
-    for chunk, d, o, p in zip(layout.chunks, directions, orthogonal, parameters):
-        of_direction, of_orthogonal, of_parameters = tf.split(chunk.spread(chunk.take(factors)), 3)
-        steps.append(-(of_direction * d + of_orthogonal * o + of_parameters * p))
+    for chunk, own, *terms in zip(layout.chunks, factors, directions,
+                                  _orthogonal(layout, directions), parameters):
+        steps.append(tf.add_n([factor * term for factor, term
+                               in zip(tf.split(chunk.spread(own), 3), terms)]))
     return Update(steps, None, State(moments, Tensors(agreement), usual, t, state.num_steps))
 
 
@@ -295,55 +294,62 @@ def _orthogonal(layout, rows):
 
     Takes and gives a row for each chunk. Tensors of one shape are computed together.
     """
-    masked = [row if chunk.counted is None else row * chunk.counted
-              for chunk, row in zip(layout.chunks, rows)]
-    tensors = layout.to_tensors(masked)
+    tensors = layout.to_tensors([row if chunk.counted is None else row * chunk.counted
+                                 for chunk, row in zip(layout.chunks, rows)])
     groups = collections.OrderedDict()
     for index, shape in enumerate(layout.shapes):
-        sides = _sides(shape)
-        if sides is not None:
-            key = index if index in layout.tables else sides
+        if _sides(shape) is not None:
+            key = index if index in layout.tables else _sides(shape)
             groups.setdefault(key, []).append(index)
     found = [tf.zeros_like(tensor) for tensor in tensors]
     for members in groups.values():
-        rows_here, columns = _sides(layout.shapes[members[0]])
-        batch = tf.stack([tf.reshape(tensors[index], [-1, columns]) for index in members])
-        wide = rows_here < columns
-        result = orthogonalized(batch if wide else tf.transpose(batch, [0, 2, 1]),
-                                min(rows_here, columns))
-        result = result if wide else tf.transpose(result, [0, 2, 1])
+        sides = _sides(layout.shapes[members[0]])
+        matrices = [tf.reshape(tensors[index], [-1, sides[1]]) for index in members]
+        batch = tf.stack(matrices) if len(matrices) > 1 else matrices[0][tf.newaxis]
+        result = orthogonalized(batch, sides, members[0] in layout.tables)
         for index, value in zip(members, tf.unstack(result, len(members))):
             found[index] = tf.reshape(value, tf.shape(tensors[index]))
     return layout.to_chunks(found)
 
 
-def orthogonalized(matrices: tf.Tensor, rows: int) -> tf.Tensor:
+def orthogonalized(matrices: tf.Tensor, sides: typing.Tuple[int, int],
+                   is_table: bool = False) -> tf.Tensor:
     """Brings singular values near to one another, and the RMS of each matrix to 1.
 
-    Newton and Schulz's iteration X <- (a + b X X' + c (X X')^2) X as in Muon, but on X X' alone,
-    which is smaller; the product of the polynomials is applied in the end. Where a matrix has more
-    than `BLOCK` rows, blocks of rows are handled one by one.
+    Newton and Schulz's iteration X <- (a + b X X' + c (X X')^2) X as in Muon, but on X X' alone (or
+    X' X, whichever is smaller); the product of the polynomials is applied in the end. A matrix
+    whose smaller side is above `BLOCK` is cut into blocks of so many rows, each for itself.
 
     Args:
       matrices: `[n, rows, columns]`.
-      rows: static; not much more than the columns.
+      sides: the static rows and columns.
+      is_table: whether only some of the rows are there; then it is X' X, and uncut.
     """
-    blocks = -(-rows // BLOCK)
+    rows, columns = sides
+    blocks = -(-rows // BLOCK) if min(sides) > BLOCK and not is_table else 1
     height = -(-rows // blocks)
-    shape = tf.shape(matrices)
-    x = tf.pad(matrices, [[0, 0], [0, blocks * height - rows], [0, 0]])
-    x = tf.reshape(x, [-1, height, shape[2]])
-    gram = tf.matmul(x, x, transpose_b=True)
+    wide = height <= columns and not is_table
+    x = matrices
+    if blocks > 1:
+        x = tf.pad(x, [[0, 0], [0, blocks * height - rows], [0, 0]]) if rows % height else x
+        x = tf.reshape(x, [-1, height, columns])
+    gram = squares = tf.matmul(x, x, transpose_a=not wide, transpose_b=wide)
     gram *= tf.rsqrt(tf.reduce_sum(tf.square(gram), [1, 2], keepdims=True) + TINY)
     a, b, c = NEWTON_SCHULZ
-    identity, product = tf.eye(height), None
+    identity, product = tf.eye(height if wide else columns), None
     for iteration in range(ITERATIONS):
         polynomial = a * identity + b * gram + c * tf.matmul(gram, gram)
         product = polynomial if product is None else tf.matmul(polynomial, product)
         if iteration + 1 < ITERATIONS:
             gram = tf.matmul(polynomial, tf.matmul(gram, polynomial))
-    x = tf.reshape(tf.matmul(product, x), [shape[0], blocks * height, shape[2]])[:, :rows]
-    return x * tf.rsqrt(tf.reduce_mean(tf.square(x), [1, 2], keepdims=True) + TINY)
+    # The mean square of the result follows from the small matrices: they commute.
+    total = tf.reduce_sum(tf.reshape(tf.reduce_sum(tf.matmul(product, squares) * product, [1, 2]),
+                                     [-1, blocks]), 1)
+    entries = tf.cast(tf.reduce_prod(tf.shape(matrices)[1:]), tf.float32)
+    scale = tf.rsqrt(total / entries + TINY)
+    product *= tf.reshape(tf.tile(scale[:, tf.newaxis], [1, blocks]), [-1, 1, 1])
+    x = tf.matmul(product, x) if wide else tf.matmul(x, product)
+    return tf.reshape(x, [-1, blocks * height, columns])[:, :rows] if blocks > 1 else x
 
 
 def _network(weights, inputs):

@@ -29,7 +29,7 @@ def softsign(x):
     return x / (1.0 + np.abs(x))
 
 
-def orthogonalized(matrix):
+def unscaled_orthogonalized(matrix):
     """The polynomial applied to the matrix itself, and not to its product with its transpose."""
     wide = matrix.shape[0] < matrix.shape[1]
     x = matrix if wide else matrix.T
@@ -37,7 +37,12 @@ def orthogonalized(matrix):
     for _ in range(4):
         gram = x @ x.T
         x = (3.4445 * np.eye(len(x)) - 4.7750 * gram + 2.0315 * gram @ gram) @ x
-    x = x if wide else x.T
+    return x if wide else x.T
+
+
+def orthogonalized(matrix):
+    """The same for a small matrix, with an RMS of 1."""
+    x = unscaled_orthogonalized(matrix)
     return x / np.sqrt(np.mean(x ** 2))
 
 
@@ -106,17 +111,20 @@ def test_steps_are_those_of_the_formula(num_steps):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_large_matrices_are_made_orthogonal_in_blocks_of_rows():
-    rng = np.random.RandomState(0)
-    matrices = rng.standard_normal([2, 300, 400])
+@pytest.mark.parametrize('rows, columns, blocks', [
+    (150, 200, 3), (200, 150, 4), (300, 10, 1), (10, 300, 1), (64, 64, 1), (130, 70, 3)])
+def test_large_matrices_are_made_orthogonal_in_blocks_of_rows(rows, columns, blocks):
+    matrices = np.random.RandomState(0).standard_normal([2, rows, columns])
     with tf.Session() as session:
-        found = session.run(normalized_mlp.orthogonalized(tf.constant(matrices, tf.float32), 300))
+        found = session.run(normalized_mlp.orthogonalized(
+            tf.constant(matrices, tf.float32), (rows, columns)))
+    height = -(-rows // blocks)
     for matrix, one in zip(matrices, found):
-        blocks = np.concatenate([
-            orthogonalized(matrix[begin:begin + 100]) for begin in (0, 100, 200)])
-        cosine = np.sum(blocks * one) / np.linalg.norm(blocks) / np.linalg.norm(one)
-        assert cosine > 0.999
-        np.testing.assert_allclose(np.mean(one ** 2), 1.0, rtol=1e-4)
+        parts = [matrix[begin:begin + height] for begin in range(0, rows, height)]
+        together = np.concatenate([unscaled_orthogonalized(part) for part in parts])
+        np.testing.assert_allclose(np.mean(one ** 2), 1.0, rtol=2e-2)  # of cancelling numbers
+        np.testing.assert_allclose(one / np.linalg.norm(one), together / np.linalg.norm(together),
+                                   rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize('noise', [0.0, 5.0])

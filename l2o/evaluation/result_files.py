@@ -20,15 +20,25 @@ from problems.problem_spec import Row, Spec
 
 PROTOCOL = 1  # to be raised where a run of the same trial gives other results than before
 KEPT = 'runs'  # folder of the runs that are kept, inside of that of the results
-_HELD_OUT = 'held_out_loss', 'accuracy', 'best_held_out_loss', 'best_accuracy'  # of a `Curve`
+#: Fields of a `Curve` that may be None, in their order.
+_OPTIONAL = 'held_out_loss', 'accuracy', 'last_loss', 'best_held_out_loss', 'best_accuracy'
 
 
 def write_pickle(folder: str, model_name: str, curve: comparison.Curve) -> str:
-    """The losses of one run as a pickled list of floats, in the published file name."""
+    """The losses before each step as a pickled list of floats, in L2O-Scale's file name."""
+    return _write_pickle(folder, 'seed%d' % curve.seed, model_name, curve, curve.losses)
+
+
+def write_l2l_pickle(folder: str, model_name: str, curve: comparison.Curve) -> str:
+    """The losses after each step, in the file name of the L2O-DM and RNNProp programs."""
+    return _write_pickle(folder, 'L2L', model_name, curve, curve.losses[1:] + [curve.last_loss])
+
+
+def _write_pickle(folder, whose, model_name, curve, losses):
     suffix = model_name if curve.optimizer == LEARNED else '%s-%s' % (
         model_name, _file_words(label(curve)))
-    path = os.path.join(folder, 'seed%d_eval_loss_record.pickle-%s' % (curve.seed, suffix))
-    run_files.write(path, pickle.dumps(curve.losses))
+    path = os.path.join(folder, '%s_eval_loss_record.pickle-%s' % (whose, suffix))
+    run_files.write(path, pickle.dumps(losses))
     return path
 
 
@@ -191,14 +201,14 @@ class KeptRuns:
                 return None
             with np.load(self._path(trial)) as arrays:
                 losses, step_time = arrays['losses'], arrays['step_time']
-                held_out = [arrays[name] for name in _HELD_OUT]
+                optional = [arrays[name] for name in _OPTIONAL]
         except Exception:  # no file, or whatever a damaged one gives: the trial is run again
             return None
         candidate = trial.candidate
         return comparison.Curve(
             candidate.optimizer, candidate.learning_rate, trial.row.name, trial.seed,
             losses.tolist(), float(step_time), candidate.schedule,
-            *[float(value) if value.size else None for value in held_out])
+            *[float(value) if value.size else None for value in optional])
 
     def write(self, trial: Trial, curve: comparison.Curve) -> None:
         """Keeps the `Curve` of a trial."""
@@ -206,7 +216,7 @@ class KeptRuns:
         content = io.BytesIO()
         arrays: Dict[str, Any] = {
             name: [] if getattr(curve, name) is None else getattr(curve, name)
-            for name in _HELD_OUT}
+            for name in _OPTIONAL}
         np.savez(content, losses=curve.losses, step_time=curve.step_time, **arrays)
         run_files.write(self._path(trial), content.getvalue())
 

@@ -96,11 +96,12 @@ def run(trial: Trial) -> comparison.Curve:
         with tf.Session(graph=graph) as session:
             test.start(session)
             losses, step_time, way = _take_steps(session, test, num_steps, held_out)
+            last_loss = float(session.run(test.objective))
             end = held_out.measure(session, HELD_OUT_LIMIT) if held_out else (None, None)
     best = [min((loss for loss, _ in way), default=None),
             max((accuracy for _, accuracy in way if accuracy is not None), default=None)]
     return comparison.Curve(candidate.optimizer, candidate.learning_rate, row.name, seed, losses,
-                            step_time, candidate.schedule, *end, *best)
+                            step_time, candidate.schedule, *end, last_loss, *best)
 
 
 def _take_steps(session, test, num_steps, held_out):
