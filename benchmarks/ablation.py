@@ -32,6 +32,10 @@ PERIOD = 0.2  # seconds from one look at the processes to the next
 #: Name of a system -> the first part of the name of its run's folder.
 SYSTEMS = {'l2o_scale': 'HierarchicalRNN', 'l2o_dm': 'L2ODM', 'rnnprop': 'RNNProp'}
 
+#: The same -> its flag file in `published/`.
+FLAG_FILES = {'l2o_scale': 'l2o_scale.txt', 'l2o_dm': 'l2o_dm_scaled.txt',
+              'rnnprop': 'rnnprop_scaled.txt'}
+
 #: Name of a variant -> its flags.
 VARIANTS = {'plain': (), 'curriculum': ('--if_cl',), 'imitation': ('--if_mt',),
             'both': ('--if_cl', '--if_mt')}
@@ -101,7 +105,7 @@ def run_folder(folder, training):
 def training_command(size, folder, training):
     """The `Command` of a training."""
     return _command(folder, training.name, 'metarun.py', (
-        '--flagfile=' + os.path.join(ROOT, 'published', training.system + '.txt'),
+        '--flagfile=' + os.path.join(ROOT, 'published', FLAG_FILES[training.system]),
         '--train_dir=' + os.path.join(folder, training.name), '--seed=%d' % training.seed,
         '--image_source=digits', '--num_meta_iterations=%d' % size.unrolls,
         '--max_unrolls=%d' % size.unrolls, '--evaluation_period=%d' % size.period,
