@@ -4,7 +4,8 @@ VENV := .venv
 VENV_TF1 := .venv-tf1
 VENV_DOCS := .venv-docs
 PIP := -m pip install -qq --disable-pip-version-check
-PYTEST := -m pytest -q -rs -n 2
+# Each process takes a part of the tests in a row, so that files' fixtures are made once.
+PYTEST := -m pytest -q -rs -n 2 --dist worksteal
 SIZE := full
 # What the site shows, or links to.
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples pretrained benchmarks

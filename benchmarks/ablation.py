@@ -91,7 +91,7 @@ class Job(NamedTuple):
 
 
 def trainings(size):
-    """All of the trainings, those of one seed after those of another."""
+    """All trainings, in the order of their seeds."""
     return [Training(system, variant, seed) for seed in size.seeds for system in SYSTEMS
             for variant in VARIANTS]
 
@@ -185,7 +185,7 @@ def collect(size, folder):
 
 
 def _or_none(value):
-    """A number as JSON can hold it; None stands for one that is not finite."""
+    """The number; None where it is not finite, which JSON cannot hold."""
     return float(value) if np.isfinite(value) else None
 
 

@@ -494,11 +494,6 @@ def _benchmark(set_function):
     return _tested(set_function, None)._replace(training=None)
 
 
-def _mixed(set_function):
-    """The same tasks in training and testing, on the data of the source."""
-    return _tested(set_function, set_function)
-
-
 def _family(family):
     """Small versions in training, full ones in testing."""
     small, full = (functools.partial(_real_rows, functools.partial(tasks.rows, part))
@@ -554,7 +549,7 @@ PROBLEM_SETS = collections.OrderedDict([
     ('digits_benchmark', _benchmark(digits_benchmark.rows)),
     ('digits_benchmark_long', _benchmark(digits_benchmark.long_rows)),
 ] + [(name, _dm_network(entry)) for name, entry in dm_networks.NETWORKS.items()]
-  + [(name, _mixed(set_function)) for name, set_function in tasks.MIXED.items()]
+  + [(name, _tested(set_function, set_function)) for name, set_function in tasks.MIXED.items()]
   + [(name, _family(family)) for name, family in tasks.FAMILIES.items()])
 
 #: Two sets -> a further one that comes along where both are included.

@@ -1,8 +1,8 @@
 """Checks that the BUILD files say what the sources import: part of `make lint`, needs no Bazel.
 
-Every Python file of the rooms must be the source of a target, whose deps must be exactly the
-project's modules that its sources import, anywhere in them. `build_files.py --write` rewrites the
-tables of modules and tests (MODULES, TESTS) so that they are.
+Every Python file of the rooms must be the source of a target. The target's deps must be exactly the
+project's modules that its sources import, at the top or inside functions. `build_files.py --write`
+rewrites the tables of modules and tests (MODULES, TESTS) accordingly.
 """
 import ast
 import os
@@ -16,7 +16,7 @@ RULES = ('py_library', 'py_binary', 'py_test')
 
 
 class Package:
-    """The Python targets of one BUILD file, which is run as the Python that it nearly is."""
+    """The Python targets of one BUILD file, which is executed as Python with recording rules."""
 
     def __init__(self, folder):
         self.folder, self.targets = folder, {}
