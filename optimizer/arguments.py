@@ -44,9 +44,10 @@ def _whole_number(num_steps):
 
 def warn_of_small_factor(learning_rate: Any, stacklevel: int = 3) -> None:
     """Warns where a number that multiplies learned steps would be the learning rate of Adam."""
-    if isinstance(learning_rate, numbers.Real) and learning_rate < SMALL_FACTOR:
+    if isinstance(learning_rate, numbers.Real) and float(learning_rate) < SMALL_FACTOR:
+        rate = float(learning_rate)
         warnings.warn(
             'learning_rate=%g multiplies the steps of a learned optimizer, which come with a size '
             'of their own: 1.0, the default, is the learned step; %g makes it %s.' % (
-                learning_rate, learning_rate, 'none' if learning_rate == 0 else
-                '%.3g times smaller' % (1.0 / abs(learning_rate))), stacklevel=stacklevel)
+                rate, rate, '%.3g times smaller' % (1.0 / abs(rate)) if rate else 'none'),
+            stacklevel=stacklevel)

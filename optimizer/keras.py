@@ -146,8 +146,8 @@ class StepSizes(keras.callbacks.Callback):
     At the end of each epoch there are, in `history` and for callbacks that come later in the list,
     such as TensorBoard, `step_size/<layer>`: the root mean square, over a layer's trainable
     weights, of the change in one step, averaged over the steps that were looked at; of
-    a `LearnedOptimizer` also `times_learned_step`, its factor. Where `steps_per_execution` is above 1, the change
-    is that of so many steps. Works with every optimizer.
+    a `LearnedOptimizer` also `times_learned_step`, its factor. Where `steps_per_execution` is above
+    1, the change is that of so many steps. Works with every optimizer.
 
     Args:
       every: look at one of so many steps; each look copies the weights twice.
