@@ -176,7 +176,7 @@ class MetaParameters(metaclass=_Remembering):
         if self._slot_states:
             raise ValueError('init_from_checkpoint must come before the first apply_gradients.')
         self.start_from(checkpoints.read_variables(path, {
-            name: (list(made.shape), tf.as_dtype(made.dtype).base_dtype)
+            name: (list(map(int, made.shape)), tf.as_dtype(made.dtype).base_dtype)
             for name, made in self._meta_parameters.items()}))
 
     def start_from(self, values: Dict[str, np.ndarray]) -> None:
@@ -192,7 +192,7 @@ class MetaParameters(metaclass=_Remembering):
         for name, made in self._meta_parameters.items():
             if name not in values or values[name].shape != tuple(made.shape):
                 raise ValueError('The meta-parameters of %s lack %s %s.' % (
-                    type(self).__name__, name, tuple(made.shape)))
+                    type(self).__name__, name, tuple(map(int, made.shape))))
         self._loaded = {name: values[name] for name in self._meta_parameters}
         for graph, made_there in self._by_graph.items():
             if graph is None:

@@ -75,7 +75,7 @@ def _metatest(name, default, text, allowed=ANY):
 
 
 #: Title -> the flags of a group, but those of `l2o.settings`.
-_OWN: Dict[str, List[Flag]] = collections.OrderedDict([
+SCRIPT_FLAGS: Dict[str, List[Flag]] = collections.OrderedDict([
     ('files and data', [
         _both('train_dir', 'opt/', 'Folder of training runs: metarun writes into a folder there '
               'that is named after the optimizer; metatest reads meta-parameters from it.',
@@ -264,7 +264,8 @@ def _of_setting(setting):
 def groups() -> Dict[str, List[Flag]]:
     """Title -> the flags of a group."""
     found = collections.OrderedDict(
-        (title, own + list(map(_of_setting, settings.under(title)))) for title, own in _OWN.items())
+        (title, own + list(map(_of_setting, settings.under(title))))
+        for title, own in SCRIPT_FLAGS.items())
     found['meta-training'] += map(_of_setting, settings.RUN)
     return found
 

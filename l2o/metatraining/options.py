@@ -123,6 +123,11 @@ def check(training: MetaTraining) -> None:
     meta_optimizer, schedule = training.meta_optimizer, training.episodes
     if training.checkpoint_every and training.swap_memory:
         raise ValueError('checkpoint_every and swap_memory do not go together')
+    if training.is_summed and training.objectives_of == 'other_batches':
+        raise ValueError('meta_objective=published_sum is of the steps\' own mini-batches: it does '
+                         'not go with meta_objective_of=other_batches')
+    if training.is_summed and training.evolution is not None:
+        raise ValueError('meta_objective=published_sum does not go with meta_gradient=pes')
     try:
         training.curriculum.check()
     except ValueError as error:
@@ -161,12 +166,13 @@ def _with_lengths(training, words):
         return training
     validation_steps = (training.curriculum.last_validation_steps
                         or settings.default('fix_num_steps_eval'))
-    curriculum = Curriculum.fixed(settings.default('fix_num_steps')[0], validation_steps)
-    length = settings.default('fix_unroll_length')
+    curriculum, length = training.curriculum, settings.default('fix_unroll_length')
     if wanted == 'drawn':
         curriculum, length = Curriculum.drawn(validation_steps), MetaTraining().unroll_length
     elif wanted == 'curriculum':
         curriculum = Curriculum()
+    elif present not in ('fixed', 'scheduled') or curriculum.is_drawn:
+        curriculum = Curriculum.fixed(settings.default('fix_num_steps')[0], validation_steps)
     if isinstance(training.unroll_length, type(length)):
         length = training.unroll_length
     return training._replace(curriculum=curriculum, unroll_length=length,
