@@ -22,7 +22,8 @@ def described(training: MetaTraining, run: Run,
     """The records of a run, changed by options.
 
     Args:
-      training, run: what is to be changed.
+      training: what is to be changed.
+      run: likewise.
       options: fields of either, of `FORMER_NAMES`, and settings of `l2o.settings`.
 
     Returns:
