@@ -38,6 +38,9 @@ INITIAL_WEIGHTS = {('parameter', 'log_size'): 0.3, ('fan_in', 'log_size'): -1.2,
 BRAKE, STRONGEST_BRAKE = 10.0, 0.01
 RISE, FALL = 0.003, 0.02  # shares of the way that the logarithm of the usual size goes in a step
 
+#: Where the number of steps is not known, sizes fall with 1 / sqrt(steps) after so many.
+LONG = 1000.0
+
 #: The power of the share of a table's rows that have a gradient, by which their steps are divided:
 #: between 0.5, which is where momentum takes a row whose gradients are noise, and 1, all the same.
 RARITY = 0.75
@@ -96,8 +99,9 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
 
     Sizes are at most 1, and fall with the number of matrices. A brake holds where training goes
     wrong: from a gradient on that is 10 times its usual size, sizes fall as that grows, down to a
-    hundredth. The usual size follows, so that they come back. Steps do not change where the loss
-    is multiplied by a constant.
+    hundredth. The usual size follows, so that they come back. Where the number of steps is not
+    known, sizes also fall with 1 / sqrt(steps) after the first 1,000. Steps do not change where the
+    loss is multiplied by a constant.
 
     Args:
       num_steps: after how many steps training ends; None: not known.
@@ -204,15 +208,16 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
     agreement = AGREEMENT * state.tensors.agreement + tf.nn.softsign(
         (1.0 - FAST) * means.product / (square + TINY))
     usual, growth = _growth(layout, means.gradient, state.usual, t)
+    planned = tf.cast(state.num_steps if num_steps is None else num_steps, tf.float32)
     inputs = tf.concat([_half_log(relative), _half_log(means.parameter)[tf.newaxis],
                         _constants(layout.shapes), _progress(
-                            state.steps_done, state.num_steps if num_steps is None else num_steps,
-                            layout.num_tensors),
+                            state.steps_done, planned, layout.num_tensors),
                         10.0 * (1.0 - AGREEMENT) * agreement,
                         tf.fill([1, layout.num_tensors], tf.clip_by_value(growth, -3.0, 3.0))], 0)
     outputs = dict(zip(OUTPUTS, tf.unstack(_network(weights, tf.stop_gradient(inputs)))))
     sizes = tf.exp(tf.clip_by_value(outputs['log_size'], -16.0, 0.0)
                    - tf.clip_by_value(growth - np.log(BRAKE), 0.0, -np.log(STRONGEST_BRAKE)))
+    sizes *= tf.where_v2(planned > 0.0, 1.0, tf.rsqrt(tf.maximum(t / LONG, 1.0)))
 
     mixing = layout.per_chunk(tf.stack([
         tf.exp(2.0 * tf.clip_by_value(outputs['log_smoothing'], -10.0, 3.0)) * square,
@@ -334,7 +339,8 @@ def orthogonalized(matrices: tf.Tensor, sides: typing.Tuple[int, int],
         x = tf.pad(x, [[0, 0], [0, blocks * height - rows], [0, 0]]) if rows % height else x
         x = tf.reshape(x, [-1, height, columns])
     gram = squares = tf.matmul(x, x, transpose_a=not wide, transpose_b=wide)
-    gram *= tf.rsqrt(tf.reduce_sum(tf.square(gram), [1, 2], keepdims=True) + TINY)
+    to_unit = tf.rsqrt(tf.reduce_sum(tf.square(gram), [1, 2], keepdims=True) + TINY)
+    gram *= to_unit
     a, b, c = NEWTON_SCHULZ
     identity, product = tf.eye(height if wide else columns), None
     for iteration in range(ITERATIONS):
@@ -342,7 +348,8 @@ def orthogonalized(matrices: tf.Tensor, sides: typing.Tuple[int, int],
         product = polynomial if product is None else tf.matmul(polynomial, product)
         if iteration + 1 < ITERATIONS:
             gram = tf.matmul(polynomial, tf.matmul(gram, polynomial))
-    # The mean square of the result follows from the small matrices: they commute.
+    product *= tf.sqrt(to_unit)
+    # The mean square of the result follows from the small matrices.
     total = tf.reduce_sum(tf.reshape(tf.reduce_sum(tf.matmul(product, squares) * product, [1, 2]),
                                      [-1, blocks]), 1)
     entries = tf.cast(tf.reduce_prod(tf.shape(matrices)[1:]), tf.float32)
@@ -386,7 +393,6 @@ def _constants(shapes):
 
 def _progress(steps_done, num_steps, num_tensors):
     """What the network sees of the time, `[5, tensors]`."""
-    num_steps = tf.cast(num_steps, tf.float32)
     planned = tf.cast(num_steps > 0.0, tf.float32)
     x = planned * tf.clip_by_value(steps_done / tf.maximum(num_steps, 1.0), 0.0, 1.0)
     time = tf.stack([tf.log(steps_done + 1.0) / 3.0 - 1.0, planned, x, tf.square(x),
