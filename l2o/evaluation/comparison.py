@@ -253,6 +253,8 @@ def make_overview(summaries: Sequence[Summary], learned: Sequence[str]) -> Any:
         shown = [(next(
             (row for row in summaries if (row.optimizer, row.problem) == (name, problem)), None)
                   if marker == 'o' else rival(name, problem, summaries)) for problem in problems]
+        if name == STRONGEST and all(map(is_default, filter(None, shown))):
+            continue
         points = [(row.final / units[row.problem].final, problems.index(row.problem))
                   for row in shown if row is not None and np.isfinite(row.final)]
         if points:
