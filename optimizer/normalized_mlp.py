@@ -301,7 +301,7 @@ def _orthogonal(layout, rows):
     """
     tensors = layout.to_tensors([row if chunk.counted is None else row * chunk.counted
                                  for chunk, row in zip(layout.chunks, rows)])
-    groups = collections.OrderedDict()
+    groups: typing.Dict[typing.Any, typing.List[int]] = collections.OrderedDict()
     for index, shape in enumerate(layout.shapes):
         if _sides(shape) is not None:
             key = index if index in layout.tables else _sides(shape)

@@ -98,10 +98,11 @@ def run(trial: Trial) -> comparison.Curve:
             losses, step_time, way = _take_steps(session, test, num_steps, held_out)
             last_loss = float(session.run(test.objective))
             end = held_out.measure(session, HELD_OUT_LIMIT) if held_out else (None, None)
-    best = [min((loss for loss, _ in way), default=None),
-            max((accuracy for _, accuracy in way if accuracy is not None), default=None)]
-    return comparison.Curve(candidate.optimizer, candidate.learning_rate, row.name, seed, losses,
-                            step_time, candidate.schedule, *end, last_loss, *best)
+    return comparison.Curve(
+        candidate.optimizer, candidate.learning_rate, row.name, seed, losses, step_time,
+        candidate.schedule, held_out_loss=end[0], accuracy=end[1], last_loss=last_loss,
+        best_held_out_loss=min((loss for loss, _ in way), default=None),
+        best_accuracy=max((each for _, each in way if each is not None), default=None))
 
 
 def _take_steps(session, test, num_steps, held_out):
