@@ -7,6 +7,7 @@ Stronger Baselines for Learning to Optimize" (arXiv 2010.09089). `test_optimizer
 `run_wall_clock_test` are those of `evaluation`.
 """
 
+import contextlib
 import gc
 import sys
 from typing import Any, Callable, Dict, Optional, Sequence, TextIO
@@ -109,6 +110,7 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
       OSError: the folder cannot be written.
       NothingFiniteError: no unroll was finite, in the run or in so many meta-iterations in a row.
       l2o.runs.cluster.ClusterError: the chief did not begin in time.
+      l2o.runs.run_lock.FolderInUseError: another process trains in the folder.
     """
     if not problems_and_data:
         raise ValueError('There are no problems to train on.')
@@ -126,11 +128,13 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
         Store(logdir, config.as_data(training), run.keep_checkpoints,
               is_chief and machine.is_chief),
         machine, reporter or reporting.Reporter(out), num_meta_iterations, num_problems)
-    _begin(context, optimizer_spec)
     progress = context.progress
     draws = draw_problems(len(problems_and_data), num_problems, training.problems_at_once,
                           select_random_problems, progress.generator(DRAWS))
-    try:
+    with contextlib.ExitStack() as ends:
+        ends.enter_context(context.store.lock())
+        _begin(context, optimizer_spec)
+        ends.callback(context.reporter.end)
         while progress.problem < num_problems and not progress.complete:
             rows = [as_row(problems_and_data[index]) for index in draws[progress.problem]]
             built = draw.build(optimizer_spec, rows, training, machine,
@@ -146,8 +150,6 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
             del built
             gc.collect()  # graphs are cyclic, and large
         machine.end(progress)
-    finally:
-        context.reporter.end()
     if machine.is_chief:
         _check_that_some_are_finite(progress)
     best_cost = min(progress.best_cost, progress.baseline_cost)

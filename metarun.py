@@ -11,6 +11,7 @@ from typing import Optional
 from l2o.commandline import quiet_import  # noqa: F401  before what imports TensorFlow: it silences that
 
 # isort: split
+import contextlib
 import json
 import sys
 import zlib
@@ -69,18 +70,19 @@ def _train(values, machine, reporter):
     if machine.is_chief:
         resuming.check_state(values, folder, training, seed)
     rows = problem_flags.problems_and_data(values, flags.METARUN, seed)
-    if machine.is_chief:
-        if not run.resume:  # first, lest the old state be found beside the new record
-            run_files.discard(folder)
-        resuming.write_record(values, folder, training, run, rows)
-        _announce(values, seed, rows, training.penalty)
-    run = run._replace(reporter=reporter or _reporter(values, folder, machine))
-    try:
-        result = metaopt.train_optimizer(
-            folder, spec, rows, values.num_problems, values.num_meta_iterations,
-            training=training, run=run)
-    except metaopt.NothingFiniteError as error:
-        raise flags.FlagError(str(error)) from error
+    with resuming.lock(folder) if machine.is_chief else contextlib.nullcontext():
+        if machine.is_chief:
+            if not run.resume:  # first, lest the old state be found beside the new record
+                run_files.discard(folder)
+            resuming.write_record(values, folder, training, run, rows)
+            _announce(values, seed, rows, training.penalty)
+        run = run._replace(reporter=reporter or _reporter(values, folder, machine))
+        try:
+            result = metaopt.train_optimizer(
+                folder, spec, rows, values.num_problems, values.num_meta_iterations,
+                training=training, run=run)
+        except metaopt.NothingFiniteError as error:
+            raise flags.FlagError(str(error)) from error
     if machine.is_chief:
         _tell(result, values.num_problems)
 

@@ -85,7 +85,7 @@ def test_an_optimizer_and_a_problem_set_are_a_class_a_function_and_a_row_each(
 
 def shown_classes(root):
     """What the page of the optimizers shows."""
-    return runpy.run_path(os.path.join(root, 'docs', 'optimizers_page.py'))['classes'](root)
+    return runpy.run_path(os.path.join(root, 'docs', 'api_pages.py'))['classes'](root)
 
 
 def test_the_page_of_the_optimizers_shows_the_table():

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -119,6 +120,42 @@ def test_init_from_checkpoint_must_come_first(run_folder):
     learned.minimize(tf.square(variable))
     with pytest.raises(ValueError, match='before the first apply_gradients'):
         learned.init_from_checkpoint(run_folder)
+
+
+@pytest.mark.parametrize('num_steps', [
+    30, np.int64(30), np.array(30), lambda: tf.constant(30), lambda: tf.constant(10) * 3])
+def test_the_number_of_steps_is_an_int_at_once(make_run_folder, num_steps):
+    folder = make_run_folder('NormalizedMLP', {'units': 4})
+    if callable(num_steps):
+        num_steps = num_steps()
+    if tf.is_tensor(num_steps) and tf.get_static_value(num_steps) is None:
+        with pytest.raises(ValueError, match='num_steps is a whole number, not <tf.Tensor'):
+            optimizer.load(folder, num_steps=num_steps)
+        return
+    learned = optimizer.load(folder, num_steps=num_steps)
+    assert type(learned._num_steps) is int and learned._num_steps == 30
+
+
+@pytest.mark.parametrize('num_steps', [30.5, '30', [30]])
+def test_a_number_of_steps_that_is_none(make_run_folder, num_steps):
+    with pytest.raises(ValueError, match='num_steps is a whole number, not'):
+        optimizer.load(make_run_folder('NormalizedMLP', {'units': 4}), num_steps=num_steps)
+
+
+def test_who_takes_a_number_of_steps_is_said(run_folder):
+    with pytest.raises(ValueError, match='^HierarchicalRNN takes no num_steps: of the learned '
+                                         'optimizers NormalizedMLP does.$'):
+        optimizer.load(run_folder, num_steps=10)
+
+
+@pytest.mark.parametrize('rate, times', [(1e-3, 1), (np.float32(1e-4), 1), (0.01, 0), (1.0, 0)])
+def test_a_small_factor_is_warned_of_once(run_folder, rate, times):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        optimizer.load(run_folder, learning_rate=rate)
+    texts = [str(each.message) for each in caught if each.filename == __file__]
+    assert len(texts) == times
+    assert all('multiplies the steps of a learned optimizer' in text for text in texts)
 
 
 def test_published_checkpoint_loads(published, tmp_path):

@@ -1,17 +1,18 @@
 """What a run keeps in its folder while it trains: its state, and checkpoints."""
 
+import contextlib
 import io
 import itertools
 import json
 import os
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, ContextManager, Dict, Optional
 
 import numpy as np
 
 from l2o.metatraining import config
 from l2o.metatraining.meta_step import SavedTypes
 from l2o.metatraining.progress import Progress
-from l2o.runs import run_files
+from l2o.runs import run_files, run_lock
 from l2o.techniques.curriculum import CurriculumState
 from optimizer import checkpoints
 
@@ -46,6 +47,10 @@ class Store:
     def best_checkpoint(self) -> str:
         """The path of the best meta-parameters."""
         return os.path.join(self._folder, BEST_CHECKPOINT)
+
+    def lock(self) -> ContextManager[Any]:
+        """Until the end of the block nobody else saves in the folder; see `run_lock.held`."""
+        return run_lock.held(self._folder) if self._writes else contextlib.nullcontext()
 
     def begin(self, resume: bool) -> None:
         """Makes the folder; removes what a killed process has left, or with it all of a run."""
