@@ -26,7 +26,7 @@ class _Remembering(type):
         """A new object whose meta-parameters begin with arrays, by published names, where there is
         one of their shape; nothing is drawn for these."""
         before = set(map(id, _global_variables()))
-        made = cls.__new__(cls)
+        made = object.__new__(cls)  # type: ignore[call-overload]
         made._arguments, made._loaded = (args, kwargs), values
         made.__init__(*args, **kwargs)
         if made.state_keys is not None:

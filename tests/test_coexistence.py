@@ -18,7 +18,8 @@ ARGUMENTS = {
     'NormalizedMLP': {}}
 VARIANTS = [(name, {}) for name in sorted(ARGUMENTS)] + [
     ('HierarchicalRNN', DRAWN), ('CoordinatewiseRNN', DRAWN),
-    ('HierarchicalRNN', {'learnable_rnn_init': False}), ('HierarchicalRNN', {'use_attention': True})]
+    ('HierarchicalRNN', {'learnable_rnn_init': False}),
+    ('HierarchicalRNN', {'use_attention': True})]
 every_variant = pytest.mark.parametrize('name, changes', VARIANTS)
 every_shipped_optimizer = pytest.mark.parametrize('name', shipped_names())
 

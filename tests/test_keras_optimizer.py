@@ -102,10 +102,13 @@ def find_named_embeddings(keras, make, folders, scratch):
         def call(self, inputs):
             return inputs @ self.scale if len(self.scale.shape) == 2 else inputs * self.scale
 
-    return [[fit(keras, make(folder), 4, keras.Sequential(
-        [keras.Input([2]), Weigh(shape, name), keras.layers.Dense(3, kernel_initializer='ones')]))[1]
-        for name in ('embeddings', 'other')]
-        for folder in folders for shape in ((), (2,), (2, 2))]
+    def losses(folder, shape, name):
+        model = keras.Sequential([keras.Input([2]), Weigh(shape, name),
+                                  keras.layers.Dense(3, kernel_initializer='ones')])
+        return fit(keras, make(folder), 4, model)[1]
+
+    return [[losses(folder, shape, name) for name in ('embeddings', 'other')]
+            for folder in folders for shape in ((), (2,), (2, 2))]
 
 
 def find_float16(keras, make, folders, scratch):
