@@ -7,7 +7,6 @@ Stronger Baselines for Learning to Optimize" (arXiv 2010.09089). `test_optimizer
 `run_wall_clock_test` are those of `evaluation`.
 """
 
-import contextlib
 import gc
 import sys
 from typing import Any, Callable, Dict, Optional, Sequence, TextIO
@@ -30,7 +29,7 @@ from l2o.metatraining.drawing import draw_problems
 from l2o.metatraining.progress import DRAWS, PROBLEM, Progress
 from l2o.metatraining.store import Store, saved_facts
 from l2o.metatraining.training_session import TrainingSession
-from l2o.runs import machines, run_lock
+from l2o.runs import machines
 from l2o.techniques.imitation import Imitation
 from optimizer import OPTIMIZERS
 from problems.problem_spec import as_row
@@ -48,8 +47,8 @@ def register_optimizers() -> Dict[str, type]:
 
 
 def sample_numiter(scale: float, min_steps: int = 50, rng: Any = np.random) -> int:
-    """An exponentially distributed number of steps: `min_steps` plus a draw of mean `scale`."""
-    return int(rng.exponential(scale) + min_steps)
+    """`min_steps` plus a rounded exponential draw of mean `scale`, at most 3 times `min_steps`."""
+    return int(np.clip(np.round(rng.exponential(scale)) + min_steps, 0, 3 * min_steps))
 
 
 def sigmoid_weights(n: int, slope: float = 0.1, offset: float = 5) -> np.ndarray:
@@ -109,9 +108,9 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
         doesn't fit.
       TypeError: an unknown option.
       OSError: the folder cannot be written.
-      l2o.runs.run_lock.FolderInUseError: another process trains in the folder.
       NothingFiniteError: no unroll was finite, in the run or in so many meta-iterations in a row.
       l2o.runs.cluster.ClusterError: the chief did not begin in time.
+      l2o.runs.run_lock.FolderInUseError: another process trains in the folder.
     """
     if not problems_and_data:
         raise ValueError('There are no problems to train on.')
@@ -130,10 +129,8 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
         training, run._replace(seed=seed), Progress(seed, machine.task),
         Store(logdir, described, run.keep_checkpoints, is_chief and machine.is_chief),
         machine, run.reporter or reporting.Reporter(out), num_meta_iterations, num_problems)
-    with run_lock.held(logdir) if context.store.writes else contextlib.nullcontext():
-        _begin(context, optimizer_spec)
-        if context.store.writes:
-            record.write(logdir, described, context.run, rows)
+    with context.store.lock():
+        _begin(context, optimizer_spec, rows)
         return _run(context, optimizer_spec, rows, select_random_problems, callbacks or ())
 
 
@@ -176,7 +173,7 @@ def _run(context, optimizer_spec, rows, select_random_problems, callbacks):
         progress.trained_is_best)
 
 
-def _begin(context, optimizer_spec):
+def _begin(context, optimizer_spec, rows):
     """Goes on from what the run's folder holds, or begins there; tells the reporter."""
     progress, machine, first_checkpoint = context.progress, context.machine, None
     if machine.is_chief:
@@ -184,7 +181,10 @@ def _begin(context, optimizer_spec):
         if context.run.resume:
             first_checkpoint = context.store.restore(
                 progress, context.training.begin_with, lambda: meta_step.saved_types(
-                    optimizer_spec.build, context.training.meta_optimizer))
+                    optimizer_spec.build, context.training.meta_optimizer,
+                    context.training.imitates_apart))
+        if context.store.writes:
+            record.write(context.store.folder, context.store.described, context.run, rows)
     machine.begin(progress, context.run.resume)
     total = context.num_problems * context.num_meta_iterations
     context.reporter.begin(progress, total if machine.is_chief else None)

@@ -30,7 +30,7 @@ from l2o.commandline import (
     training_config,
 )
 from l2o.metatraining import reporting
-from l2o.runs import cluster, machines, run_lock, run_record
+from l2o.runs import cluster, machines, run_record
 
 
 def main(values: FlagValues, reporter: Optional[reporting.Reporter] = None) -> None:
@@ -68,22 +68,17 @@ def _train(values, machine, reporter):
     training = training_config.meta_training(values, seed)
     rows = problem_flags.problems_and_data(values, flags.METARUN, seed)
     run = training_config.run(values, seed, machine)
-    try:
-        with run_lock.held(folder) if machine.is_chief else contextlib.nullcontext():
-            if machine.is_chief:
-                resuming.check_state(values, folder, spec, rows, training, seed)
-                _announce(values, seed, rows, training.penalty)
+    with resuming.lock(folder) if machine.is_chief else contextlib.nullcontext():
+        if machine.is_chief:
+            resuming.check_state(values, folder, spec, rows, training, seed)
+            _announce(values, seed, rows, training.penalty)
+        run = run._replace(reporter=reporter or _reporter(values, folder, machine))
+        try:
             result = metaopt.train_optimizer(
                 folder, spec, rows, values.num_problems, values.num_meta_iterations,
-                training=training,
-                run=run._replace(reporter=reporter or _reporter(values, folder, machine)))
-    except (metaopt.NothingFiniteError, run_lock.FolderInUseError) as error:
-        raise flags.FlagError(str(error)) from error
-    except OSError as error:
-        if error.filename is None:  # not a file: nobody reads the output
-            raise
-        raise flags.FlagError('--train_dir: cannot write %s: %s' % (
-            error.filename, error.strerror)) from error
+                training=training, run=run)
+        except metaopt.NothingFiniteError as error:
+            raise flags.FlagError(str(error)) from error
     if machine.is_chief:
         _tell(result, values.num_problems)
 

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import checkpoints
+from optimizer.arguments import warn_of_small_factor, with_num_steps
 from optimizer.coordinatewise_rnn import CoordinatewiseRNN
 from optimizer.global_learning_rate import GlobalLearningRate
 from optimizer.hierarchical_rnn import HierarchicalRNN
@@ -43,7 +44,7 @@ if not os.path.isdir(PRETRAINED):
 
 
 def load(folder: Folder, learning_rate: Rate = 1.0, weight_decay: Union[float, tf.Tensor] = 0.0,
-         **options: Any) -> TrainableOptimizer:
+         num_steps: Optional[int] = None, **options: Any) -> TrainableOptimizer:
     """Opens a trained optimizer, to be used in any graph.
 
     Everything is read now: the folder may then be moved or removed.
@@ -53,21 +54,30 @@ def load(folder: Folder, learning_rate: Rate = 1.0, weight_decay: Union[float, t
         under "optimizer" which class with which arguments, its checkpoint (`model.ckpt-0`, else
         the latest) gives the initial values of the meta-parameters.
       learning_rate: a factor of all steps: a float, tensor or variable, or a function of the number
-        of steps taken before, such as one of Keras's schedules. 1 is what was meta-trained.
+        of steps taken before, such as one of Keras's schedules. 1.0 is the learned step, whose
+        size needs no tuning; this is not the learning rate of another optimizer.
       weight_decay: decoupled weight decay, as AdamW's: each step also takes off learning_rate *
         weight_decay * parameter. In an embedding, of the rows with a gradient only.
+      num_steps: after how many steps training ends, for optimizers that can be told, as
+        NormalizedMLP; None: not known.
       **options: arguments of the optimizer's class that go before those in `run.json`, as `name`.
 
     Returns:
       a `tf.train.Optimizer`.
 
+    Warns:
+      UserWarning: a `learning_rate` below 0.01.
+
     Raises:
       ValueError: there is no such folder, its `run.json` is missing, damaged or describes no
-        optimizer of the table, or the checkpoint is missing or another optimizer's.
+        optimizer of the table, or the checkpoint is missing or another optimizer's; or it takes no
+        `num_steps`.
     """
     folder = find(folder)
-    name, arguments = describe(folder)
-    learned = build(name, dict(arguments, **options), checkpoints.read_checkpoint(folder))
+    name, described = describe(folder)
+    told = with_num_steps(OPTIMIZERS, name, dict(described, **options), num_steps)
+    warn_of_small_factor(learning_rate)
+    learned = build(name, told, checkpoints.read_checkpoint(folder))
     learned.init_from_checkpoint(folder)  # which says what is missing
     learned.learning_rate, learned.weight_decay = learning_rate, weight_decay
     return learned

@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 import optimizer
 from optimizer import checkpoints, state_plan, step
 from optimizer import gradients as gradients_of
+from optimizer.arguments import warn_of_small_factor, with_num_steps
 from optimizer.types import Folder, Gradient
 
 if int(keras.__version__.split('.')[0]) < 3:
@@ -33,12 +34,16 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     Args:
       folder: a run's folder, one of `pretrained/` or its name, see `optimizer.load`.
-      learning_rate: factor of all steps. 1, the default, is what was meta-trained.
+      learning_rate: factor of all steps, which callbacks of Keras show under this name. 1.0, the
+        default, is the learned step: this is not the learning rate of Adam.
       num_steps: after how many steps training ends, for classes that can be told, as NormalizedMLP:
         the steps of an epoch times the epochs. None: not known.
       learned: in place of `folder`, what `get_config` gives under this name.
       name: of the optimizer.
       **kwargs: of `keras.optimizers.Optimizer`: `clipnorm`, `weight_decay`, `use_ema` and so on.
+
+    Warns:
+      UserWarning: a `learning_rate` that is below 0.01, a schedule throughout.
 
     Raises:
       ValueError: see `optimizer.load`; the class takes no `num_steps`; or the backend of Keras is
@@ -55,8 +60,10 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self._waiting: List[np.ndarray] = []  # values for variables that do not exist yet
         self._description, constants = _read(folder) if learned is None else _decode(learned)
-        if num_steps is not None:
-            self._description['kwargs'] = dict(self._description['kwargs'], num_steps=num_steps)
+        self._description['kwargs'] = with_num_steps(
+            optimizer.OPTIMIZERS, self._description['name'], self._description['kwargs'], num_steps)
+        if learned is None:
+            warn_of_small_factor(_largest(learning_rate))
         with tf.init_scope():  # in eager mode, where meta-parameters are arrays
             self._learned = optimizer.build(self._description['name'], self._description['kwargs'],
                                             constants)
@@ -131,6 +138,64 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             meta_parameters={name: base64.b64encode(value.astype('<f4').tobytes()).decode('ascii')
                              for name, value in constants.items()})
         return dict(super().get_config(), learned=learned)
+
+
+class StepSizes(keras.callbacks.Callback):
+    """Logs how large steps are, by layer: what learning rates are to other optimizers.
+
+    At the end of each epoch there are, in `history` and for callbacks that come later in the list,
+    such as TensorBoard, `step_size/<layer>`: the root mean square, over a layer's trainable
+    weights, of the change in one step, averaged over the steps that were looked at; of
+    a `LearnedOptimizer` also `times_learned_step`, its factor. Where `steps_per_execution` is above
+    1, the change is that of so many steps. Works with every optimizer.
+
+    Args:
+      every: look at one of so many steps; each look copies the weights twice.
+
+    Raises:
+      ValueError: `every` below 1.
+    """
+
+    def __init__(self, every: int = 10) -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError('StepSizes looks at one of 1 or more steps, not of %s.' % every)
+        self._every = every
+        self._before: Dict[str, List[np.ndarray]] = {}
+        self._seen: Dict[str, List[float]] = {}
+
+    def on_epoch_begin(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
+        self._seen = {}
+
+    def on_train_batch_begin(self, batch: int, logs: Optional[Dict[str, Any]] = None) -> None:
+        self._before = self._weights() if batch % self._every == 0 else {}
+
+    def on_train_batch_end(self, batch: int, logs: Optional[Dict[str, Any]] = None) -> None:
+        for layer, after in (self._weights() if self._before else {}).items():
+            change = np.concatenate([np.ravel(new - old).astype('float64') for new, old
+                                     in zip(after, self._before[layer])])
+            self._seen.setdefault(layer, []).append(float(np.sqrt(np.mean(np.square(change)))))
+
+    def on_epoch_end(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
+        if logs is not None:
+            logs.update({'step_size/' + layer: float(np.mean(sizes))
+                         for layer, sizes in self._seen.items()})
+            if isinstance(self.model.optimizer, LearnedOptimizer):
+                logs['times_learned_step'] = float(np.array(self.model.optimizer.learning_rate))
+
+    def _weights(self):
+        """Dict from the layers' paths to copies of their trainable weights."""
+        layers: Dict[str, List[np.ndarray]] = {}
+        for variable in self.model.trainable_variables:
+            layers.setdefault(variable.path.rpartition('/')[0], []).append(np.array(variable))
+        return layers
+
+
+def _largest(learning_rate):
+    """A factor, or the largest one of a schedule at the steps 0, 10, 100 and so on."""
+    if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        return learning_rate
+    return max(float(learning_rate(steps)) for steps in (0, 10, 100, 1000, 10000, 100000))
 
 
 def _read(folder):

@@ -1,9 +1,16 @@
 """What docs/extending.md says on adding things, followed to the letter."""
 
+import inspect
 import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
 
@@ -20,6 +27,15 @@ from problems import problem_sets
 from problems.problem import Wrapper
 from problems.problem_spec import Row, Spec
 from tools import names as names_tool
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+#: The head of the file that holds SignDescent in a copy of the project.
+IMPORTS = """import tensorflow.compat.v1 as tf
+
+from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
+
+
+"""
 
 
 class SignDescent(CoordinatewiseOptimizer):
@@ -65,6 +81,40 @@ def test_an_optimizer_and_a_problem_set_are_a_class_a_function_and_a_row_each(
     values, _, _ = metaopt.test_optimizer(spec.build(), rows[0].spec.build(), 50, seed=1,
                                           logdir=str(tmp_path))
     assert values[-1] < values[0]
+
+
+def shown_classes(root):
+    """What the page of the optimizers shows."""
+    return runpy.run_path(os.path.join(root, 'docs', 'api_pages.py'))['classes'](root)
+
+
+def test_the_page_of_the_optimizers_shows_the_table():
+    assert shown_classes(ROOT) == ['%s.%s' % (cls.__module__, name)
+                                   for name, cls in optimizer.OPTIMIZERS.items()]
+
+
+@pytest.mark.slow
+def test_a_file_and_a_row_add_an_optimizer_to_tests_pages_and_build_files(tmp_path):
+    """In a copy of the project, in which no file but the table is changed."""
+    root = str(tmp_path / 'copy')
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(
+        '.*', '__pycache__', 'ablation', 'benchmark', 'demo', 'pretraining', 'site'))
+    with open(os.path.join(root, 'optimizer', 'sign_descent.py'), 'w') as file:
+        file.write(IMPORTS + inspect.getsource(SignDescent))
+    with open(os.path.join(root, 'optimizer', '__init__.py')) as file:
+        text = file.read()
+    with open(os.path.join(root, 'optimizer', '__init__.py'), 'w') as file:
+        file.write(re.sub(r'(OPTIMIZERS = [^)]*)', r'\1, SignDescent', text).replace(
+            'from optimizer.rnnprop', 'from optimizer.sign_descent import SignDescent\n'
+            'from optimizer.rnnprop', 1))
+    for tool in ('tools.names', 'tools.build_files'):
+        subprocess.check_call([sys.executable, '-m', tool, '--write'], cwd=root)
+    assert shown_classes(root)[-1] == 'optimizer.sign_descent.SignDescent'
+    tests = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', 'tests',
+             '-k', 'SignDescent']
+    done = subprocess.run(tests, cwd=root, capture_output=True, text=True)
+    found = re.search(r'(\d+) passed', done.stdout)
+    assert done.returncode == 0 and int(found.group(1)) >= 15, done.stdout[-3000:]
 
 
 # A technique: the same problem with its origin elsewhere in each episode.
@@ -145,8 +195,7 @@ def test_a_flag_is_a_row(monkeypatch):
 
 
 def test_the_page_names_the_places():
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    with open(os.path.join(root, 'docs', 'extending.md'), encoding='utf-8') as page:
+    with open(os.path.join(ROOT, 'docs', 'extending.md'), encoding='utf-8') as page:
         text = page.read()
     for name in ('CoordinatewiseOptimizer', 'create_meta_parameter', 'initial_rows', 'row_rule',
                  'OPTIMIZERS', 'ALIASES', 'PROBLEM_SETS', 'TECHNIQUES', 'Technique', 'Setting',

@@ -131,6 +131,37 @@ def find_planned(keras, make, folders, scratch):
         return [described['num_steps'], str(error)]
 
 
+def find_factors(keras, make, folders, scratch):
+    """How often factors and schedules are warned of; loading a model does not warn again."""
+    import warnings
+    falling = keras.optimizers.schedules.CosineDecay
+    counts = []
+    for make_one in [lambda rate=rate: make(folders[0], learning_rate=rate) for rate in (
+            1e-3, np.float32(1e-4), falling(1e-3, 100), 0.01, 1.0, falling(1.0, 100))] + [
+                lambda: type(make(folders[0])).from_config(
+                    dict(make(folders[0]).get_config(), learning_rate=1e-3))]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            make_one()
+        counts.append(len([each for each in caught if 'multiplies' in str(each.message)]))
+    return counts
+
+
+def find_step_sizes(keras, make, folders, scratch):
+    """What `StepSizes` logs of a step, a second epoch's included, and the step itself."""
+    from optimizer.keras import StepSizes
+    model = keras.Sequential([keras.Input([2]), keras.layers.Dense(4, name='first'),
+                              keras.layers.Dense(3, name='second')])
+    model.compile(make(folders[0], learning_rate=0.5), 'mse')
+    before = weights_of(model)
+    history = model.fit(INPUTS, TARGETS, batch_size=16, epochs=1, verbose=0,
+                        callbacks=[StepSizes()]).history
+    after = weights_of(model)
+    longer = model.fit(INPUTS, TARGETS, batch_size=4, epochs=2, verbose=0,
+                       callbacks=[StepSizes(every=3)]).history
+    return [history, before, after, longer]
+
+
 def find_unused(keras, make, folders, scratch):
     """Eager `apply` with a variable that has no gradient."""
     variables = [keras.Variable(value) for value in START]
@@ -293,7 +324,23 @@ def test_float16(findings):
 def test_the_planned_number_of_steps_is_the_one_given(findings):
     described, refusal = findings['planned']
     assert described == 77
-    assert 'RNNProp does not take these arguments' in refusal and 'num_steps' in refusal
+    assert refusal == 'RNNProp takes no num_steps: of the learned optimizers NormalizedMLP does.'
+
+
+def test_a_factor_that_would_be_the_learning_rate_of_adam_is_warned_of_once(findings):
+    assert findings['factors'] == [1, 1, 1, 0, 0, 0, 0]
+
+
+def test_step_sizes_are_in_the_history_by_layer(findings):
+    history, before, after, longer = findings['step_sizes']
+    changes = [np.array(new) - old for new, old in zip(after, map(np.array, before))]
+    for layer, own in (('first', changes[:2]), ('second', changes[2:])):
+        logged = [value for name, value in history.items() if name == 'step_size/' + layer]
+        assert len(logged) == 1, sorted(history)
+        rms = np.sqrt(np.mean(np.square(np.concatenate([np.ravel(each) for each in own]))))
+        np.testing.assert_allclose(logged[0], [rms], rtol=1e-4)
+        assert len(longer['step_size/' + layer]) == 2
+    assert history['times_learned_step'] == [0.5]
 
 
 def test_variable_without_gradient_stays(findings):

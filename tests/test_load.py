@@ -3,27 +3,21 @@
 import json
 import os
 import shutil
+import warnings
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 import optimizer
+from conftest import every_optimizer, small
 from optimizer import checkpoints
 from optimizer.hierarchical_rnn import PRESET
 
-ARGUMENTS = {
-    'HierarchicalRNN': {'level_sizes': [4, 3], 'init_lr_range': [1e-3, 1e-2]},
-    'CoordinatewiseRNN': {'cell_sizes': [4], 'cell_cls': 'LSTMCell'},
-    'RNNProp': {'units': 4}, 'L2ODM': {'units': 4}, 'NormalizedMLP': {'units': 4},
-    'GlobalLearningRate': {'initial_rate': 0.5},
-    'LearningRateSchedule': {'initial_rate': 0.5, 'n_steps': 3}, 'TrainableAdam': {'beta1': 0.8},
-}
 
-
-@pytest.mark.parametrize('name', sorted(optimizer.OPTIMIZERS))
+@every_optimizer
 def test_load_gives_the_saved_meta_parameters(make_run_folder, name):
-    folder = make_run_folder(name, ARGUMENTS[name])
+    folder = make_run_folder(name, small(name))
     saved = checkpoints.read_checkpoint(folder)
     learned = optimizer.load(folder)
     assert type(learned) is optimizer.OPTIMIZERS[name]
@@ -126,6 +120,42 @@ def test_init_from_checkpoint_must_come_first(run_folder):
     learned.minimize(tf.square(variable))
     with pytest.raises(ValueError, match='before the first apply_gradients'):
         learned.init_from_checkpoint(run_folder)
+
+
+@pytest.mark.parametrize('num_steps', [
+    30, np.int64(30), np.array(30), lambda: tf.constant(30), lambda: tf.constant(10) * 3])
+def test_the_number_of_steps_is_an_int_at_once(make_run_folder, num_steps):
+    folder = make_run_folder('NormalizedMLP', {'units': 4})
+    if callable(num_steps):
+        num_steps = num_steps()
+    if tf.is_tensor(num_steps) and tf.get_static_value(num_steps) is None:
+        with pytest.raises(ValueError, match='num_steps is a whole number, not <tf.Tensor'):
+            optimizer.load(folder, num_steps=num_steps)
+        return
+    learned = optimizer.load(folder, num_steps=num_steps)
+    assert type(learned._num_steps) is int and learned._num_steps == 30
+
+
+@pytest.mark.parametrize('num_steps', [30.5, '30', [30]])
+def test_a_number_of_steps_that_is_none(make_run_folder, num_steps):
+    with pytest.raises(ValueError, match='num_steps is a whole number, not'):
+        optimizer.load(make_run_folder('NormalizedMLP', {'units': 4}), num_steps=num_steps)
+
+
+def test_who_takes_a_number_of_steps_is_said(run_folder):
+    with pytest.raises(ValueError, match='^HierarchicalRNN takes no num_steps: of the learned '
+                                         'optimizers NormalizedMLP does.$'):
+        optimizer.load(run_folder, num_steps=10)
+
+
+@pytest.mark.parametrize('rate, times', [(1e-3, 1), (np.float32(1e-4), 1), (0.01, 0), (1.0, 0)])
+def test_a_small_factor_is_warned_of_once(run_folder, rate, times):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        optimizer.load(run_folder, learning_rate=rate)
+    texts = [str(each.message) for each in caught if each.filename == __file__]
+    assert len(texts) == times
+    assert all('multiplies the steps of a learned optimizer' in text for text in texts)
 
 
 def test_published_checkpoint_loads(published, tmp_path):

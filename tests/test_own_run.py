@@ -113,8 +113,7 @@ def test_an_optimizer_of_ones_own_is_recorded_and_named_where_it_is_opened(tmp_p
     with open(str(tmp_path / 'run.json')) as file:
         assert json.load(file)['optimizer'] == {
             'name': __name__ + '.Descent', 'kwargs': {'rate': 0.1}}
-    with pytest.raises(ValueError, match='%s.Descent is a class of its author.*init_from_checkpoint' % (
-            __name__)):
+    with pytest.raises(ValueError, match='Descent is a class of its author.*init_from_checkpoint'):
         optimizer.load(str(tmp_path))
 
 

@@ -10,7 +10,13 @@ import sys
 
 import pytest
 
+import metaopt
+from l2o.commandline import resuming
+from l2o.commandline.flags import FlagError
 from l2o.runs import run_files, run_lock
+from optimizer.trainable_adam import TrainableAdam
+from problems import problem_generator
+from problems.problem_spec import Spec
 
 HOLDING = '''
 import sys, time
@@ -89,3 +95,12 @@ def test_two_processes_write_one_file(tmp_path):
             assert file.read() in contents
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert os.listdir(str(tmp_path)) == ['state.npz']
+
+
+def test_a_second_start_in_the_folder_of_a_run_is_one_clear_line(holder, tmp_path):
+    with pytest.raises(run_lock.FolderInUseError, match='process %d on' % holder.pid):
+        metaopt.train_optimizer(str(tmp_path), Spec(TrainableAdam, (), {}),
+                                [(Spec(problem_generator.Quadratic, (2,), {}), None, None)], 1, 1)
+    with pytest.raises(FlagError, match='--train_dir: another run is at work in .*: process %d on'
+                       % holder.pid):
+        resuming.lock(str(tmp_path))

@@ -198,6 +198,9 @@ SCRIPT_FLAGS: Dict[str, List[Flag]] = collections.OrderedDict([
                   'also for as many steps as take the time of the learned optimizer.'),
         _metatest('planned', True, 'Tell learned optimizers that can use it, NormalizedMLP, how '
                   'many steps the test has.'),
+        _metatest('l2l_record', False, 'Write L2L_eval_loss_record.pickle-<problem>, too, as the '
+                  'programs of L2O-DM and RNNProp do: the losses after each step, of the first '
+                  'seed.'),
         _metatest('cards', False, 'Write a model card into the folder of each learned optimizer: '
                   'README.md, card.json, curves.png.'),
         _metatest('jobs', 1, 'Number of processes that metatest runs tests in; results are the '

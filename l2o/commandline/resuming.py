@@ -1,7 +1,8 @@
 """Whether a run goes on from what its folder holds, and with which seed."""
 
+import contextlib
 import os
-from typing import Sequence
+from typing import Any, ContextManager, Sequence
 
 import numpy as np
 from absl.flags import FlagValues
@@ -12,7 +13,7 @@ from l2o.metatraining import meta_step, record
 from l2o.metatraining.config import MetaTraining
 from l2o.metatraining.progress import Progress
 from l2o.metatraining.store import Store
-from l2o.runs import run_files, run_record
+from l2o.runs import run_files, run_lock, run_record
 from l2o.runs.machines import OneMachine
 from problems.problem_spec import Row, Spec
 
@@ -62,6 +63,23 @@ def check_state(values: FlagValues, folder: str, spec: Spec, rows: Sequence[Row]
     try:
         Store(folder, described, 0, writes=False).restore(
             Progress(seed), None, lambda: meta_step.saved_types(
-                spec.build, training.meta_optimizer))
+                spec.build, training.meta_optimizer, training.imitates_apart))
     except ValueError as error:
         raise FlagError('%s; --overwrite begins anew' % error) from error
+
+
+def lock(folder: str) -> ContextManager[Any]:
+    """The lock of a run's folder, held from now to the end of the block.
+
+    Raises:
+      FlagError: another run is at work in the folder, or it cannot be written.
+    """
+    ends = contextlib.ExitStack()
+    try:
+        ends.enter_context(run_lock.held(folder))
+    except run_lock.FolderInUseError as error:
+        raise FlagError('--train_dir: %s' % error) from error
+    except OSError as error:
+        raise FlagError('--train_dir: cannot write %s: %s' % (
+            error.filename or folder, error.strerror)) from error
+    return ends

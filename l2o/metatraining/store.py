@@ -1,24 +1,25 @@
 """What a run keeps in its folder while it trains: its state, and checkpoints."""
 
+import contextlib
 import io
 import itertools
 import json
 import os
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, ContextManager, Dict, Optional
 
 import numpy as np
 
 from l2o.metatraining import config
 from l2o.metatraining.meta_step import SavedTypes
 from l2o.metatraining.progress import Progress
-from l2o.runs import run_files
+from l2o.runs import run_files, run_lock
 from l2o.techniques.curriculum import CurriculumState
 from optimizer import checkpoints, find
 
 BEST_CHECKPOINT = run_files.CHECKPOINT + '-0'
 
 _COUNTERS = ('problem', 'iteration', 'meta_iterations', 'unrolls', 'nonfinite_unrolls',
-             'nonfinite_streak')
+             'nonfinite_streak', 'imitated')
 
 SHOWN = 3  # of the differences between two trainings
 
@@ -38,24 +39,28 @@ class Store:
       writes: whether this process saves.
 
     Attributes:
-      writes: as given.
+      folder: as given; `described` and `writes` likewise.
     """
 
     def __init__(self, folder: str, described: Dict[str, Any], keep_checkpoints: int,
                  writes: bool) -> None:
-        self._folder, self._described = folder, described
+        self.folder, self.described = folder, described
         self._keep, self.writes = keep_checkpoints, writes
 
     @property
     def best_checkpoint(self) -> str:
         """The path of the best meta-parameters."""
-        return os.path.join(self._folder, BEST_CHECKPOINT)
+        return os.path.join(self.folder, BEST_CHECKPOINT)
+
+    def lock(self) -> ContextManager[Any]:
+        """Until the end of the block nobody else saves in the folder; see `run_lock.held`."""
+        return run_lock.held(self.folder) if self.writes else contextlib.nullcontext()
 
     def begin(self, resume: bool) -> None:
         """Makes the folder; removes what a killed process has left, or with it all of a run."""
-        os.makedirs(self._folder, exist_ok=True)
+        os.makedirs(self.folder, exist_ok=True)
         if self.writes:
-            (run_files.tidy if resume else run_files.discard)(self._folder)
+            (run_files.tidy if resume else run_files.discard)(self.folder)
 
     def restore(self, progress: Progress, begin_with: Optional[str],
                 find_expected: Callable[[], SavedTypes]) -> Optional[str]:
@@ -82,9 +87,9 @@ class Store:
         if self._restore_state(progress):
             _check_types(progress, find_expected().types)
             return None
-        newest = checkpoints.latest_checkpoint(self._folder)
-        if newest is None or not os.path.samefile(os.path.dirname(newest), self._folder):
-            newest = run_files.newest_checkpoint(self._folder)
+        newest = checkpoints.latest_checkpoint(self.folder)
+        if newest is None or not os.path.samefile(os.path.dirname(newest), self.folder):
+            newest = run_files.newest_checkpoint(self.folder)
         if begin_with is not None:
             expected = find_expected()
             begin_with = checkpoints.checkpoint_in(find(begin_with))
@@ -95,22 +100,26 @@ class Store:
                                        find_expected())
         aside = {}
         if newest is not None and self.writes:
-            aside = run_files.set_checkpoints_aside(self._folder)
+            aside = run_files.set_checkpoints_aside(self.folder)
         if begin_with is not None or newest is None:
             return begin_with
         name = os.path.basename(newest)
-        return os.path.join(self._folder, aside.get(name, name)) if self.writes else newest
+        return os.path.join(self.folder, aside.get(name, name)) if self.writes else newest
 
     def save_best(self, values: Dict[str, np.ndarray]) -> None:
         """Writes the best meta-parameters."""
         self._write(0, values)
+
+    def read_best(self) -> Optional[Dict[str, np.ndarray]]:
+        """The best meta-parameters that are saved; None: this process saves none."""
+        return checkpoints.read_checkpoint(self.best_checkpoint) if self.writes else None
 
     def save_validated(self, meta_iterations: int, values: Dict[str, np.ndarray]) -> None:
         """Writes the meta-parameters of a validation, and removes old ones."""
         if self._keep:
             self._write(meta_iterations, values)
         if self.writes and self._keep >= 0:
-            run_files.keep_latest(self._folder, self._keep)
+            run_files.keep_latest(self.folder, self._keep)
 
     def save_best_of_stage(self, stage: int, values: Dict[str, np.ndarray]) -> None:
         """Writes the best meta-parameters of a curriculum's stage, an index from 0."""
@@ -125,7 +134,7 @@ class Store:
         if not self.writes:
             return
         facts = {name: getattr(progress, name) for name in _COUNTERS + ('complete', 'seed')}
-        facts.update(self._described, best_cost=_finite_or_none(progress.best_cost),
+        facts.update(self.described, best_cost=_finite_or_none(progress.best_cost),
                      baseline_cost=_finite_or_none(progress.baseline_cost),
                      curriculum=dict(progress.curriculum._asdict(), best_cost=_finite_or_none(
                          progress.curriculum.best_cost)))
@@ -136,11 +145,11 @@ class Store:
                        for index, value in enumerate(state)})
         content = io.BytesIO()
         np.savez(content, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
-        run_files.write(os.path.join(self._folder, run_files.STATE), content.getvalue())
+        run_files.write(os.path.join(self.folder, run_files.STATE), content.getvalue())
 
     def _restore_state(self, progress):
         """Goes on from a saved state, if there is one; tells whether."""
-        path = os.path.join(self._folder, run_files.STATE)
+        path = os.path.join(self.folder, run_files.STATE)
         if not os.path.exists(path):
             return False
         try:
@@ -157,7 +166,7 @@ class Store:
         """Raises a ValueError where a state is of another run."""
         if facts['seed'] != progress.seed:
             raise ValueError('it is of seed %s, not %s' % (facts['seed'], progress.seed))
-        present = self._described
+        present = self.described
         changed = config.differences(config.upgraded(facts['training'], present['training']),
                                      present['training'])
         for name in sorted(set(present) - {'training'}):
@@ -170,7 +179,7 @@ class Store:
 
     def _write(self, number, values):
         if self.writes:
-            run_files.write_checkpoint(self._folder, number, values)
+            run_files.write_checkpoint(self.folder, number, values)
 
 
 def _fitting(path, values, expected):
@@ -202,6 +211,7 @@ def saved_facts(folder: str) -> Optional[Dict[str, Any]]:
 
 def _take(progress, facts, arrays):
     """Gives a `Progress` what was saved."""
+    facts = dict({'imitated': 0}, **facts)  # older states lack it
     if not all(_is_count(facts[name]) for name in _COUNTERS):
         raise ValueError('its counters are no numbers')
     for name in _COUNTERS:

@@ -15,7 +15,7 @@ try:
     import fcntl
     msvcrt: Any = None
 except ImportError:  # Windows
-    import msvcrt  # type: ignore[import-not-found,no-redef]
+    import msvcrt
 
 LOCK = 'lock'
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
+from l2o.settings import default
 from optimizer import inner_loop, unroll
 from optimizer.trainable_optimizer import TrainableOptimizer
 from problems.problem import Problem
@@ -22,8 +23,8 @@ PERTURBATION = 2 ** 18  # added to a random key, makes it that of the perturbati
 class Config(NamedTuple):
     """The estimator of a meta-gradient."""
 
-    pairs: int = 2  # of particles
-    sigma: float = 0.03  # standard deviation of a perturbation
+    pairs: int = default('pes_pairs')  # of particles
+    sigma: float = default('pes_sigma')  # standard deviation of a perturbation
 
 
 class Particles(NamedTuple):
@@ -62,12 +63,16 @@ def build_unroll(optimizer: TrainableOptimizer, problem: Problem, dataset: Any =
       `state` and `next_state` are `Particles`. Nothing can be imitated.
 
     Raises:
-      ValueError: no pair, or a sigma that is not positive.
+      ValueError: no pair, a sigma that is not positive, or an optimizer without second derivatives,
+        of which evolution strategies take none.
     """
     config = config or Config()
     if config.pairs < 1 or config.sigma <= 0.0:
         raise ValueError('Evolution strategies need a pair or more and a positive sigma, not %r.'
                          % (config,))
+    if not optimizer.use_second_derivatives:
+        raise ValueError('use_second_derivatives=False does not go with meta_gradient=pes, which '
+                         'takes no derivatives')
     layout = optimizer.layout([tuple(shape) for shape in problem.param_shapes])
     with tf.name_scope('evolution_strategies'):
         inputs = unroll.placeholders(optimizer, problem, dataset)

@@ -1,0 +1,53 @@
+"""What users give to a learned optimizer beside its folder: the number of steps, a factor."""
+
+import inspect
+import numbers
+import operator
+import warnings
+from typing import Any, Dict, Mapping
+
+import tensorflow.compat.v1 as tf
+
+SMALL_FACTOR = 0.01  # a smaller one was most likely meant as the learning rate of another optimizer
+
+
+def with_num_steps(table: Mapping[str, Any], name: str, arguments: Dict[str, Any],
+                   num_steps: Any) -> Dict[str, Any]:
+    """The arguments of the optimizer `name` of a table, told when training ends.
+
+    Args:
+      table: dict from names to classes.
+      name: of the optimizer.
+      arguments: of its class.
+      num_steps: an int, an integer of numpy, or a tensor that has a value; None: not known.
+
+    Raises:
+      ValueError: the class cannot be told, or `num_steps` is not such a number.
+    """
+    if num_steps is None:
+        return arguments
+    told = [other for other, cls in table.items()
+            if 'num_steps' in inspect.signature(cls.__init__).parameters]
+    if name in table and name not in told:
+        raise ValueError('%s takes no num_steps: of the learned optimizers %s %s.' % (
+            name, ' and '.join(told), 'does' if len(told) == 1 else 'do'))
+    return dict(arguments, num_steps=_whole_number(num_steps))
+
+
+def _whole_number(num_steps):
+    value = tf.get_static_value(num_steps) if tf.is_tensor(num_steps) else num_steps
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError('num_steps is a whole number, not %r.' % (num_steps,)) from None
+
+
+def warn_of_small_factor(learning_rate: Any, stacklevel: int = 3) -> None:
+    """Warns where a number that multiplies learned steps would be the learning rate of Adam."""
+    if isinstance(learning_rate, numbers.Real) and float(learning_rate) < SMALL_FACTOR:
+        rate = float(learning_rate)
+        warnings.warn(
+            'learning_rate=%g multiplies the steps of a learned optimizer, which come with a size '
+            'of their own: 1.0, the default, is the learned step; %g makes it %s.' % (
+                rate, rate, '%.3g times smaller' % (1.0 / abs(rate)) if rate else 'none'),
+            stacklevel=stacklevel)
