@@ -4,7 +4,8 @@ VENV := .venv
 VENV_TF1 := .venv-tf1
 VENV_DOCS := .venv-docs
 PIP := -m pip install -qq --disable-pip-version-check
-PYTEST := -m pytest -q -rs -n 2
+# Each process takes a part of the tests in a row, so that files' fixtures are made once.
+PYTEST := -m pytest -q -rs -n 2 --dist worksteal
 SIZE := full
 # What the site shows, or links to.
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples pretrained benchmarks
@@ -12,7 +13,7 @@ PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples pretrained
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pretrain benchmark ablation bench coverage docs test test-slow test-tf1 lint bazel clean
+.PHONY: help demo pretrain benchmark ablation paper bench coverage docs test test-slow test-tf1 lint bazel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,6 +32,9 @@ benchmark: $(VENV)/ready  ## the shipped optimizers beside hand-tuned ones, into
 
 ablation: $(VENV)/ready  ## whether curriculum and imitation help, into ablation/: 2 hours (SIZE=medium: less; QUICK=1: minutes)
 	$(VENV)/bin/python -m benchmarks.ablation --size=$(if $(QUICK),quick,$(SIZE))
+
+paper: $(VENV)/ready  ## a figure of the paper, FIGURE=2, 3, 5, lenet or nas, into paper/: many hours (ARGS='--only_published --steps=1000': less)
+	$(VENV)/bin/python -m benchmarks.paper --figure=$(FIGURE) $(ARGS)
 
 bench: $(VENV)/ready  ## times, growth and memory: a table, benchmarks/results.json and scaling.png
 	$(VENV)/bin/python -m benchmarks.run $(if $(QUICK),--quick)

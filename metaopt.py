@@ -48,8 +48,8 @@ def register_optimizers() -> Dict[str, type]:
 
 
 def sample_numiter(scale: float, min_steps: int = 50, rng: Any = np.random) -> int:
-    """An exponentially distributed number of steps: `min_steps` plus a draw of mean `scale`."""
-    return int(rng.exponential(scale) + min_steps)
+    """`min_steps` plus a rounded exponential draw of mean `scale`, at most 3 times `min_steps`."""
+    return int(np.clip(np.round(rng.exponential(scale)) + min_steps, 0, 3 * min_steps))
 
 
 def sigmoid_weights(n: int, slope: float = 0.1, offset: float = 5) -> np.ndarray:
@@ -166,7 +166,8 @@ def _begin(context, optimizer_spec):
         context.store.begin(context.run.resume)
         if context.run.resume:
             first_checkpoint = context.store.restore(progress, lambda: meta_step.saved_types(
-                optimizer_spec.build, context.training.meta_optimizer))
+                optimizer_spec.build, context.training.meta_optimizer,
+                context.training.imitates_apart))
     machine.begin(progress, context.run.resume)
     total = context.num_problems * context.num_meta_iterations
     context.reporter.begin(progress, total if machine.is_chief else None)

@@ -78,6 +78,8 @@ def _write_results(values, learned, rows, found):
     names, summaries = candidates.file_names(values, rows), comparison.summarize(found.curves)
     for curve in found.curves:
         result_files.write_pickle(values.save_dir, names[curve.problem], curve)
+        if values.l2l_record and curve.seed == values.seeds[0]:
+            result_files.write_l2l_pickle(values.save_dir, names[curve.problem], curve)
     result_files.write_csv(_path(values, 'results.csv'), found.curves + found.screened, names)
     text = result_files.summary_text(summaries, found.equal_time)
     run_files.write(_path(values, 'summary.md'), text.encode())

@@ -13,24 +13,21 @@ import argparse
 import csv
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
-from typing import Any, NamedTuple, Tuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from benchmarks import ablation_table
+from benchmarks import ablation_table, commands
 from l2o.evaluation import comparison
 from l2o.metatraining import store
 from l2o.runs import run_files
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PERIOD = 0.2  # seconds from one look at the processes to the next
-
 #: Name of a system -> the first part of the name of its run's folder.
 SYSTEMS = {'l2o_scale': 'HierarchicalRNN', 'l2o_dm': 'L2ODM', 'rnnprop': 'RNNProp'}
+
+#: The same -> its flag file in `published/`.
+FLAG_FILES = {'l2o_scale': 'l2o_scale.txt', 'l2o_dm': 'l2o_dm_scaled.txt',
+              'rnnprop': 'rnnprop_scaled.txt'}
 
 #: Name of a variant -> its flags.
 VARIANTS = {'plain': (), 'curriculum': ('--if_cl',), 'imitation': ('--if_mt',),
@@ -70,24 +67,8 @@ class Training(NamedTuple):
         return '%s-%s-%d' % self
 
 
-class Command(NamedTuple):
-    """A command line, and the file for what it says."""
-
-    name: str
-    words: Tuple[str, ...]
-    log: str
-
-
-class Job(NamedTuple):
-    """A command that is running."""
-
-    command: Command
-    process: Any  # the `subprocess.Popen`
-    begin: float  # seconds
-
-
 def trainings(size):
-    """All of the trainings, those of one seed after those of another."""
+    """All trainings, in the order of their seeds."""
     return [Training(system, variant, seed) for seed in size.seeds for system in SYSTEMS
             for variant in VARIANTS]
 
@@ -100,8 +81,8 @@ def run_folder(folder, training):
 
 def training_command(size, folder, training):
     """The `Command` of a training."""
-    return _command(folder, training.name, 'metarun.py', (
-        '--flagfile=' + os.path.join(ROOT, 'published', training.system + '.txt'),
+    return commands.of_script(folder, training.name, 'metarun.py', (
+        '--flagfile=' + os.path.join(commands.ROOT, 'published', FLAG_FILES[training.system]),
         '--train_dir=' + os.path.join(folder, training.name), '--seed=%d' % training.seed,
         '--image_source=digits', '--num_meta_iterations=%d' % size.unrolls,
         '--max_unrolls=%d' % size.unrolls, '--evaluation_period=%d' % size.period,
@@ -111,51 +92,12 @@ def training_command(size, folder, training):
 
 def test_command(size, folder, jobs):
     """The `Command` that tests everything that was trained."""
-    return _command(folder, 'tested', 'metatest.py', (
+    return commands.of_script(folder, 'tested', 'metatest.py', (
         '--learned=' + ','.join(run_folder(folder, training) for training in trainings(size)),
         '--save_dir=' + os.path.join(folder, 'tested'), '--image_source=digits',
         '--num_testing_itrs=%d' % max(size.steps), '--jobs=%d' % jobs,
         '--seeds=' + ','.join(map(str, size.test_seeds)))
         + tuple('--include_%s_problems' % name for name in size.problems))
-
-
-def _command(folder, name, script, arguments):
-    return Command(name, (sys.executable, os.path.join(ROOT, script)) + arguments,
-                   os.path.join(folder, name + '.log'))
-
-
-def run(commands, jobs, show=print):
-    """Runs commands, so many at a time, each on one core.
-
-    Raises:
-      RuntimeError: one of them failed; the others are then ended.
-    """
-    environment = dict(os.environ, TF_NUM_INTRAOP_THREADS='1', TF_NUM_INTEROP_THREADS='1')
-    waiting, running = list(commands), []
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                command = waiting.pop(0)
-                with open(command.log, 'a') as log:
-                    running.append(Job(command, subprocess.Popen(
-                        command.words, stdout=log, stderr=log, env=environment), time.time()))
-            time.sleep(PERIOD)
-            for job in [job for job in running if job.process.poll() is not None]:
-                running.remove(job)
-                show('%s: %s, %d s' % (job.command.name, _last_line(job.command.log),
-                                       time.time() - job.begin))
-                if job.process.returncode:
-                    raise RuntimeError('%s failed, see %s' % (job.command.name, job.command.log))
-    finally:
-        for job in running:
-            job.process.terminate()
-        for job in running:
-            job.process.wait()
-
-
-def _last_line(path):
-    with open(path) as log:
-        return (log.read().split('\n')[-2:] or [''])[0]
 
 
 def collect(size, folder):
@@ -181,7 +123,7 @@ def collect(size, folder):
 
 
 def _or_none(value):
-    """A number as JSON can hold it; None stands for one that is not finite."""
+    """The number; None where it is not finite, which JSON cannot hold."""
     return float(value) if np.isfinite(value) else None
 
 
@@ -197,23 +139,14 @@ def main(arguments=None):
     os.makedirs(folder, exist_ok=True)
     left = [training for training in trainings(size)
             if not (store.saved_facts(run_folder(folder, training)) or {}).get('complete')]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        run([training_command(size, folder, training) for training in left], options.jobs, _show)
-        run([test_command(size, folder, options.jobs)], 1, _show)
-    except RuntimeError as error:
-        sys.exit('ablation: %s' % error)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with commands.ending('ablation'):
+        commands.run([training_command(size, folder, training) for training in left],
+                     options.jobs)
+        commands.run([test_command(size, folder, options.jobs)], 1)
     results = collect(size, folder)
     run_files.write(os.path.join(folder, 'results.json'), (
         json.dumps(results, indent=1, sort_keys=True) + '\n').encode())
-    _show('\n' + ablation_table.table(results))
-
-
-def _show(line):
-    print(line)
-    sys.stdout.flush()
+    commands.show('\n' + ablation_table.table(results))
 
 
 if __name__ == '__main__':

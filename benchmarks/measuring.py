@@ -1,4 +1,4 @@
-"""How times are taken: in turns, so that drift of a shared machine hits all alike; medians, spread.
+"""How times are taken: in turns, so that a shared machine disturbs all alike; medians, spread.
 
 Absolute times mean little on such a machine; what to look at are ratios within one run.
 """
@@ -42,7 +42,7 @@ def in_turns(functions, repeats, warm_up=2, budget=20.0):
       functions: dict from names to functions without arguments.
       repeats: how often each is timed.
       warm_up: how often each runs before that.
-      budget: seconds after which no more is timed, once each was LEAST times.
+      budget: seconds after which timing ends, once each function was timed LEAST times.
 
     Returns:
       dict from names to `Times`.

@@ -1,7 +1,7 @@
 """Unrolls of meta-training and validation, against the bare objective and its gradient.
 
-The yardstick is n times the full-data objective with its gradient, for an unroll of n steps: what
-a meta-gradient over n objectives cannot do without, were they computed one by one.
+The yardstick for an unroll of n steps is the full-data objective with its gradient, computed n
+times: a meta-gradient that computes n objectives one by one costs at least this.
 """
 
 import functools
@@ -78,7 +78,7 @@ class Unrolls:
         self._session.run(self._rollout.final_objective, feed)
 
     def bare(self):
-        """The objective on all data with its gradient, as often as the unroll is long."""
+        """The objective on all data with its gradient, once for each step of the unroll."""
         for _ in range(self._length):
             self._session.run(self._bare)
 

@@ -118,6 +118,9 @@ PROBLEM_SETS: Dict[str, Any] = {
                      True),
     'cifar10_conv_4layers': ('A network of four convolutions, on the CIFAR-10 test images.', True),
     'vgg16': ('VGG-16 on the CIFAR-10 test images.', True),
+    'dm_quadratic': ('The quadratics of the L2O-DM and RNNProp programs, 128 of 10 dimensions at '
+                     'once.',
+                     True),
     'digits_small': ('Small perceptrons and convnets on the embedded digits, to meta-train on.',
                      True),
     'digits_other_sizes': ('Classifiers of other sizes on the same digits, to choose among '
@@ -127,6 +130,13 @@ PROBLEM_SETS: Dict[str, Any] = {
                          'pixels, 1,000 steps.',
                          False),
     'digits_benchmark_long': ('Perceptrons on digits of 28 x 28 pixels, 10,000 steps.', False),
+    'dm_conv': ('The convolutional network of the L2O-DM and RNNProp programs, on MNIST.', True),
+    'dm_cifar_conv': ('The convolutional network of the L2O-DM and RNNProp programs, on CIFAR-10.',
+                      True),
+    'dm_lenet': ('LeNet of the L2O-DM and RNNProp programs, on CIFAR-10.', True),
+    'dm_nas': ('The searched cell (NAS) of the L2O-DM and RNNProp programs, on CIFAR-10.', True),
+    'dm_cifar_multi': ('Three convolutions and two dense layers (cifar-multi), on CIFAR-10.',
+                       True),
     'mixed_small': ('Small versions of everything that people train, to meta-train on.', True),
     'mixed_validation': ('Families of mixed_small in other sizes, to choose among meta-trained '
                          'optimizers.',

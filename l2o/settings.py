@@ -21,6 +21,7 @@ from l2o.bounds import (
     NOT_NEGATIVE,
     POSITIVE,
     SHARE,
+    SHARE_OR_OTHER,
     UP_TO_ONE,
 )
 
@@ -66,6 +67,12 @@ SETTINGS: Dict[str, Tuple[Setting, ...]] = collections.OrderedDict([
                 'examples in all episodes on a problem; else each episode draws examples anew.'),
     )),
     ('meta-objective', (
+        Setting('meta_objective', 'meta_objective', 'relative', 'The meta-objective of an unroll. '
+                'relative: objectives before each step relative to the initial one, see '
+                '--use_log_objective. published_sum, that of L2O-DM and RNNProp: the plain sum of '
+                'the losses on mini-batches before each step and after the last, of examples drawn '
+                'with replacement; what is imitated then has meta-optimizer slots of its own.',
+                ('relative', 'published_sum')),
         Setting('objective_training_max_multiplier', 'obj_train_max_multiplier', -1.0, 'Factor '
                 'over the initial objective at which an episode ends early; not positive: never.'),
     )),
@@ -221,9 +228,13 @@ TECHNIQUES: Dict[str, Tuple[Technique, ...]] = collections.OrderedDict([
                      'teacher.'),),
             (Setting('mt_ratio', 'ratio', 0.1, 'Imitation: the share of episodes that imitate the '
                      'teacher.', SHARE),
+             Setting('mt_ratios', 'ratios', (-1.0,), 'Imitation: the share of episodes that '
+                     'imitate the teacher, in each stage of a curriculum; the last one goes on. '
+                     '-1: that of --mt_ratio.', SHARE_OR_OTHER),
              Setting('mt_k', 'steps_per_label', 1, 'Imitation: the number of the teacher\'s steps '
                      'that make one step of the learned optimizer.', POSITIVE),
-             Setting('mt_teacher', 'teacher', 'adam', 'Imitation: the teacher, one of %s.'
+             Setting('mt_optimizers', 'teacher', ('adam',), 'Imitation: the teacher, of %s; of '
+                     'several, episodes that imitate take them in turn.'
                      % ', '.join(names.TEACHERS), names.TEACHERS),
              Setting('mt_learning_rate', 'learning_rate', 0.01, 'Imitation: the learning rate of '
                      'the teacher.', POSITIVE))),

@@ -322,10 +322,11 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             bias += rnn_cells.project(weights.tensor_to_parameter, state.tensors[0])
         if weights.model_to_parameter is not None:
             bias += rnn_cells.project(weights.model_to_parameter, state.model[0])
-        bias, mean_log_lr = layout.per_piece(bias), self._mean_log_lr(layout, state.chunks)
+        biases, mean_log_lrs = layout.per_chunk(bias), self._mean_log_lrs(layout, state.chunks)
 
         chunks, averages, directions, attentions, log_steps = [], [], [], [], []
-        for chunk, g, old in zip(layout.chunks, gradients, state.chunks):
+        for chunk, g, old, bias, mean_log_lr in zip(layout.chunks, gradients, state.chunks, biases,
+                                                    mean_log_lrs):
             # Momentum on several time scales (3.2.2).
             if scales > 1:
                 g += _root_powers(old.input_decay, scales) * (old.gradients - g)
@@ -336,7 +337,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             # The parameter level (3.1), whose state h is all that the read-outs see.
             features = self._features(chunk, scaled, mean_squares, old.log_lr, mean_log_lr)
             inputs = tf.concat(features + [chunk.membership, old.parameter], 0)
-            h = self._cells[0].step(weights.cells[0], inputs, old.parameter, chunk.take(bias))
+            h = self._cells[0].step(weights.cells[0], inputs, old.parameter, bias)
             out = dict(zip(weights.readouts, tf.split(rnn_cells.project(weights.readout, h),
                                                       len(weights.readouts), axis=0)))
             # The direction of the step, and of the attended point (3.2.1).
@@ -378,15 +379,16 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             attended = [-direction for direction in attentions] if self.use_attention else None
         return Update(steps, attended, State(chunks, tensors, model))
 
-    def _mean_log_lr(self, layout, chunks):
-        """The mean that `use_relative_lr` compares with, `[1, pieces]`; None where unused."""
+    def _mean_log_lrs(self, layout, chunks):
+        """For each chunk the mean that `use_relative_lr` compares with, `[1, pieces]`; None where
+        unused."""
         if not self.use_relative_lr:
-            return None
+            return [None] * len(chunks)
         sums = [chunk.sums(rows.log_lr) for chunk, rows in zip(layout.chunks, chunks)]
         if not self.use_problem_lr_mean:
-            return layout.per_piece(layout.tensor_means(sums))
+            return layout.per_chunk(layout.tensor_means(sums))
         mean = tf.add_n([tf.reduce_sum(s) for s in sums]) / layout.num_counted()
-        return tf.fill([1, len(layout.pieces)], mean)
+        return [tf.fill([1, len(chunk.pieces)], mean) for chunk in layout.chunks]
 
     def _features(self, chunk, scaled, mean_squares, log_lr, mean_log_lr):
         """The inputs of the parameter level (3.3), a list of `[features, size]`."""
@@ -399,7 +401,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
             logs = tf.log(mean_squares + RMS_EPSILON)
             features.append(logs - tf.reduce_mean(logs, axis=0, keepdims=True))
         if self.use_relative_lr:
-            features.append(log_lr - chunk.spread(chunk.take(mean_log_lr)))
+            features.append(log_lr - chunk.spread(mean_log_lr))
         if self.use_extreme_indicator:
             features.append(tf.nn.relu(log_lr) - tf.nn.relu(math.log(1e-6) - log_lr))
         if self.use_lr_shortcut:
@@ -418,10 +420,11 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
 def _scale(layout, directions, log_steps, offset):
     """Minus the directions, brought to RMS 1 over each tensor, times the step sizes (3.2.4)."""
     squares = [chunk.sums(tf.square(row)) for chunk, row in zip(layout.chunks, directions)]
-    factors = layout.per_piece(-tf.exp(offset) * tf.rsqrt(
+    factors = layout.per_chunk(-tf.exp(offset) * tf.rsqrt(
         layout.tensor_means(squares) + RMS_EPSILON))
-    return [tf.exp(log_step) * direction * chunk.spread(chunk.take(factors))
-            for chunk, direction, log_step in zip(layout.chunks, directions, log_steps)]
+    return [tf.exp(log_step) * direction * chunk.spread(factor)
+            for chunk, factor, direction, log_step in zip(layout.chunks, factors, directions,
+                                                          log_steps)]
 
 
 def _clip(value, low, high):

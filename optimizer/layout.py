@@ -28,7 +28,7 @@ class Chunk:
     """A run of adjacent columns of the `[features, N]` layout: one or several pieces of tensors.
 
     Attributes:
-      pieces: the pieces; `first_piece` is the number of the first one.
+      pieces: the pieces.
       sizes: their columns.
       padding: columns behind them that belong to no piece and count nowhere.
       size: all columns.
@@ -40,19 +40,14 @@ class Chunk:
     membership: tf.Tensor  # of a prepared chunk
     counted: typing.Optional[tf.Tensor] = None
 
-    def __init__(self, pieces: typing.List[Piece], first_piece: int, alone: bool = False,
+    def __init__(self, pieces: typing.List[Piece], alone: bool = False,
                  table: bool = False) -> None:
         self.pieces = pieces
-        self.first_piece = first_piece
         self.alone = alone
         self.table = table
         self.sizes = [piece.size for piece in pieces]
         self.padding = 0 if table else -sum(self.sizes) % ALIGNMENT
         self.size = sum(self.sizes) + self.padding
-
-    def take(self, piece_columns: tf.Tensor) -> tf.Tensor:
-        """This chunk's columns of a `[features, all pieces]` tensor: `[features, pieces here]`."""
-        return piece_columns[:, self.first_piece:self.first_piece + len(self.pieces)]
 
     def prepare(self) -> 'Chunk':
         """Makes the tensor `membership`, once: call it outside of a loop.
@@ -140,7 +135,7 @@ class Layout:
         for tensor, number in zip(self.tables, numbers):
             layout.sizes[tensor] = number * self.width(tensor)
         layout._set_chunks(self.chunks[:len(self.chunks) - len(self.tables)]
-                           + layout._table_chunks(len(self.pieces) - len(self.tables)))
+                           + layout._table_chunks())
         return layout
 
     def counting(self, masks: typing.Sequence[tf.Tensor]) -> 'Layout':
@@ -163,9 +158,8 @@ class Layout:
         """The elements in a row of a table."""
         return num_elements(self.shapes[tensor][1:])
 
-    def _table_chunks(self, first_piece):
-        return [Chunk([Piece(tensor, 0, self.sizes[tensor])], first_piece + index, table=True)
-                for index, tensor in enumerate(self.tables)]
+    def _table_chunks(self):
+        return [Chunk([Piece(tensor, 0, self.sizes[tensor])], table=True) for tensor in self.tables]
 
     def _cut(self, max_chunk, max_pieces, large):
         groups: typing.List[typing.List[Piece]] = []
@@ -178,12 +172,9 @@ class Layout:
                 groups.extend([piece] for piece in _pieces(tensor, 0, whole, max_chunk))
             if size > whole or not size:
                 shared.extend(_pieces(tensor, whole, size, max_chunk))
-        num_alone = len(groups)
-        groups += _gather(shared, max_chunk, max_pieces)
-        firsts = np.cumsum([0] + [len(group) for group in groups])
-        chunks = [Chunk(group, int(first), index < num_alone)
-                  for index, (group, first) in enumerate(zip(groups, firsts))]
-        return chunks + self._table_chunks(int(firsts[-1]))
+        return ([Chunk(group, alone=True) for group in groups]
+                + [Chunk(group) for group in _gather(shared, max_chunk, max_pieces)]
+                + self._table_chunks())
 
     def prepare(self) -> 'Layout':
         """A copy of this layout with prepared chunks, see there."""
@@ -210,11 +201,12 @@ class Layout:
         return [tf.reshape(_join(part), (-1,) + shape[1:] if tensor in self.tables else shape)
                 for tensor, (part, shape) in enumerate(zip(parts, self.shapes))]
 
-    def per_piece(self, columns: tf.Tensor) -> tf.Tensor:
-        """`[features, tensors]` -> `[features, pieces]`: each piece gets its tensor's column."""
-        if self._in_order:
-            return columns
-        return tf.gather(columns, [piece.tensor for piece in self.pieces], axis=1)
+    def per_chunk(self, columns: tf.Tensor) -> typing.List[tf.Tensor]:
+        """`[features, tensors]` -> for each chunk `[features, pieces]`, the columns of the tensors
+        that its pieces belong to."""
+        if not self._in_order:
+            columns = tf.gather(columns, [piece.tensor for piece in self.pieces], axis=1)
+        return tf.split(columns, [len(chunk.pieces) for chunk in self.chunks], axis=1)
 
     def tensor_means(self, chunk_sums: typing.Sequence[tf.Tensor]) -> tf.Tensor:
         """Sums over pieces, `[features, pieces of the chunk]` for each chunk, -> the means over

@@ -1,7 +1,19 @@
 """The meta-parameters of an optimizer: made, loaded, and in every graph in which it is used."""
 
 import collections
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+import collections.abc
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    cast,
+)
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -26,7 +38,7 @@ class _Remembering(type):
         """A new object whose meta-parameters begin with arrays, by published names, where there is
         one of their shape; nothing is drawn for these."""
         before = set(map(id, _global_variables()))
-        made: Any = cls.__new__(cls)  # type: ignore[call-overload]
+        made = cast(Any, cls).__new__(cls)
         made._arguments, made._loaded = (args, kwargs), values
         made.__init__(*args, **kwargs)
         if made.state_keys is not None:
@@ -135,6 +147,11 @@ class MetaParameters(metaclass=_Remembering):
         """
         return self.as_theta(map(read, self._made_here().values()))
 
+    def read_lazily(self, read: Callable[[Any], tf.Tensor]) -> Theta:
+        """As `read_meta_parameters`, but what is not asked for is not read."""
+        return _LazyTheta(read, {_unscoped(name): variable
+                                 for name, variable in self._made_here().items()})
+
     def as_theta(self, values: Iterable[Any]) -> Theta:
         """The dict `theta` of values in the order of `meta_parameters`."""
         return dict(zip(map(_unscoped, self._meta_parameters), values))
@@ -159,7 +176,7 @@ class MetaParameters(metaclass=_Remembering):
         if self._slot_states:
             raise ValueError('init_from_checkpoint must come before the first apply_gradients.')
         self.start_from(checkpoints.read_variables(path, {
-            name: (list(made.shape), tf.as_dtype(made.dtype).base_dtype)
+            name: (list(map(int, made.shape)), tf.as_dtype(made.dtype).base_dtype)
             for name, made in self._meta_parameters.items()}))
 
     def start_from(self, values: Dict[str, np.ndarray]) -> None:
@@ -175,7 +192,7 @@ class MetaParameters(metaclass=_Remembering):
         for name, made in self._meta_parameters.items():
             if name not in values or values[name].shape != tuple(made.shape):
                 raise ValueError('The meta-parameters of %s lack %s %s.' % (
-                    type(self).__name__, name, tuple(made.shape)))
+                    type(self).__name__, name, tuple(map(int, made.shape))))
         self._loaded = {name: values[name] for name in self._meta_parameters}
         for graph, made_there in self._by_graph.items():
             if graph is None:
@@ -196,6 +213,22 @@ class MetaParameters(metaclass=_Remembering):
             self._non_slot_dict.update(twin._non_slot_dict)
             self._by_graph[graph] = twin._meta_parameters
         return self._by_graph[graph]
+
+
+class _LazyTheta(collections.abc.Mapping):
+    """The values of variables by name, each read where it is asked for."""
+
+    def __init__(self, read: Callable[[Any], tf.Tensor], variables: Dict[str, Any]) -> None:
+        self._read, self._variables = read, variables
+
+    def __getitem__(self, name: str) -> tf.Tensor:
+        return self._read(self._variables[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
 
 
 def _unscoped(name):

@@ -139,23 +139,23 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
                             layout.num_tensors)], 0)
     outputs = dict(zip(OUTPUTS, tf.unstack(_network(weights, tf.stop_gradient(inputs)))))
 
-    coefficients = layout.per_piece(tf.stack([
+    coefficients = layout.per_chunk(tf.stack([
         tf.exp(2.0 * tf.clip_by_value(outputs['log_smoothing'], -10.0, 3.0)) * square,
         outputs['slow'] * to_mean[SLOW], outputs['gradient'],
         tf.tanh(outputs['magnitude']), tf.tanh(outputs['agreement'])]))
     directions = []
-    for chunk, m, g in zip(layout.chunks, moments, gradients):
-        smoothing, slow, gradient, magnitude, agreement = tf.split(
-            chunk.spread(chunk.take(coefficients)), 5)
+    for chunk, m, g, own in zip(layout.chunks, moments, gradients, coefficients):
+        smoothing, slow, gradient, magnitude, agreement = tf.split(chunk.spread(own), 5)
         scale = tf.rsqrt(to_mean[SQUARE] * m.square + (smoothing + TINY))
         d = scale * tf.add_n([to_mean[FAST] * m.fast, slow * m.slow, gradient * g])
         directions.append(d + d * (magnitude * tf.abs(tf.nn.softsign(d))
                                    + agreement * tf.nn.softsign(d * g * scale)))
     squares = layout.tensor_means([_sums_of_squares(chunk, d)[0:1]
                                    for chunk, d in zip(layout.chunks, directions)])
-    sizes = layout.per_piece(-tf.exp(tf.clip_by_value(outputs['log_size'], -16.0, 0.0))
+    sizes = layout.per_chunk(-tf.exp(tf.clip_by_value(outputs['log_size'], -16.0, 0.0))
                              * tf.rsqrt(squares + LEAST_RMS ** 2))
-    steps = [chunk.spread(chunk.take(sizes)) * d for chunk, d in zip(layout.chunks, directions)]
+    steps = [chunk.spread(size) * d
+             for chunk, size, d in zip(layout.chunks, sizes, directions)]
     return Update(steps, None, State(moments, t, state.num_steps))
 
 

@@ -1,8 +1,9 @@
 """Reads the weights that were published for L2O-DM and RNNProp, and recognizes the optimizer.
 
-They are pickled dicts of layer -> name -> array, or arrays `weights/<layer>/<name>` in an npz file.
-A pickle is a program; here none of it is run: whatever it names is looked up in `_BUILTINS`, where
-stand-ins for what numpy writes keep the bytes of the arrays. All else is refused by its name.
+They are dicts of layer -> name -> array, pickled by pickle or by dill (as they were published), or
+arrays `weights/<layer>/<name>` in an npz file. A pickle is a program; here none of it is run:
+whatever it names is looked up in `_BUILTINS`, where stand-ins for what numpy and dill write keep
+the bytes of the arrays. All else is refused by its name.
 """
 
 import io
@@ -47,9 +48,9 @@ def read(path: str) -> Dict[str, np.ndarray]:
         arrays = _read_npz(content) if content[:2] == b'PK' else _read_pickle(content)
         return {name: _as_float32(name, array) for name, array in sorted(arrays.items())}
     except Exception as error:  # whatever pickle, zip and numpy make of a damaged or hostile file
-        raise ValueError('%s cannot be used: %s' % (
-            path, error if isinstance(error, _Refused) else 'it is damaged (%s: %s)' % (
-                type(error).__name__, error))) from error
+        reason = str(error) if isinstance(error, _Refused) else 'it is damaged (%s: %s)' % (
+            type(error).__name__, error)
+        raise ValueError('%s cannot be used: %s' % (path, ' '.join(reason.split()))) from error
 
 
 def recognize(arrays: Dict[str, np.ndarray]) -> Recognized:
@@ -112,10 +113,28 @@ class _Unpickler(pickle._Unpickler):
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        module = module.replace('numpy._core', 'numpy.core').replace('__builtin__', 'builtins')
-        if (module, name) not in _BUILTINS:
-            raise _Refused('it asks for %s.%s, and only arrays are read' % (module, name))
-        return _BUILTINS[module, name]
+        return _stand_in(module, name)
+
+
+def _stand_in(module, name):
+    """What stands for `module.name`."""
+    found = _BUILTINS.get((_OTHER_NAMES.get(module, module), name))
+    if found is None:
+        raise _Refused('it asks for %s.%s, and only arrays are read' % (module, name))
+    return found
+
+
+class _Module(NamedTuple):
+    """Stands for a module that dill imports; nothing is imported."""
+
+    name: str
+
+
+def _attribute(owner, name):
+    """Stands for dill's `getattr`, of modules only."""
+    if not isinstance(owner, _Module):
+        raise _Refused('it asks for %s of what is no module, and only arrays are read' % (name,))
+    return _stand_in(owner.name, name)
 
 
 class _Builtin(NamedTuple):
@@ -161,6 +180,7 @@ class _Array:
 #: (module, name) -> what stands for that.
 _BUILTINS = {
     ('builtins', 'dict'): _Builtin(dict),
+    ('builtins', 'DictType'): _Builtin(dict),  # as old versions of dill call it
     ('collections', 'OrderedDict'): _Builtin(dict),
     ('collections', 'defaultdict'): _Builtin(lambda *_: {}),
     ('_codecs', 'encode'): _Builtin(lambda text, encoding: text.encode('latin1')),
@@ -169,4 +189,17 @@ _BUILTINS = {
     ('numpy.core.multiarray', '_reconstruct'): _Builtin(lambda *_: _Array()),
     ('numpy.core.numeric', '_frombuffer'): _Builtin(
         lambda raw, of_type, shape, order: _Array(of_type.array(raw, shape, order))),
+    ('dill._dill', '_load_type'): _Builtin(lambda name: _stand_in('builtins', name)),
+    ('dill._dill', '_import_module'): _Builtin(lambda name, *_: _Module(name)),
+    ('dill._dill', '_get_attr'): _Builtin(_attribute),
+}
+
+#: Module -> the name that it has in `_BUILTINS`: versions of Python, numpy and dill differ.
+_OTHER_NAMES = {
+    '__builtin__': 'builtins',
+    'numpy._core.multiarray': 'numpy.core.multiarray',
+    'numpy.core._multiarray_umath': 'numpy.core.multiarray',
+    'numpy._core._multiarray_umath': 'numpy.core.multiarray',
+    'numpy._core.numeric': 'numpy.core.numeric',
+    'dill.dill': 'dill._dill',
 }

@@ -187,7 +187,8 @@ def _constrained(values, constraints):
 
 def assign_all(changes: typing.Sequence[Change]) -> typing.List[tf.Operation]:
     """The operations that make changes, all after every new value has been computed."""
-    with tf.control_dependencies([change.value for change in changes]):
-        return [change.variable.assign(change.value).op if change.rows is None else
+    computed = tf.group(*[change.value for change in changes])  # one edge for each assignment
+    with tf.control_dependencies([computed]):
+        return [change.variable.assign(change.value, read_value=False) if change.rows is None else
                 change.variable.scatter_update(tf.IndexedSlices(change.value, change.rows)).op
                 for change in changes]

@@ -173,7 +173,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
             key = outermost_graph(), tuple(variable.name for variable in variables)
             if key not in self._slot_states:
                 self._slot_states[key] = slots.SlotState(
-                    self, self.read_meta_parameters(slots.initialized_value), gradients, variables)
+                    self, self.read_lazily(slots.initialized_value), gradients, variables)
         return self._slot_states[key]
 
     def slot(self, variable: tf.Variable, name: str, initial_value: tf.Tensor) -> tf.Variable:

@@ -1,12 +1,12 @@
 """The types that the optimizers share: what hints are made of, and what a step gives."""
 
 import os
-from typing import Any, Callable, Dict, Iterable, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Optional, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
 #: Values of meta-parameters by their names, as `MetaParameters.read_meta_parameters` gives them.
-Theta = Dict[str, tf.Tensor]
+Theta = Mapping[str, tf.Tensor]
 
 #: (name, shape, initializer) -> a new meta-parameter.
 Create = Callable[..., tf.Variable]

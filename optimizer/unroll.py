@@ -71,7 +71,8 @@ class Results(typing.NamedTuple):
     """What comes out of an unroll."""
     meta_objective: tf.Tensor
     imitation_objective: tf.Tensor
-    problem_objectives: tf.Tensor  # [steps taken + 1], the first being the initial one
+    #: [steps taken + 1], the first being the initial one; or the last after the last step.
+    problem_objectives: tf.Tensor
     initial_objective: tf.Tensor
     penalty: tf.Tensor  # the sum over the steps
     steps_taken: tf.Tensor
@@ -118,7 +119,7 @@ class Recorded(typing.NamedTuple):
 
 def build_unroll(optimizer: typing.Any, problem: typing.Any, dataset: typing.Any = None,
                  penalty: typing.Any = None, checkpoint_every: int = 0, swap_memory: bool = False,
-                 objectives_of: str = 'examples') -> Unroll:
+                 objectives_of: str = 'examples', summed: bool = False) -> Unroll:
     """Builds the graph of one unroll.
 
     Args:
@@ -135,6 +136,8 @@ def build_unroll(optimizer: typing.Any, problem: typing.Any, dataset: typing.Any
       objectives_of: the objective of a step, before it, is that on all data, 'examples'; on the
         step's own mini-batch, 'batches', which is noisier and costs nothing; or on another one,
         'other_batches'. The initial objective is that on all data.
+      summed: the meta-objective is the plain sum of the objectives, without an initial one and with
+        one more after the last step, on a mini-batch of its own: `batches` has n + 1 rows.
 
     Returns:
       an `Unroll`.
@@ -165,8 +168,14 @@ def build_unroll(optimizer: typing.Any, problem: typing.Any, dataset: typing.Any
                 _in_segments(plan, here, num_steps, checkpoint_every, optimizer.meta_parameters)
                 if checkpoint_every else _loop(plan, here, num_steps, swap_memory))
         with tf.name_scope('objectives'):
-            objectives = tf.concat([[start.initial_objective], recorded.objectives], 0)
-            cost = meta_objective(optimizer, objectives, inputs, end.step)
+            if summed:
+                last = problem.objective(
+                    end.params, *inputs.examples.of(inputs.batches[end.step]))
+                objectives = tf.concat([recorded.objectives, [last]], 0)
+                cost = tf.reduce_sum(objectives)
+            else:
+                objectives = tf.concat([[start.initial_objective], recorded.objectives], 0)
+                cost = meta_objective(optimizer, objectives, inputs, end.step)
             if plan.penalty.meta_weight:
                 cost += plan.penalty.meta_weight * recorded.penalty
         next_state = Carried(end.params, end.attended, end.state, start.initial_objective)

@@ -18,7 +18,7 @@ def bernoulli_loss(pixels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 
 class Autoencoder(Problem):
-    """A perceptron that puts images [batch, ...] out again, through layers of `hidden_sizes`.
+    """A perceptron that reproduces images [batch, ...] through layers of `hidden_sizes`.
 
     The objective is the cross-entropy of pixels, in nats per pixel. Parameters: W and b of each
     layer in turn.

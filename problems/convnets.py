@@ -43,10 +43,6 @@ def _pooled_layer(height, width, channels, stride):
                       scale=_FRESH_BATCH_NORM, pooled=True)
 
 
-def _vgg_layer(channels, pooled):
-    return _ConvLayer(3, 3, channels, 1, 'SAME', has_bias=True, scale=1, pooled=pooled)
-
-
 class _ConvClassifier(classifiers.SoftmaxClassifier):
     """Base: convolutional layers, then dense ones.
 
@@ -188,15 +184,12 @@ class VGG(_ConvClassifier):
     def __init__(self, image_shape: Sequence[int], n_classes: int, blocks: Sequence[Sequence[int]],
                  dense_sizes: Sequence[int] = (), activation: Activation = tf.nn.relu,
                  random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
-        layers = [_vgg_layer(channels, pooled=index == len(block) - 1)
+        layers = [_biased_layer(3, 3, channels)._replace(pooled=index == len(block) - 1)
                   for block in blocks for index, channels in enumerate(block)]
         super().__init__(
             image_shape, n_classes, layers, activation, dense_sizes, random_seed, noise_stdev)
 
     def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         values = Problem.init_tensors(self, seed)
-        return [value * _he_stdev(shape) for value, shape in zip(values, self.param_shapes)]
-
-
-def _he_stdev(shape):
-    return np.sqrt(2 / np.prod(shape[:-1])) if len(shape) > 1 else 0.0
+        return [value * (np.sqrt(2 / np.prod(shape[:-1])) if len(shape) > 1 else 0.0)
+                for value, shape in zip(values, self.param_shapes)]

@@ -1,7 +1,7 @@
 """The data that classification problems, and a few others, are optimized on.
 
-Synthetic sets are drawn from the generator of their `random_seed`; without one they are other data
-each time. Real ones come from files, from a download, or (digits) from inside
+Synthetic sets are drawn from the generator of their `random_seed`; without a seed each call draws
+other data. Real ones come from files, from a download, or (digits) from inside
 scikit-learn, see `DataSource`.
 """
 

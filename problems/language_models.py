@@ -204,12 +204,6 @@ class LSTM(_RecurrentModel):
         return states
 
 
-def layer_normalization(features: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
-    """Normalizes each vector, the last axis, to mean 0 and variance 1; then scales and shifts."""
-    mean, variance = tf.nn.moments(features, [-1], keepdims=True)
-    return (features - mean) * tf.rsqrt(variance + _EPSILON) * scale + shift
-
-
 class Transformer(LanguageModel):
     """A decoder: causal self-attention and a relu layer, normalized before (arXiv 2002.04745).
 
@@ -241,7 +235,9 @@ class Transformer(LanguageModel):
         rest = iter(parameters)
 
         def normalize(features):
-            return layer_normalization(features, next(rest), next(rest))
+            """Each vector, the last axis, with mean 0 and variance 1; then scaled and shifted."""
+            mean, variance = tf.nn.moments(features, [-1], keepdims=True)
+            return (features - mean) * tf.rsqrt(variance + _EPSILON) * next(rest) + next(rest)
 
         def apply_dense(features):
             return tf.matmul(features, next(rest)) + next(rest)

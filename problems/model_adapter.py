@@ -12,23 +12,23 @@ import tensorflow.compat.v1 as tf
 from problems.problem import Problem
 from problems.random_numbers import generator, global_generators_from
 
-# Collections that a model adds to: what has to be initialized or started, and TensorFlow's own
-# notes on loops. Of all others it sees and changes copies of its own.
+# Collections that a model adds to: what has to be initialized or started, and what TensorFlow notes
+# about loops. Of every other collection the model sees a copy of its own.
 _SHARED_COLLECTIONS = (
     tf.GraphKeys.TABLE_INITIALIZERS, tf.GraphKeys.QUEUE_RUNNERS, tf.GraphKeys.ASSET_FILEPATHS,
     tf.GraphKeys.RESOURCES, tf.GraphKeys.LOCAL_RESOURCES, tf.GraphKeys.WHILE_CONTEXT,
     tf.GraphKeys.COND_CONTEXT)
 
-# Graphs are cyclic and Python does not see how large they are: after so many bytes of them it is
-# told to collect, which takes tenths of a second.
+# Python's collector frees graphs, which are cyclic, but does not know their size: it is called
+# after so many bytes of graphs. A call takes tenths of a second.
 _MAX_UNCOLLECTED_BYTES = 2 ** 25
 
 
 MakeLoss = Callable[[], tf.Tensor]
 MakeInit = Callable[[List[tf.Variable]], Callable[[tf.Session], Any]]
 
-# Operations that draw random numbers, beside those that take a seed, and that read on. A Python
-# function may do so, too; one that does not is `tf.py_func(..., stateful=False)`.
+# Operations that draw random numbers but take no seed, and operations that read the next element of
+# something. A Python function may do either, unless it is a `tf.py_func(..., stateful=False)`.
 _DRAWING = re.compile('Stateful(?!PartitionedCall)|Rng')
 _READING_ON = re.compile('IteratorGetNext|QueueDequeue|ReaderRead|(Eager)?PyFunc$')
 

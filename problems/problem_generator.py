@@ -56,7 +56,7 @@ class Quadratic(_RandomLinear):
 
 
 class Norm(_RandomLinear):
-    """f(x) = ||W x - y||_p, smoothed by 1e-6 where the p-norm has no derivative."""
+    """f(x) = (sum_i (|d_i| + 1e-6)^p)^(1/p) with d = W x - y: the p-norm of d, smoothed."""
 
     def __init__(self, ndim: int, random_seed: Optional[int] = None, noise_stdev: float = 0.0,
                  norm_power: float = 2.0) -> None:
@@ -65,8 +65,7 @@ class Norm(_RandomLinear):
 
     def _objective(self, parameters, data, labels):
         magnitudes = tf.abs(self._residual(parameters)) + EPSILON
-        powers = tf.reduce_sum(magnitudes ** self.norm_power)
-        return (powers + EPSILON) ** (1.0 / self.norm_power)
+        return tf.reduce_sum(magnitudes ** self.norm_power) ** (1.0 / self.norm_power)
 
 
 class IsotropicQuadratic(Problem):

@@ -15,7 +15,7 @@ from typing import Callable, List, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from problems import datasets, digits, digits_benchmark, tasks
+from problems import datasets, digits, digits_benchmark, dm_networks, tasks
 from problems import problem_generator as pg
 from problems.image_files import DataSource
 from problems.model_adapter import ModelAdapter
@@ -203,6 +203,11 @@ def log_objective_problems() -> List[Row]:
 def sparse_gradient_problems() -> List[Row]:
     """Quadratics and bowls, most of whose gradient is 0."""
     return _without_data(*[_spec(pg.SparseProblem, spec) for spec in _quadratics_and_bowls()])
+
+
+def dm_quadratic_problems() -> List[Row]:
+    """The quadratics of the L2O-DM and RNNProp programs, 128 of 10 dimensions at once."""
+    return _without_data(_spec(dm_networks.UniformQuadratics))
 
 
 def sparse_gradient_problems_mlp(random_seed: Optional[int] = None) -> List[Row]:
@@ -475,14 +480,18 @@ def _image_set(name, testing):
     return _tested(testing, functools.partial(_image_problems, name, True))
 
 
+def _dm_network(entry):
+    """A network of the L2O-DM and RNNProp programs, in training and testing."""
+    load = {'mnist': _mnist, 'cifar10': _cifar10}[entry.images]
+    training, testing = (functools.partial(load, entry.problem, dm_networks.BATCH_SIZE, train)
+                         for train in (True, False))
+    return ProblemSet(functools.partial(_real_rows, training),
+                      functools.partial(_real_rows, testing), entry.help)
+
+
 def _benchmark(set_function):
     """A set that nothing is trained on."""
     return _tested(set_function, None)._replace(training=None)
-
-
-def _mixed(set_function):
-    """The same tasks in training and testing, on the data of the source."""
-    return _tested(set_function, set_function)
 
 
 def _family(family):
@@ -533,10 +542,24 @@ PROBLEM_SETS = collections.OrderedDict([
     ('cifar10_conv_4layers',
      _image_set('cifar10_conv_4layers', test_cifar10_conv_4layers_problems)),
     ('vgg16', _image_set('vgg16', test_vgg16_problems)),
+    ('dm_quadratic', _same(dm_quadratic_problems)),
     ('digits_small', _tested(digits.training_problems, digits.training_problems)),
     ('digits_other_sizes',
      _tested(digits.validation_problems, digits.validation_problems)),
     ('digits_benchmark', _benchmark(digits_benchmark.rows)),
     ('digits_benchmark_long', _benchmark(digits_benchmark.long_rows)),
-] + [(name, _mixed(set_function)) for name, set_function in tasks.MIXED.items()]
+] + [(name, _dm_network(entry)) for name, entry in dm_networks.NETWORKS.items()]
+  + [(name, _tested(set_function, set_function)) for name, set_function in tasks.MIXED.items()]
   + [(name, _family(family)) for name, family in tasks.FAMILIES.items()])
+
+#: Two sets -> a further one that comes along where both are included.
+_JOINT_SETS = {
+    ('sparse_gradient', 'fully_connected_random_2_class'):
+        ('sparse_gradient_mlp', _same(sparse_gradient_problems_mlp, drawn=True)),
+}
+
+
+def including(names: Sequence[str]) -> 'collections.OrderedDict[str, ProblemSet]':
+    """The sets of these names, and those that come along where two are included together."""
+    joint = [entry for pair, entry in _JOINT_SETS.items() if set(pair) <= set(names)]
+    return collections.OrderedDict([(name, PROBLEM_SETS[name]) for name in names] + joint)

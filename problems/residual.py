@@ -14,11 +14,11 @@ def batch_normalization(features: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor)
     """Normalizes each channel over the batch and all positions: always by the batch's statistics.
 
     Args:
-        features: [batch, height, width, channels].
+        features: [batch, height, width, channels], or [batch, channels] of a dense layer.
         scale: [channels].
         shift: [channels].
     """
-    mean, variance = tf.nn.moments(features, [0, 1, 2])
+    mean, variance = tf.nn.moments(features, list(range(features.shape.ndims - 1)))
     factor = scale * tf.rsqrt(variance + _EPSILON)
     return features * factor + (shift - mean * factor)
 

@@ -12,11 +12,39 @@ from l2o.commandline import quiet_import  # noqa: F401  pytest would show after 
 import tensorflow.compat.v1 as tf
 
 import optimizer
+from l2o.commandline import optimizer_flags
 
 tf.disable_eager_execution()
 
 REFERENCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'shared',
                          'reference')
+
+#: What makes an optimizer small, by the names of its constructor's arguments: for every optimizer
+#: that has such an argument (row None), and for one alone. The initial rate is not that of the
+#: teachers, 1e-2, at which gradient descent would imitate itself.
+SMALL = {
+    None: {'level_sizes': [4, 3, 3], 'cell_sizes': [4, 4], 'units': 4, 'n_steps': 8,
+           'initial_rate': 2e-2, 'learning_rate': 1e-2, 'init_lr_range': (1e-2, 1e-2),
+           'num_gradient_scales': 2, 'use_gradient_shortcut': True, 'use_grad_products': True,
+           'use_problem_lr_mean': True, 'zero_init_lr_weights': False, 'random_seed': 1},
+    'CoordinatewiseRNN': {'cell_cls': 'LSTMCell'},
+}
+
+#: Runs the test for each optimizer of the table.
+every_optimizer = pytest.mark.parametrize('name', sorted(optimizer.OPTIMIZERS))
+
+
+def small(name, **changes):
+    """Arguments of the optimizer `name` that make it small (SMALL), and these changes."""
+    taken = optimizer_flags.constructor_arguments(optimizer.OPTIMIZERS[name])
+    arguments = {key: value for key, value in SMALL[None].items() if key in taken}
+    return dict(arguments, **dict(SMALL.get(name, {}), **changes))
+
+
+def make(name, **changes):
+    """A small optimizer of that name."""
+    return optimizer.OPTIMIZERS[name](**small(name, **changes))
+
 
 #: Which kind of variables and of control flow TensorFlow makes where nothing else is said.
 Mode = collections.namedtuple('Mode', 'resource_variables control_flow_v2')
@@ -43,7 +71,7 @@ def tensorflow_mode(request):
 
 @pytest.fixture
 def mode_of_the_scripts():
-    """TensorFlow as the scripts set it up: runs repeat bit for bit, in 1.15 only so."""
+    """TensorFlow as the scripts set it up; in 1.15 runs repeat bit for bit in this mode only."""
     before = Mode(tf.resource_variables_enabled(), tf.control_flow_v2_enabled())
     _switch(Mode(True, True))
     yield

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from benchmarks import ablation, ablation_table, pages
+from benchmarks import ablation, ablation_table, commands, pages
 from l2o.commandline import flags, optimizer_flags, problem_flags, training_config
 
 
@@ -49,24 +49,24 @@ def test_everything_is_tested_on_problems_that_nothing_was_trained_on():
 
 
 def python(folder, name, code):
-    return ablation.Command(name, (sys.executable, '-c', code), str(folder / (name + '.log')))
+    return commands.Command(name, (sys.executable, '-c', code), str(folder / (name + '.log')))
 
 
 def test_commands_run_and_leave_logs(tmp_path):
     lines = []
-    ablation.run([python(tmp_path, name, 'print("said by %s")' % name) for name in 'abc'], 2,
+    commands.run([python(tmp_path, name, 'print("said by %s")' % name) for name in 'abc'], 2,
                  lines.append)
     assert sorted(line.split(',')[0] for line in lines) == [
         '%s: said by %s' % (name, name) for name in 'abc']
 
 
 def test_a_command_that_fails_ends_the_others(tmp_path):
-    commands = [python(tmp_path, 'long', 'import time; time.sleep(600)'),
-                python(tmp_path, 'wrong', 'import sys; sys.exit("no such flag")'),
-                python(tmp_path, 'never', 'print("never")')]
+    words = [python(tmp_path, 'long', 'import time; time.sleep(600)'),
+             python(tmp_path, 'wrong', 'import sys; sys.exit("no such flag")'),
+             python(tmp_path, 'never', 'print("never")')]
     lines = []
     with pytest.raises(RuntimeError, match='wrong failed, see .*wrong.log'):
-        ablation.run(commands, 2, lines.append)
+        commands.run(words, 2, lines.append)
     assert len(lines) == 1 and 'no such flag' in lines[0]
     assert not (tmp_path / 'never.log').exists()
 

@@ -6,17 +6,13 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from conftest import every_optimizer, make
 from optimizer import OPTIMIZERS, load
 from optimizer.hierarchical_rnn import HierarchicalRNN
 from optimizer.trainable_adam import TrainableAdam
 
 TARGET = np.linspace(-1.0, 1.0, 6).reshape(2, 3).astype('float32')
 START = np.array([[0.5, 1.0, -2.0], [0.3, 0.1, -0.7]], 'float32')
-COORDINATEWISE = {'CoordinatewiseRNN': {'cell_sizes': [4], 'cell_cls': 'LSTMCell'},
-                  'RNNProp': {'units': 4}, 'L2ODM': {'units': 4}, 'TrainableAdam': {}}
-SPARSE = dict(COORDINATEWISE, NormalizedMLP={}, HierarchicalRNN={
-    'level_sizes': [4, 3, 2], 'init_lr_range': (1e-2, 1e-2), 'use_relative_lr': True,
-    'use_grad_products': True})
 
 #: A small model: its variables and loss.
 Model = collections.namedtuple('Model', 'variables loss')
@@ -340,33 +336,33 @@ def _embedding(ids):
         tf.nn.embedding_lookup(table, ids) + offset - 3.0))
 
 
-@pytest.mark.parametrize('name', sorted(SPARSE))
+@every_optimizer
 def test_rows_without_gradient_keep_values_and_state(name):
-    learned = OPTIMIZERS[name](**SPARSE[name])
+    learned = make(name)
     ids = tf.placeholder(tf.int32, [None])
     variables, loss = _embedding(ids)
     pairs = learned.compute_gradients(loss)
     assert isinstance(pairs[0][0], tf.IndexedSlices)
     train = learned.apply_gradients(pairs)
-    state = [learned.get_slot(variables[0], slot) for slot in ('state', 'table_state')]
-    state, = [slot for slot in state if slot is not None]
+    slots = [learned.get_slot(variables[0], slot) for slot in ('state', 'table_state')]
+    kept = [variables[0]] + [slot for slot in slots if slot is not None]
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run(train, {ids: [0, 1, 2, 3, 4, 5]})
-        before = session.run([variables[0], state])
+        before = session.run(kept)
         session.run(train, {ids: [2, 1, 5, 1]})
-        after = session.run([variables[0], state])
-    columns = [[rows if rows.shape[0] == 6 else rows.reshape([-1, 6, 2]).swapaxes(0, 1)
-                for rows in (before[1], after[1])]]
-    for old, new in [(before[0], after[0])] + columns:
+        after = session.run(kept)
+    for old, new in zip(before, after):
+        if old.shape[0] != 6:  # state as rows [n, 6 * 2]
+            old, new = (rows.reshape([-1, 6, 2]).swapaxes(0, 1) for rows in (old, new))
         np.testing.assert_array_equal(old[[0, 3, 4]], new[[0, 3, 4]])
         assert all((old[row] != new[row]).any() for row in (1, 2, 5))
 
 
-@pytest.mark.parametrize('name', sorted(SPARSE))
+@every_optimizer
 def test_rows_with_gradient_move_as_with_a_dense_one(name):
     """All rows are touched, some repeatedly: IndexedSlices and the dense gradient agree."""
-    learned = OPTIMIZERS[name](**SPARSE[name])
+    learned = make(name)
     ids = [0, 1, 2, 3, 4, 5, 1, 1]
     sparse, loss = _embedding(ids)
     dense, dense_loss = _embedding(ids)

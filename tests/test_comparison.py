@@ -114,6 +114,16 @@ def test_csv_and_pickles_agree(tmp_path):
     assert (tmp_path / 'seed1_eval_loss_record.pickle-bowl-Adam-0.1').exists()
 
 
+def test_the_record_of_the_programs_of_l2o_dm_has_the_losses_after_each_step(tmp_path):
+    sgd, = rules.hand_tuned(['SGD'], [1e-3])
+    short, longer = (running.run(running.Trial(sgd, QUADRATIC, 1, steps)) for steps in (5, 6))
+    path = result_files.write_l2l_pickle(str(tmp_path), 'quadratic',
+                                         short._replace(optimizer=rules.LEARNED))
+    with open(path, 'rb') as handle:
+        np.testing.assert_allclose(pickle.load(handle), longer.losses[1:], rtol=1e-6)
+    assert os.path.basename(path) == 'L2L_eval_loss_record.pickle-quadratic'
+
+
 def test_a_candidate_that_is_named_by_its_folder_has_a_file_of_losses(tmp_path):
     one = curve('runs/plain/RNNProp_GRUCell_20_2', None, 6, [1.0, 0.5])
     result_files.write_pickle(str(tmp_path), 'bowl', one)
@@ -216,12 +226,23 @@ def test_at_one_seed_every_candidate_gets_the_same_problem(stem):
     assert first_loss(sgd, 7) != first_loss(sgd, 6)
 
 
-def rows_of(script, seed):
+def rows_of(script, seed, stems=('norm', 'fully_connected_random_2_class', 'sum_of_quadratics')):
     values = absl_flags.FlagValues()
     flags.define(script, values)
-    values([script] + ['--include_%s_problems' % stem for stem in (
-        'norm', 'fully_connected_random_2_class', 'sum_of_quadratics')])
+    values([script] + ['--include_%s_problems' % stem for stem in stems])
     return problem_flags.problems_and_data(values, script, seed)
+
+
+@pytest.mark.parametrize('script', [flags.METARUN, flags.METATEST])
+def test_sparse_perceptrons_come_along_where_their_two_sets_are_included(script):
+    one, other = 'sparse_gradient', 'fully_connected_random_2_class'
+    expected = problem_sets.sparse_gradient_problems_mlp(6)
+    added = rows_of(script, 6, [one, other])[len(rows_of(script, 6, [one])):]
+    added = added[len(rows_of(script, 6, [other])):]
+    assert [str(row.spec.callable) for row in added] == 3 * [str(pg.SparseProblem)]
+    for row, wanted in zip(added, expected):
+        assert str(row.spec.args[0]) == str(wanted.spec.args[0])
+        np.testing.assert_array_equal(row.dataset.data, wanted.dataset.data)
 
 
 @pytest.mark.parametrize('script', [flags.METARUN, flags.METATEST])

@@ -3,7 +3,8 @@ import math
 
 import pytest
 
-from l2o.techniques.curriculum import PUBLISHED_STAGES, Curriculum, CurriculumState, Verdict
+from l2o.settings import PUBLISHED_STAGES
+from l2o.techniques.curriculum import Curriculum, CurriculumState, Verdict
 
 STAYS = Verdict(improved=False, advanced=False, finished=False)
 IMPROVES = Verdict(improved=True, advanced=False, finished=False)
@@ -31,10 +32,25 @@ def test_a_stage_ends_as_published():
     """From the third validation on, the first that does not improve; none improved: the end."""
     verdicts, state = run(Curriculum(), [5., 4., 3., 3.5])
     assert verdicts == [IMPROVES, IMPROVES, IMPROVES, ADVANCES]
-    assert state == CurriculumState(stage=1, best_cost=3.)
-    verdicts, state = run(Curriculum(), [3., 4., 4.], state)
+    assert state == CurriculumState(stage=1)
+    verdicts, state = run(Curriculum(), [7., 8., 8.], state.begin(7.))
     assert verdicts == [STAYS, STAYS, FINISHES]
-    assert state.stage == 1 and state.best_cost == 3.
+    assert state.stage == 1 and state.best_cost == 7.
+
+
+def test_what_is_to_beat_is_the_best_at_the_new_length():
+    """As both published programs do it; longer trajectories may cost more."""
+    _, state = run(Curriculum(), [5., 4., 3., 3.5])
+    verdicts, state = run(Curriculum(), [9.5, 9., 8.8, 8.9], state.begin(9.2))
+    assert verdicts == [STAYS, IMPROVES, IMPROVES, ADVANCES]
+    assert state == CurriculumState(stage=2)
+
+
+@pytest.mark.parametrize('cost', [math.nan, math.inf])
+def test_where_the_best_explodes_at_the_new_length_anything_finite_is_better(cost):
+    state = CurriculumState(stage=1).begin(cost)
+    assert run(Curriculum(), [100.], state)[0] == [IMPROVES]
+    assert run(Curriculum(), [cost, cost, cost], state)[0] == [STAYS, STAYS, FINISHES]
 
 
 def test_a_scripted_run_through_all_stages():
@@ -42,10 +58,10 @@ def test_a_scripted_run_through_all_stages():
     verdicts, state = run(curriculum, [3., 4.])
     assert verdicts == [IMPROVES, ADVANCES]
     assert (curriculum.train_steps(state), curriculum.validation_steps(state)) == (20, 50)
-    verdicts, state = run(curriculum, [5., 2., 1., 1.], state)
+    verdicts, state = run(curriculum, [5., 2., 1., 1.], state.begin(4.))
     assert verdicts == [STAYS, IMPROVES, IMPROVES, ADVANCES]
     assert (curriculum.train_steps(state), curriculum.validation_steps(state)) == (50, 50)
-    assert run(curriculum, [0.5, 0.6], state)[0] == [IMPROVES, FINISHES]
+    assert run(curriculum, [0.5, 0.6], state.begin(1.))[0] == [IMPROVES, FINISHES]
 
 
 def test_a_stage_that_improves_late_goes_on():
@@ -71,7 +87,8 @@ def test_fixed_length_is_one_stage_without_end():
 
 def test_other_problems_begin_the_stage_anew():
     curriculum = Curriculum(stages=(10, 20), patience=2)
-    _, state = run(curriculum, [1., 2., 3.])
+    _, state = run(curriculum, [1., 2.])
+    _, state = run(curriculum, [3.], state.begin(1.5))
     assert state.stage == 1 and state.validations == 1
     assert run(curriculum, [9.], state.compare_anew())[0] == [IMPROVES]
     assert state.compare_anew().stage == 1

@@ -15,23 +15,12 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import optimizer
+from conftest import every_optimizer, make, small
 from optimizer import OPTIMIZERS, load
+from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
 from optimizer.hierarchical_rnn import HierarchicalRNN
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ARGUMENTS = {
-    'HierarchicalRNN': {'level_sizes': [4, 3, 2], 'init_lr_range': (1e-2, 1e-1)},
-    'CoordinatewiseRNN': {'cell_sizes': [3], 'cell_cls': 'GRUCell', 'init_lr_range': (1e-2, 1e-1)},
-    'RNNProp': {'units': 3}, 'L2ODM': {'units': 3}, 'GlobalLearningRate': {'initial_rate': 0.1},
-    'LearningRateSchedule': {'initial_rate': 0.1, 'n_steps': 3}, 'TrainableAdam': {},
-    'NormalizedMLP': {},
-}
-every_optimizer = pytest.mark.parametrize('name', sorted(ARGUMENTS))
-
-
-def make(name, **changes):
-    return OPTIMIZERS[name](**dict(ARGUMENTS[name], random_seed=1, **changes))
-
 
 def steps(train, fetches, count=1, feed=None):
     """The values of `fetches` after some steps in a new session."""
@@ -198,12 +187,11 @@ def test_the_constraint_holds_for_the_true_parameters_too():
 # Embeddings.
 
 
-@pytest.mark.parametrize('name', ['CoordinatewiseRNN', 'RNNProp', 'L2ODM', 'GlobalLearningRate',
-                                  'LearningRateSchedule', 'TrainableAdam'])
+@pytest.mark.parametrize('name', sorted(
+    name for name, cls in OPTIMIZERS.items() if issubclass(cls, CoordinatewiseOptimizer)))
 @pytest.mark.parametrize('width', [(), (2,)])
 def test_a_table_moves_as_if_all_rows_were_computed(name, width):
-    """Beside a dense gradient that is zero in rows without one, and a rule that has no memory of
-    zeros: each row sees the gradients of the steps in which it is used."""
+    """A row sees the gradients of the steps in which it is used, and no zeros in the others."""
     start = np.random.RandomState(0).standard_normal((6,) + width).astype('float32')
     ids = tf.placeholder(tf.int32, [None])
     table = tf.get_variable('table', initializer=start)
@@ -223,8 +211,7 @@ def test_a_table_moves_as_if_all_rows_were_computed(name, width):
         for _ in range(3):  # the same rows each time: the count of steps is the same for all
             session.run([train, trains[1], trains[4]], {ids: [4, 1]})
         found, expected = session.run([table, rows])
-    if name != 'CoordinatewiseRNN':  # whose learning rates are drawn
-        np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(found[[0, 2, 3, 5]], start[[0, 2, 3, 5]])
 
 
@@ -282,7 +269,7 @@ def test_a_table_may_get_dense_gradients_later():
 
 @every_optimizer
 def test_learning_rate_multiplies_the_steps(make_run_folder, name):
-    folder = make_run_folder(name, dict(ARGUMENTS[name], random_seed=1))
+    folder = make_run_folder(name, small(name))
     start, moved = np.array([0.5, -1.0], 'float32'), []
     for rate in (1.0, 0.5, lambda step: 0.5, lambda step: 0.25 * tf.cast(step + 2, tf.float32),
                  np.float32(0.5)):
@@ -388,10 +375,7 @@ def test_values_are_read_when_load_is_called(make_run_folder, tmp_path, monkeypa
 
 @pytest.mark.parametrize('name', ['HierarchicalRNN', 'RNNProp'])
 def test_an_instance_works_in_every_graph(make_run_folder, name):
-    arguments = dict(ARGUMENTS[name], random_seed=1)
-    if name == 'HierarchicalRNN':  # drawn in each session otherwise
-        arguments['init_lr_range'] = (1e-2, 1e-2)
-    learned = load(make_run_folder(name, arguments))
+    learned = load(make_run_folder(name, small(name)))
     values = []
     for _ in range(3):
         with tf.Graph().as_default():

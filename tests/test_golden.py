@@ -5,6 +5,7 @@ checkpoint, two files) may not be part of this repository: the fixture `publishe
 """
 
 import collections
+import glob
 import os
 import pickle
 
@@ -13,7 +14,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from l2o.commandline import import_weights
-from optimizer import load, rnn_cells
+from optimizer import load, published_weights, rnn_cells
 from optimizer.coordinatewise_rnn import CoordinatewiseRNN
 from optimizer.global_learning_rate import GlobalLearningRate
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
@@ -155,22 +156,73 @@ def test_trajectory(case, published):
     check_trajectory(case, figures(case.file, published), checkpoint)
 
 
-@pytest.mark.parametrize('kind', ['pickle', 'npz'])
+@pytest.mark.parametrize('kind', ['pickle', 'npz', 'as published'])
 @pytest.mark.parametrize('case', TRAJECTORIES[-2:], ids=lambda case: case.file)
 def test_trajectory_of_published_weights_in_a_folder(case, kind, published, tmp_path):
     arrays = figures(case.file, published)
     path, folder = str(tmp_path / 'weights'), str(tmp_path / 'folder')
     weights = {name: array for name, array in arrays.items() if name.startswith('weights/')}
-    with open(path, 'wb') as file:
-        if kind == 'npz':
-            np.savez(file, **weights)
-        else:
-            layers = collections.defaultdict(dict)
-            for name, array in weights.items():
-                layers[name.split('/')[1]][name.split('/')[2]] = array
+    if kind == 'as published':
+        path = published('published_pickles', case.file.replace('_quadratic', '.p'))
+    elif kind == 'npz':
+        np.savez(path, **weights)
+        path += '.npz'
+    else:
+        layers = collections.defaultdict(dict)
+        for name, array in weights.items():
+            layers[name.split('/')[1]][name.split('/')[2]] = array
+        with open(path, 'wb') as file:
             pickle.dump(layers, file, 2)
     import_weights.bring(path, folder)
     check_trajectory(case._replace(optimizer=lambda: load(folder)), arrays, folder)
+
+
+def plain_steps(weights, gradients, is_rnnprop):
+    """The steps of RNNProp or L2O-DM as the reference has their formulas: [steps, size]."""
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    size, units = gradients.shape[1], weights['linear/w'].shape[0]
+    cells, outputs = np.zeros([2, size, units]), np.zeros([2, size, units])
+    first, second, steps = np.zeros(size), np.zeros(size), []
+    for t, gradient in enumerate(gradients, start=1):
+        if is_rnnprop:
+            first, second = 0.95 * first + 0.05 * gradient, 0.95 * second + 0.05 * gradient ** 2
+            root = np.sqrt(second / (1 - 0.95 ** t)) + 1e-8
+            inputs = np.stack([first / (1 - 0.95 ** t) / root, gradient / root], 1)
+            inputs = inputs @ weights['input_projection/w'] + weights['input_projection/b']
+            inputs = np.where(inputs > 0, inputs, np.expm1(inputs))
+        else:
+            inputs = np.stack([
+                np.maximum(np.log(np.abs(gradient) + np.finfo('float32').eps) / 5, -1),
+                np.clip(gradient * np.exp(5), -1, 1)], 1)
+        for layer, name in enumerate(['lstm_1', 'lstm_2']):
+            gates = np.concatenate([inputs, outputs[layer]], 1) @ weights[name + '/w_gates']
+            i, j, f, o = np.split(gates + weights[name + '/b_gates'], 4, 1)
+            cells[layer] = sigmoid(f + 1) * cells[layer] + sigmoid(i) * np.tanh(j)
+            inputs = outputs[layer] = sigmoid(o) * np.tanh(cells[layer])
+        output = (inputs @ weights['linear/w'] + weights['linear/b'])[:, 0]
+        steps.append(0.01 * (np.tanh(output) if is_rnnprop else output))
+    return np.array(steps)
+
+
+def test_steps_of_all_published_pickles(published, tmp_path):
+    gradients = np.random.RandomState(0).normal(0, 1, [30, 8]) * np.logspace(-3, 1, 8)
+    paths = glob.glob(os.path.join(published('published_pickles'), '*.p'))
+    assert paths
+    for path in paths:
+        folder = str(tmp_path / os.path.basename(path))
+        name = import_weights.bring(path, folder)
+        with tf.Graph().as_default(), tf.Session() as session:
+            gradient, variable = tf.placeholder(tf.float32, [8]), tf.Variable(tf.zeros([8]))
+            step = load(folder).apply_gradients([(gradient, variable)])
+            session.run(tf.global_variables_initializer())
+            points = [np.zeros(8)]
+            for value in gradients:
+                session.run(step, {gradient: value})
+                points.append(session.run(variable))
+        expected = plain_steps(published_weights.read(path), gradients, name == 'RNNProp')
+        np.testing.assert_allclose(np.diff(points, axis=0), expected, rtol=1e-3, atol=2e-6)
 
 
 def check_trajectory(case, arrays, checkpoint):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from conftest import make
 from l2o.techniques import regularization
 from optimizer import OPTIMIZERS
 from problems import datasets
@@ -11,13 +12,6 @@ from problems import problem_generator as pg
 from problems.problem import Problem
 from problems.problem_spec import Spec
 
-SMALL = {
-    'HierarchicalRNN': dict(level_sizes=[4, 3, 3], init_lr_range=(1e-2, 1e-1),
-                            num_gradient_scales=2, use_gradient_shortcut=True),
-    'RNNProp': dict(units=4),
-    'NormalizedMLP': dict(units=4),
-    'TrainableAdam': dict(learning_rate=0.1),
-}
 DATA = datasets.random_mlp(3, 20, 0)
 STEPS = 7
 
@@ -32,7 +26,7 @@ def meta_gradients(checkpoint_every, name='RNNProp', make_problem=perceptron, pe
     rng = np.random.RandomState(0)
     with tf.Graph().as_default():
         problem = make_problem()
-        optimizer = OPTIMIZERS[name](random_seed=1, **dict(SMALL[name], **dict(changes)))
+        optimizer = make(name, **dict(changes))
         graph = optimizer.train(problem, DATA, penalty, checkpoint_every=checkpoint_every)
         loss = tf.where(graph.imitate, graph.imitation_objective, graph.meta_objective)
         gradients = [tf.convert_to_tensor(gradient) for gradient

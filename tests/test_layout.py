@@ -50,9 +50,9 @@ def test_columns_spread_over_their_pieces(some_shapes, max_chunk):
     with tf.Graph().as_default():
         layout = Layout(some_shapes, max_chunk, max_pieces=3).prepare()
         own = np.arange(1.0, 1 + len(some_shapes), dtype='float32')[np.newaxis]
-        columns = layout.per_piece(tf.constant(own))
-        rows = [chunk.spread(chunk.take(columns)) + tf.zeros([1, chunk.size])
-                for chunk in layout.chunks]
+        columns = layout.per_chunk(tf.constant(own))
+        rows = [chunk.spread(column) + tf.zeros([1, chunk.size])
+                for chunk, column in zip(layout.chunks, columns)]
         tensors = run(layout.to_tensors(rows))[0]
     for index, value in enumerate(tensors):
         np.testing.assert_array_equal(value, np.full(some_shapes[index], index + 1))
@@ -65,9 +65,9 @@ def test_tables_have_as_many_rows_as_are_in_use():
     tensors = arrays([(5,), (3, 2), (3,), (0,)])
     rows = layout.to_chunks(tensors)
     means = layout.tensor_means([chunk.sums(row) for chunk, row in zip(layout.chunks, rows)])
-    own = layout.per_piece(tf.constant([[0.0, 1.0, 2.0, 3.0]]))
-    spread = layout.to_tensors([chunk.spread(chunk.take(own)) + tf.zeros_like(row)
-                                for chunk, row in zip(layout.chunks, rows)])
+    own = layout.per_chunk(tf.constant([[0.0, 1.0, 2.0, 3.0]]))
+    spread = layout.to_tensors([chunk.spread(columns) + tf.zeros_like(row)
+                                for chunk, columns, row in zip(layout.chunks, own, rows)])
     rows, back, means, spread = run(rows, layout.to_tensors(rows), means, spread)
     assert [row.shape for row in rows] == [(1, 16), (1, 6), (1, 0)]
     np.testing.assert_allclose(means[0], [each.mean() if each.size else 0.0 for each in tensors],

@@ -10,21 +10,14 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import optimizer
+from conftest import every_optimizer, small
 from optimizer import checkpoints
 from optimizer.hierarchical_rnn import PRESET
 
-ARGUMENTS = {
-    'HierarchicalRNN': {'level_sizes': [4, 3], 'init_lr_range': [1e-3, 1e-2]},
-    'CoordinatewiseRNN': {'cell_sizes': [4], 'cell_cls': 'LSTMCell'},
-    'RNNProp': {'units': 4}, 'L2ODM': {'units': 4}, 'NormalizedMLP': {'units': 4},
-    'GlobalLearningRate': {'initial_rate': 0.5},
-    'LearningRateSchedule': {'initial_rate': 0.5, 'n_steps': 3}, 'TrainableAdam': {'beta1': 0.8},
-}
 
-
-@pytest.mark.parametrize('name', sorted(optimizer.OPTIMIZERS))
+@every_optimizer
 def test_load_gives_the_saved_meta_parameters(make_run_folder, name):
-    folder = make_run_folder(name, ARGUMENTS[name])
+    folder = make_run_folder(name, small(name))
     saved = checkpoints.read_checkpoint(folder)
     learned = optimizer.load(folder)
     assert type(learned) is optimizer.OPTIMIZERS[name]

@@ -322,10 +322,13 @@ def test_every_step_is_timed():
     assert times.times_adam > 0
 
 
-def test_sample_numiter_is_exponential_above_its_minimum():
-    draws = [metaopt.sample_numiter(10, 4, np.random.RandomState(seed)) for seed in range(300)]
-    assert min(draws) >= 4
-    assert 12 < np.mean(draws) < 16
+def test_sample_numiter_is_exponential_above_its_minimum_and_cut_at_three_times_that():
+    rng = np.random.RandomState(0)
+    draws = [metaopt.sample_numiter(40, 10, rng) for _ in range(4000)]
+    assert min(draws) == 10 and max(draws) == 30
+    # 10 + the sum over k = 1 .. 20 of the probability exp(-(k - 1/2) / 40) of at least k more
+    assert np.mean(draws) == pytest.approx(25.75, abs=0.3)
+    assert max(metaopt.sample_numiter(1e6, rng=rng) for _ in range(10)) == 150
 
 
 def test_weights_of_objectives_grow_as_a_sigmoid_and_sum_to_one():

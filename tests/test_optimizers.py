@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from conftest import every_optimizer, make, small
 from l2o.techniques import regularization
 from optimizer import OPTIMIZERS, inner_loop, rnn_cells, trainable_optimizer, unroll
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
@@ -15,20 +16,6 @@ from problems import datasets
 from problems import problem_generator as pg
 from problems.problem import Problem
 
-HIERARCHICAL = {'level_sizes': [6, 5, 4], 'init_lr_range': (1e-2, 1e-2), 'random_seed': 1,
-                'use_gradient_shortcut': True, 'use_grad_products': True,
-                'use_problem_lr_mean': True, 'zero_init_lr_weights': False}
-SMALL = {
-    'HierarchicalRNN': HIERARCHICAL,
-    'CoordinatewiseRNN': {'cell_sizes': [5, 4], 'cell_cls': 'GRUCell', 'random_seed': 1,
-                          'init_lr_range': (1e-2, 1e-2)},
-    'RNNProp': {'units': 5, 'random_seed': 1},
-    'L2ODM': {'units': 5, 'random_seed': 1},
-    'NormalizedMLP': {'units': 5, 'random_seed': 1},
-    'GlobalLearningRate': {'initial_rate': 1e-2},
-    'LearningRateSchedule': {'initial_rate': 1e-2, 'n_steps': 8},
-    'TrainableAdam': {'learning_rate': 1e-2},
-}
 START = [np.float32(0.5), np.array([1.0, -2.0, 0.3], 'float32'),
          np.array([[0.1, -0.4], [1.5, 0.2]], 'float32')]
 
@@ -75,13 +62,6 @@ class Mixed(Problem):
         scalar, vector, matrix = parameters
         return (tf.square(scalar - 1.0) + tf.reduce_sum(tf.square(vector - scalar))
                 + tf.reduce_sum(tf.square(matrix - vector[:2])) + 0.1)
-
-
-def make(name, **changes):
-    return OPTIMIZERS[name](**dict(SMALL[name], **changes))
-
-
-every_optimizer = pytest.mark.parametrize('name', sorted(SMALL))
 
 
 def initialize(session):
@@ -243,8 +223,7 @@ def test_unroll_continues_and_equals_apply_gradients(name):
     assert_all_close(twice, once, rtol=2e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize('name', [  # L2ODM is RNNProp's network with other inputs
-    pytest.param(name, marks=[pytest.mark.slow] * (name == 'L2ODM')) for name in sorted(SMALL)])
+@every_optimizer
 def test_meta_training_lowers_the_meta_objective(name):
     optimizer = make(name)
     problem = pg.Quadratic(3, random_seed=2)
@@ -465,7 +444,7 @@ class Chunked(HierarchicalRNN):
 @pytest.mark.parametrize('changes', [pytest.param({}, marks=pytest.mark.slow), {
     'use_problem_lr_mean': False, 'use_attention': True}])
 def test_chunks_do_not_change_the_result(changes):
-    arguments = dict(HIERARCHICAL, **changes)
+    arguments = small('HierarchicalRNN', **changes)
     whole, cut = HierarchicalRNN(**arguments), Chunked(**arguments)
     copy = [there.assign(here)
             for here, there in zip(whole.meta_parameters, cut.meta_parameters)]
@@ -569,7 +548,7 @@ DECAYS = ('learnable_decay', 'learnable_inp_decay', 'use_multiple_scale_decays',
 def _one_step(**changes):
     """The change of one step by a HierarchicalRNN with these arguments."""
     with tf.Graph().as_default(), tf.Session() as session:
-        model = Model(HierarchicalRNN(**dict(HIERARCHICAL, **changes)))
+        model = Model(make('HierarchicalRNN', **changes))
         initialize(session)
         model.trajectory(session, 2)
         return session.run(model.variables)

@@ -111,6 +111,19 @@ def test_agrees_with_the_published_code(name):
         assert relative_error(gradient, GOLDEN[f'{name}/grad{index}']) < 1e-5
 
 
+@pytest.mark.parametrize('power', [1.0, 2.0, 3.0])
+def test_the_norm_at_no_distance(power):
+    """1e-6 is added to each difference, before the power: (4 (1e-6)^3)^(1/3) = 1.6e-6."""
+    problem = pg.Norm(4, random_seed=4, norm_power=power)
+    problem.w, problem.y = np.eye(4, dtype='float32'), np.ones([4, 1], 'float32')
+    at_the_minimum = [tf.ones([4, 1])]
+    objective = problem.objective(at_the_minimum)
+    with tf.Session() as session:
+        value, (gradient,) = session.run([objective, problem.gradients(objective, at_the_minimum)])
+    assert value == pytest.approx(4 ** (1 / power) * 1e-6, rel=1e-3)
+    assert np.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize('name', ['Quadratic', 'Norm'])
 def test_constants_are_the_published_ones(name):
     state = np.random.get_state()[1].copy()

@@ -17,7 +17,7 @@ from l2o.metatraining.episode import run_episode
 from l2o.metatraining.progress import Progress
 from l2o.runs import machines, run_files
 from l2o.techniques import imitation
-from l2o.techniques.curriculum import Curriculum
+from l2o.techniques.curriculum import Curriculum, CurriculumState
 from optimizer import OPTIMIZERS, checkpoints
 from problems import datasets
 from problems import problem_generator as pg
@@ -33,6 +33,7 @@ class Recorder(reporting.Reporter):
     def __init__(self):
         super().__init__(None)
         self.reports, self.notices, self.costs, self.validated = [], [], [], []
+        self.best = []
 
     def unroll(self, progress, report, details=None):
         self.reports.append((progress.meta_iterations, report))
@@ -43,6 +44,7 @@ class Recorder(reporting.Reporter):
     def validation(self, progress, stage, cost, improved):
         self.costs.append(cost)
         self.validated.append(progress.meta_iterations)
+        self.best.append(improved)
 
 
 def train(folder, row=QUADRATIC, name='GlobalLearningRate', num_meta_iterations=2, rate=1e-2,
@@ -73,10 +75,10 @@ class Trained:
     """A `TrainedProblem` with such a teacher, which keeps what unrolls are fed."""
 
     def __init__(self):
-        self.teacher, self.feeds = Teacher(), []
+        self.teachers, self.feeds = [Teacher()], []
         self.unroll = types.SimpleNamespace(state=types.SimpleNamespace(params='params'),
                                             carry=None)
-        self.step = types.SimpleNamespace(report=None, train=None)
+        self.step = types.SimpleNamespace(report=None, train=None, imitate=None)
         self.examples = types.SimpleNamespace(
             is_part=False, batches=lambda count, rng: np.arange(count)[:, np.newaxis])
 
@@ -87,9 +89,9 @@ class Trained:
         self.feeds.append(dict(options, batches=batches.ravel().tolist()))
         return {}
 
-    def run_episode(self, training):
-        context = Context(training, None, Progress(1), None, machines.OneMachine(), Recorder(), 1,
-                          1)
+    def run_episode(self, training, progress=None):
+        context = Context(training, None, progress or Progress(1), None, machines.OneMachine(),
+                          Recorder(), 1, 1)
         draw = types.SimpleNamespace(trained=[self], rate_factor='rate_factor')
         run_episode(context, draw, Session())
 
@@ -111,12 +113,45 @@ def test_an_episode_imitates_one_trajectory_of_the_teacher():
     training = metaopt.MetaTraining(curriculum=Curriculum.fixed(6), unroll_length=2,
                                     imitation=metaopt.Imitation(ratio=1.0, steps_per_label=3))
     trained.run_episode(training)
-    assert trained.teacher.calls == [('start', None, list(range(6))),
+    assert trained.teachers[0].calls == [('start', None, list(range(6))),
                                    ('reached', 1, list(range(6, 12))),
                                    ('reached', 2, list(range(12, 18)))]
     assert [feed['batches'] for feed in trained.feeds] == [[0, 3], [6, 9], [12, 15]]
     assert [feed['teacher_steps'] for feed in trained.feeds] == [
         ['labels 1'], ['labels 2'], ['labels 3']]
+
+
+def test_several_teachers_take_the_episodes_that_imitate_in_turn():
+    trained, progress = Trained(), Progress(1)
+    trained.teachers = [Teacher(), Teacher(), Teacher()]
+    training = metaopt.MetaTraining(curriculum=Curriculum.fixed(2), unroll_length=2,
+                                    imitation=metaopt.Imitation(('adam', 'rmsprop', 'nag'), 0.5))
+    for _ in range(40):
+        trained.run_episode(training, progress)
+    counts = [len(teacher.calls) for teacher in trained.teachers]
+    assert max(counts) - min(counts) <= 1 and sum(counts) == progress.imitated
+    assert 10 <= sum(counts) <= 30
+    assert [type(each).__name__ for each in training.imitation.teachers] == [
+        'Adam', 'RMSProp', 'NesterovMomentum']
+
+
+def test_each_stage_has_a_share_of_imitation_and_the_last_one_goes_on():
+    """As published for L2O-DM: 0.3 without a curriculum, else 0.0, 0.1, 0.3, 0.3 .."""
+    training = parsed('--if_cl', '--if_mt', '--mt_ratio=0.3', '--mt_ratios=0.0,0.1,0.3')
+    assert [training.imitation.share(stage) for stage in (None, 0, 1, 2, 3, 9)] == [
+        0.3, 0.0, 0.1, 0.3, 0.3, 0.3]
+    assert parsed('--if_cl', '--if_mt', '--mt_ratio=0.2').imitation.share(4) == 0.2
+    trained, progress = Trained(), Progress(1)
+    staged = metaopt.MetaTraining(
+        curriculum=Curriculum((2, 4)), unroll_length=2,
+        imitation=metaopt.Imitation('adam', 0.0, ratios=(0.0, 1.0)))
+    for stage in (0, 1):
+        progress.curriculum = CurriculumState(stage)
+        trained.run_episode(staged, progress)
+        assert progress.imitated == stage
+    fixed = Progress(1)
+    trained.run_episode(staged._replace(curriculum=Curriculum.fixed(4)), fixed)
+    assert fixed.imitated == 0
 
 
 def test_labels_are_sums_of_steps_along_one_trajectory(tmp_path, monkeypatch):
@@ -205,23 +240,56 @@ def test_so_many_of_the_latest_checkpoints_are_kept(number, tmp_path):
     assert numbers(tmp_path) == [0] + list(range(13 - number, 13))
 
 
-def test_with_a_curriculum_the_best_of_each_stage_is_kept(tmp_path, monkeypatch):
-    """Validations cost 9 before training; in the stages 5, 4, 6, then 3, 7, then 2, 8."""
-    costs, seen = iter([9.0, 5.0, 4.0, 6.0, 3.0, 7.0, 2.0, 8.0]), {}
+@pytest.fixture
+def scripted(monkeypatch):
+    """A function (costs) -> list, to which each validation adds (steps, rate)."""
+    def script(*costs):
+        left, seen = iter(costs), []
 
-    def cost(validator, session, steps, frozen):
-        found = next(costs)
-        rate, = [variable for variable in session.graph.get_collection('variables')
-                 if variable.op.name == 'LOL/global_learning_rate']
-        seen[found] = session.run(rate)
-        return found
+        def cost(validator, session, steps, frozen):
+            rate, = [variable for variable in session.graph.get_collection('variables')
+                     if variable.op.name == 'LOL/global_learning_rate']
+            seen.append((steps, session.run(rate)))
+            return next(left)
 
-    monkeypatch.setattr('l2o.metatraining.validation.Validator.cost', cost)
-    train(tmp_path, num_meta_iterations=20, curriculum=Curriculum((4, 8, 12), 1))
-    kept = {number: checkpoints.read_checkpoint(str(tmp_path / ('model.ckpt-%d' % number)))
-            for number in numbers(tmp_path)}
-    assert {number: values['LOL/global_learning_rate'] for number, values in kept.items()} == {
-        0: seen[2.0], 1: seen[4.0], 2: seen[3.0], 3: seen[2.0]}
+        monkeypatch.setattr('l2o.metatraining.validation.Validator.cost', cost)
+        return seen
+
+    return script
+
+
+def kept_rates(folder):
+    """The number of each checkpoint -> its rate."""
+    return {number: checkpoints.read_checkpoint(str(folder / ('model.ckpt-%d' % number)))[
+        'LOL/global_learning_rate'] for number in numbers(folder)}
+
+
+STAGES = Curriculum((4, 8, 12), 1)
+
+
+def test_a_stage_begins_with_a_validation_of_the_best_at_its_own_length(scripted, tmp_path):
+    """That is to beat, as published, and not what shorter trajectories have cost."""
+    costs = [9.0, 5.0, 4.0, 6.0, 20.0, 19.0, 25.0, 18.0, 17.0, 30.0]
+    seen, recorder = scripted(*costs), Recorder()
+    result = train(tmp_path, num_meta_iterations=20, curriculum=STAGES, reporter=recorder)
+    steps, rates = zip(*seen)
+    assert steps == (8, 8, 8, 8, 12, 12, 12, 12, 12, 12)
+    assert rates[4] == rates[2] != rates[3] and rates[7] == rates[5] != rates[6]
+    assert kept_rates(tmp_path) == {0: rates[8], 1: rates[2], 2: rates[5], 3: rates[8]}
+    assert recorder.costs == costs and result.best_cost == 17.0 and result.trained_is_best
+    assert recorder.best == [True, True, True, False, True, True, False, True, True, False]
+
+
+@pytest.mark.parametrize('at_the_new_length, trained_is_best', [(10.0, True), (7.0, False)])
+def test_the_untrained_optimizer_is_compared_anew_in_a_stage_where_it_is_the_best(
+        at_the_new_length, trained_is_best, scripted, tmp_path):
+    seen = scripted(3.0, 5.0, 4.0, 6.0, at_the_new_length, 8.0, 9.0)
+    result = train(tmp_path, num_meta_iterations=20, curriculum=STAGES)
+    steps, rates = zip(*seen)
+    assert steps == (8, 8, 8, 8, 12, 12, 12) and rates[4] == rates[0] and rates[5] == rates[2]
+    assert kept_rates(tmp_path) == {0: rates[2] if trained_is_best else rates[0], 1: rates[2]}
+    assert result.trained_is_best == trained_is_best
+    assert result.best_cost == min(at_the_new_length, 8.0)
 
 
 def test_the_untrained_optimizer_stays_the_best_only_if_nothing_was_as_good(tmp_path):
@@ -313,7 +381,7 @@ def meta_step_of(gradient, value=2.0, clip=1e4, **options):
 def descent(monkeypatch):
     """Gradient descent among the meta-optimizers."""
     monkeypatch.setitem(meta_step.META_OPTIMIZERS, 'descent',
-                        lambda rate, config: tf.train.GradientDescentOptimizer(rate))
+                        lambda rate, config, suffix: tf.train.GradientDescentOptimizer(rate))
 
 
 def test_the_meta_gradient_is_clipped_for_each_entry():
@@ -436,7 +504,7 @@ def test_other_batches_are_of_examples_that_no_step_is_made_on():
 
 def test_an_episode_goes_through_shuffled_passes():
     trained = Trained()
-    trained.teacher = None
+    trained.teachers = []
     trained.examples = types.SimpleNamespace(
         is_part=False, batches=lambda count, rng: CLUSTERS.batch_indices(count, 3, rng))
     training = metaopt.MetaTraining(curriculum=Curriculum.fixed(8), unroll_length=2)

@@ -9,7 +9,9 @@ import sys
 import pytest
 from absl import flags as absl_flags
 
-from l2o.commandline import flags
+import metaopt
+from l2o.commandline import flags, training_config
+from l2o.techniques.curriculum import CurriculumState
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGE = os.path.join(ROOT, 'docs', 'published_systems.md')
@@ -43,6 +45,34 @@ def test_the_page_shows_how_each_system_is_trained_and_evaluated():
         assert any(script == 'metarun' and system in words and '--if_cl' in words
                    and '--if_mt' in words for script, words in found), system
     assert sum(script == 'metatest' for script, _ in found) == 4
+
+
+def parsed(*arguments):
+    """The flags' values and the `MetaTraining` of metarun."""
+    values = absl_flags.FlagValues()
+    flags.define('metarun', values)
+    values(['metarun'] + list(arguments))
+    return values, training_config.meta_training(values, 1)
+
+
+@pytest.mark.parametrize('system, optimizer, episodes, period, ratios', [
+    ('l2o_dm', 'L2ODM', 10000, 100, (0.0, 0.1, 0.3)), ('rnnprop', 'RNNProp', 100, 10, (0.3,))])
+def test_the_flag_files_have_the_published_settings(system, optimizer, episodes, period, ratios):
+    file = '--flagfile=' + os.path.join(ROOT, 'published', system + '.txt')
+    values, plain = parsed(file)
+    assert (values.optimizer, values.num_meta_iterations) == (optimizer, episodes)
+    assert values.include_mnist_mlp_problems and not values.use_second_derivatives
+    assert plain.meta_objective == 'published_sum' and not plain.wrappers
+    assert plain.penalty.meta_weight == plain.penalty.inner_weight == 0
+    assert plain.curriculum.stages == (100,) and plain.unroll_length == 20
+    assert plain.curriculum.validation_steps(CurriculumState()) == 100
+    assert (plain.validation.period, plain.validation.epochs) == (period, 20)
+    assert plain.meta_optimizer[:1] + plain.meta_optimizer[-2:] == ('adam', 1e-3, 0.0)
+    assert plain.imitation is None and plain.mini_batch_size == 60000
+    imitating = parsed(file, '--if_mt')[1].imitation
+    assert imitating == metaopt.Imitation(('adam',), 0.3, 1, 0.01, ratios)
+    staged = parsed(file, '--if_cl', '--if_mt')[1].curriculum
+    assert staged.stages == (100, 200, 500, 1000, 1500, 2000, 2500, 3000) and staged.patience == 3
 
 
 def test_the_command_that_learns_differs_in_four_flags_alone():

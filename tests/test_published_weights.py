@@ -1,10 +1,14 @@
 """Published weights are brought into a run's folder; files that hold anything else are refused."""
 
 import collections
+import glob
+import importlib
 import os
 import pickle
+import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -40,6 +44,22 @@ def pickled(path, content, protocol=2):
     return str(path)
 
 
+def dill_pickled(path, content, module=b'dill._dill'):
+    """As dill writes it: types by name, and functions of compiled modules as attributes of them."""
+    def attribute(of, name):
+        return b'c%s\n_get_attr\n(c%s\n_import_module\n(V%s\ntRV%s\ntR' % (
+            module, module, of, name)
+
+    pickle_of_python = pickle.dumps(content, 2)
+    found = re.sub(br'cnumpy\.(_?core)\.multiarray\n_reconstruct\n',
+                   lambda match: attribute(b'numpy.%s._multiarray_umath' % match.group(1),
+                                           b'_reconstruct'), pickle_of_python)
+    found = found.replace(b'c__builtin__\ndict\n', b'c%s\n_load_type\n(Vdict\ntR' % module)
+    assert found.count(b'_get_attr') == 1 == found.count(b'_load_type')
+    path.write_bytes(found)
+    return str(path)
+
+
 def check(arrays, layers):
     assert set(arrays) == {'%s/%s' % (layer, name) for layer in layers for name in layers[layer]}
     for name, array in arrays.items():
@@ -56,6 +76,28 @@ def test_pickles_of_every_protocol(protocol, tmp_path):
     check(published_weights.read(pickled(tmp_path / 'w', RNNPROP, protocol)), RNNPROP)
     ordered = collections.OrderedDict((layer, dict(named)) for layer, named in L2ODM.items())
     check(published_weights.read(pickled(tmp_path / 'w', ordered, protocol)), L2ODM)
+
+
+@pytest.mark.parametrize('module', [b'dill._dill', b'dill.dill'])
+def test_pickles_of_dill(module, tmp_path):
+    check(published_weights.read(dill_pickled(tmp_path / 'w', RNNPROP, module)), RNNPROP)
+
+
+@pytest.mark.filterwarnings('ignore:.*numpy.core:DeprecationWarning')
+def test_the_published_pickles(published, tmp_path, monkeypatch):
+    """What dill would make of them, which is not there: the test plays dill's part."""
+    dill = types.SimpleNamespace(_load_type=lambda name: {'dict': dict}[name], _get_attr=getattr,
+                                 _import_module=importlib.import_module)
+    monkeypatch.setitem(sys.modules, 'dill', dill)
+    monkeypatch.setitem(sys.modules, 'dill._dill', dill)
+    paths = glob.glob(os.path.join(published('published_pickles'), '*.p'))
+    assert paths
+    for path in paths:
+        with open(path, 'rb') as file:
+            expected = pickle.load(file)
+        name = 'RNNProp' if os.path.basename(path).startswith('rnnprop') else 'L2ODM'
+        check(published_weights.read(path), expected)
+        assert import_weights.bring(path, str(tmp_path / os.path.basename(path))) == name
 
 
 def test_a_pickle_of_python_2(tmp_path):
@@ -103,12 +145,37 @@ def npz(path, **arrays):
     os.rename(str(path) + '.npz', str(path))
 
 
+def asked_of_dill(function, arguments):
+    """A pickle of what a function of dill returns."""
+    return b'cdill._dill\n%s\n(%stR.' % (function, arguments)
+
+
 REFUSED = [
     (lambda path: pickled(path, Calls(os.system, 'touch run')),
      r'asks for (posix|nt)\.system, and only arrays are read'),
     (lambda path: pickled(path, {'linear': {'w': Calls(eval, '1')}}, 4),
      r'asks for builtins\.eval, and only'),
     (lambda path: pickled(path, {'a': Calls(getattr, dict, 'clear')}, 0), 'getattr, and only'),
+    (lambda path: path.write_bytes(asked_of_dill(b'_load_type', b'Vtype\n')),
+     r'asks for builtins\.type, and only arrays'),
+    (lambda path: path.write_bytes(asked_of_dill(b'_load_type', b'VCodeType\n')),
+     r'asks for builtins\.CodeType, and only arrays'),
+    (lambda path: path.write_bytes(asked_of_dill(b'_create_function', b'I0\n')),
+     r'asks for dill\._dill\._create_function, and only arrays'),
+    (lambda path: path.write_bytes(asked_of_dill(
+        b'_get_attr', asked_of_dill(b'_import_module', b'Vos\n')[:-1] + b'Vsystem\n')),
+     r'asks for os\.system, and only arrays'),
+    (lambda path: path.write_bytes(asked_of_dill(
+        b'_get_attr', asked_of_dill(b'_import_module', b'Vdill._dill\n')[:-1] + b'V_eval_repr\n')),
+     r'asks for dill\._dill\._eval_repr, and only arrays'),
+    (lambda path: path.write_bytes(asked_of_dill(
+        b'_get_attr', asked_of_dill(b'_load_type', b'Vdict\n')[:-1] + b'V__subclasses__\n')),
+     r'asks for __subclasses__ of what is no module'),
+    (lambda path: path.write_bytes(asked_of_dill(
+        b'_import_module', b'Vos\n')[:-1] + b"}S'name'\nS'numpy'\nsb."), 'it is damaged'),
+    (lambda path: path.write_bytes(asked_of_dill(b'_import_module', b'}')), 'no dict of layer'),
+    (lambda path: path.write_bytes(asked_of_dill(b'_load_type', br'Va\u000ab' + b'\n')),
+     r'asks for builtins\.a b, and only'),
     (lambda path: path.write_bytes(b"cnumpy.core.multiarray\n_reconstruct\n(tR}(S'value'\nI1\nub."),
      'it is damaged'),
     (lambda path: path.write_bytes(b"cnumpy\ndtype\n(N}S'function'\nI1\nstb."), 'it is damaged'),

@@ -28,7 +28,7 @@ TRAINING = (
 TESTING = (
     '--include_mnist_mlp_relu_problems --model_name=mnist-relu --restore_model_name=model.ckpt-0 '
     '--num_testing_itrs=20 --seeds=6,12 --test_optimizer=L2o,SGD,Adam --learning_rates=0.1,0.01 '
-    '--mnist_source=digits --hrnn_level_sizes=4,3,3').split()
+    '--mnist_source=digits --hrnn_level_sizes=4,3,3 --l2l_record').split()
 
 
 def environment():
@@ -127,6 +127,11 @@ def test_testing(trained):
                 pickled = pickle.load(handle)
             assert type(pickled) is list and all(type(loss) is float for loss in pickled)
             assert pickled == losses
+            if seed == '6':
+                path = tested / ('L2L_eval_loss_record.pickle-mnist-relu' + suffix)
+                with open(str(path), 'rb') as handle:
+                    after = pickle.load(handle)
+                assert after[:-1] == losses[1:] and type(after[-1]) is float
     with open(str(tested / 'curves.png'), 'rb') as handle:
         assert handle.read(8) == b'\x89PNG\r\n\x1a\n'
     with open(str(tested / 'summary.md')) as handle:

@@ -207,7 +207,10 @@ def test_a_state_of_an_older_version_goes_on():
     older.pop('obj_train_max_multiplier')
     for name in ('learning_rate', 'gradient_clip'):
         older['meta_optimizer'].pop(name)
+    older['imitation'].pop('ratios')
     assert config.upgraded(older, present) == present
+    listed = dict(present, imitation=dict(present['imitation'], teacher=['sgd']))
+    assert config.upgraded(older, listed) == listed
     drawn = json.loads(json.dumps(config.as_data(metaopt.MetaTraining())))
     older = dict(drawn, scaling_ranges=[], scaling_of='coordinates',
                  curriculum=dict(drawn['curriculum'], stages=[100]))

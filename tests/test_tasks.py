@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from optimizer import build
+from conftest import make
 from problems import datasets, problem_sets, tasks
 from problems.autoencoders import Autoencoder, VariationalAutoencoder
 from problems.image_files import DataSource
@@ -385,11 +385,9 @@ def test_a_factorization_has_sparse_gradients_of_rows_that_were_read(name):
 # In the unroll.
 
 
-def meta_gradients(task, steps=5, second=False, checkpoint_every=0):
-    """The meta-objective of a small HierarchicalRNN, and the gradient of each meta-parameter."""
-    learned = build('HierarchicalRNN', {
-        'level_sizes': [4, 3, 3], 'random_seed': 1, 'init_lr_range': [1e-3, 1e-3],
-        'use_second_derivatives': second})
+def meta_gradients(task, name, steps=5, second=False, checkpoint_every=0):
+    """The meta-objective of a small optimizer, and the gradient of each meta-parameter."""
+    learned = make(name, use_second_derivatives=second)
     data, labels = batch_of(task, 2 * task.batch_size)
     examples = datasets.Dataset(data, labels)
     problem = task.spec.build()
@@ -407,7 +405,8 @@ def meta_gradients(task, steps=5, second=False, checkpoint_every=0):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', SMALL)
 def test_meta_gradients_are_finite(name, mode_of_the_scripts):
-    objective, gradients = meta_gradients(ALL[name])
+    """Of a quick optimizer: the task is what is looked at."""
+    objective, gradients = meta_gradients(ALL[name], 'RNNProp')
     assert np.isfinite(objective) and any(gradient.any() for gradient in gradients)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 
@@ -415,7 +414,7 @@ def test_meta_gradients_are_finite(name, mode_of_the_scripts):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', FIRST)
 def test_meta_gradients_through_second_derivatives_are_finite(name, mode_of_the_scripts):
-    objective, gradients = meta_gradients(ALL[name], second=True)
+    objective, gradients = meta_gradients(ALL[name], 'HierarchicalRNN', second=True)
     assert np.isfinite(objective)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 
@@ -424,9 +423,9 @@ def test_meta_gradients_through_second_derivatives_are_finite(name, mode_of_the_
 @pytest.mark.parametrize('name', ['vae_8', 'bigram_8', 'residual_8'])
 def test_meta_gradients_do_not_depend_on_what_is_computed_anew(name, mode_of_the_scripts):
     """With `checkpoint_every`, where noise has to repeat."""
-    objective, gradients = meta_gradients(ALL[name])
+    objective, gradients = meta_gradients(ALL[name], 'RNNProp')
     with tf.Graph().as_default():
-        objective_anew, gradients_anew = meta_gradients(ALL[name], checkpoint_every=2)
+        objective_anew, gradients_anew = meta_gradients(ALL[name], 'RNNProp', checkpoint_every=2)
     np.testing.assert_allclose(objective, objective_anew, rtol=1e-5)
     for gradient, anew in zip(gradients, gradients_anew):
         np.testing.assert_allclose(gradient, anew, rtol=1e-3, atol=1e-5)

@@ -1,5 +1,6 @@
 """Meta-training, whatever is trained, on whatever, with whichever techniques."""
 
+import itertools
 import os
 import pickle
 
@@ -10,6 +11,7 @@ from absl import flags as absl_flags
 
 import metaopt
 import metarun
+from conftest import small
 from l2o.commandline import flags
 from l2o.metatraining import reporting
 from l2o.techniques import curriculum as curricula
@@ -21,27 +23,13 @@ from problems.problem_spec import Row, Spec
 
 pytestmark = pytest.mark.usefixtures('mode_of_the_scripts')
 
-#: Constructor arguments of small optimizers.
-SMALL = {
-    'HierarchicalRNN': dict(level_sizes=[4, 3, 3], init_lr_range=(1e-3, 1e-2),
-                            num_gradient_scales=2),
-    'CoordinatewiseRNN': dict(cell_sizes=[4, 4], cell_cls='LSTMCell', init_lr_range=(1e-3, 1e-2)),
-    'RNNProp': dict(units=4),
-    'L2ODM': dict(units=4),
-    'NormalizedMLP': dict(num_steps=8, units=4),
-    # Not the teachers' rate, 1e-2: at that, gradient descent imitates itself.
-    'GlobalLearningRate': dict(initial_rate=2e-2),
-    'LearningRateSchedule': dict(initial_rate=2e-2, n_steps=4),
-    'TrainableAdam': dict(learning_rate=1e-2),
-}
-
 QUADRATIC = Row(Spec(pg.Quadratic, (4,), {}), None, None)
 PERCEPTRON = Row(
     Spec(pg.FullyConnected, (3, 2), {'hidden_sizes': (3,)}), datasets.random_mlp(3, 20, 0), 5)
 
 
 def optimizer_spec(name, seed=1):
-    return Spec(OPTIMIZERS[name], (), dict(SMALL[name], random_seed=seed))
+    return Spec(OPTIMIZERS[name], (), small(name, random_seed=seed))
 
 
 def train(folder, row, name='HierarchicalRNN', seed=1, **kwargs):
@@ -103,24 +91,27 @@ def num_parameters(row):
 
 
 #: One of each kind: without data, with data, sparse gradients, a sum of objectives, images.
-QUICK_SETS = ['bowl', 'dependency_chain', 'sparse_softmax', 'matmul', 'mnist_mlp']
-#: Those to train on; vgg16 has a test of its own.
-TRAINED = [name for name, rows in problem_sets.PROBLEM_SETS.items()
-           if rows.training and name != 'vgg16']
-SETS = [pytest.param(name, marks=[] if name in QUICK_SETS else [pytest.mark.slow])
-        for name in TRAINED]
+KINDS = ['bowl', 'dependency_chain', 'sparse_softmax', 'matmul', 'mnist_mlp',
+         pytest.param('mnist_conv', marks=pytest.mark.slow),
+         pytest.param('mixed_small', marks=pytest.mark.slow)]
 
 
-@pytest.mark.parametrize('name', SETS)
-def test_problem_set_trains(name, source, tmp_path):
+@pytest.mark.parametrize('name', KINDS)
+def test_hierarchical_rnn_trains_on_a_set_of_each_kind(name, source, tmp_path):
     row = min(problem_sets.PROBLEM_SETS[name].training(source), key=num_parameters)
     check(train(tmp_path, row), tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', [name for name in TRAINED if name not in tasks.MIXED])
+@pytest.mark.parametrize('name', [
+    name for name, rows in problem_sets.PROBLEM_SETS.items()
+    if rows.training and name != 'vgg16' and name not in tasks.MIXED])
 def test_all_problems_of_a_set_train(name, source, tmp_path):
-    for index, row in enumerate(problem_sets.PROBLEM_SETS[name].training(source)):
+    """Of a family of tasks the smallest: meta-gradients of all are looked at in test_tasks.py."""
+    rows = problem_sets.PROBLEM_SETS[name].training(source)
+    if name in tasks.FAMILIES:
+        rows = [min(rows, key=num_parameters)]
+    for index, row in enumerate(rows):
         folder = tmp_path / str(index)
         # Of sparse gradients, 1 in 100 entries, there may be none in four steps.
         check(train(folder, row, 'TrainableAdam'), folder, 'TrainableAdam',
@@ -163,23 +154,21 @@ def _techniques():
 
 
 TECHNIQUES = _techniques()
-#: Fast: everything for every optimizer (HierarchicalRNN is slowest to build), and one optimizer
-#: with nearly every technique.
-COMBINATIONS = [
-    pytest.param(name, technique, marks=[] if name != 'HierarchicalRNN' and (
-        technique == 'everything' or name == 'TrainableAdam' and 'optimizee' not in technique)
-        else [pytest.mark.slow])
-    for name in OPTIMIZERS for technique in TECHNIQUES]
 
 
-@pytest.mark.parametrize('name, technique', COMBINATIONS)
-def test_technique_trains_a_perceptron(name, technique, tmp_path):
-    check(train(tmp_path, PERCEPTRON, name, **TECHNIQUES[technique]), tmp_path, name)
+@pytest.mark.parametrize('name', [  # HierarchicalRNN is slowest to build
+    pytest.param(name, marks=[pytest.mark.slow] * (name == 'HierarchicalRNN'))
+    for name in OPTIMIZERS])
+def test_an_optimizer_is_trained_with_everything(name, tmp_path):
+    check(train(tmp_path, PERCEPTRON, name, **TECHNIQUES['everything']), tmp_path, name)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name, technique', COMBINATIONS)
-def test_technique_trains_a_quadratic(name, technique, tmp_path):
+#: Each technique alone, on one optimizer after the other.
+ALONE = list(zip(TECHNIQUES, itertools.cycle(sorted(set(OPTIMIZERS) - {'HierarchicalRNN'}))))
+
+
+@pytest.mark.parametrize('technique, name', ALONE)
+def test_a_technique_trains_an_optimizer(technique, name, tmp_path):
     check(train(tmp_path, QUADRATIC, name, **TECHNIQUES[technique]), tmp_path, name)
 
 

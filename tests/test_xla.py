@@ -4,17 +4,13 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from conftest import make
 from l2o.commandline import flags, optimizer_flags
 from l2o.evaluation import rollout
-from optimizer import OPTIMIZERS, unroll
+from optimizer import unroll
 from problems import datasets
 from problems import problem_generator as pg
 
-SMALL = {
-    'HierarchicalRNN': dict(level_sizes=[4, 3, 3], init_lr_range=(1e-2, 1e-1),
-                            use_attention=True),
-    'TrainableAdam': dict(learning_rate=0.1),
-}
 DATA = datasets.random_mlp(3, 20, 0)
 on_tensorflow_2 = pytest.mark.skipif(tf.__version__ < '2', reason='TensorFlow 2 only')
 on_tensorflow_1 = pytest.mark.skipif(tf.__version__ >= '2', reason='TensorFlow 1 only')
@@ -24,8 +20,8 @@ optimizers = pytest.mark.parametrize('name', [
 pytestmark = pytest.mark.usefixtures('mode_of_the_scripts')
 
 
-def make(name, xla):
-    optimizer = OPTIMIZERS[name](random_seed=1, **SMALL[name])
+def make_compiled(name, xla):
+    optimizer = make(name, **{'use_attention': True} if name == 'HierarchicalRNN' else {})
     optimizer.xla = xla
     return optimizer
 
@@ -44,7 +40,7 @@ def unrolled(name, xla, checkpoint_every):
     """Objectives and meta-gradients of an unroll, the objective after a rollout."""
     rng = np.random.RandomState(0)
     with tf.Graph().as_default(), tf.Session() as session:
-        optimizer, problem = make(name, xla), perceptron()
+        optimizer, problem = make_compiled(name, xla), perceptron()
         graph = optimizer.train(problem, DATA, checkpoint_every=checkpoint_every)
         rollout = unroll.build_rollout(optimizer, problem, DATA)
         gradients = [tf.convert_to_tensor(gradient) for gradient
@@ -78,8 +74,8 @@ def test_steps_in_a_model_agree(name):
     losses = []
     for xla in (True, False):
         with tf.Graph().as_default():
-            losses.append(rollout.test_optimizer(make(name, xla), perceptron(), 10, DATA, 5,
-                                                    seed=2)[0])
+            losses.append(rollout.test_optimizer(make_compiled(name, xla), perceptron(), 10, DATA,
+                                                 5, seed=2)[0])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 

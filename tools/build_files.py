@@ -1,8 +1,9 @@
 """Checks that the BUILD files say what the sources import: part of `make lint`, needs no Bazel.
 
-Every Python file of the rooms must be the source of a target, whose deps must be exactly the
-project's modules that its sources import, anywhere in them. `build_files.py --write` rewrites the
-tables of modules and tests (MODULES, TESTS) so that they are.
+Every Python file of the rooms must be the source of a target. The target's deps must be exactly the
+project's modules that its sources import, at the top or inside functions. `build_files.py --write`
+rewrites the tables of modules and tests (MODULES, TESTS), and what a package itself imports
+(PACKAGE), accordingly.
 """
 import ast
 import os
@@ -16,7 +17,7 @@ RULES = ('py_library', 'py_binary', 'py_test')
 
 
 class Package:
-    """The Python targets of one BUILD file, which is run as the Python that it nearly is."""
+    """The Python targets of one BUILD file, which is executed as Python with recording rules."""
 
     def __init__(self, folder):
         self.folder, self.targets = folder, {}
@@ -106,16 +107,24 @@ def write():
                    and os.path.join(room, name) != RUNNER]
         implied = [os.path.join(room, name) for name in files if name == 'conftest.py']
         rows = [_row(room, name, implied) for name in modules]
+        package = ['    %s,\n' % label for label in _labels(room, [
+            os.path.join(room, name) for name in files if name == '__init__.py'])]
         with open(os.path.join(room, 'BUILD'), encoding='utf-8') as build:
             text = build.read()
-        table = re.compile(r'^(MODULES|TESTS) = \{.*?^\}', re.DOTALL | re.MULTILINE)
+        text = re.sub(r'(?ms)^(MODULES|TESTS) = \{.*?^\}', r'\1 = {\n%s}' % ''.join(rows), text)
+        text = re.sub(r'(?ms)^PACKAGE = \[.*?^\]', 'PACKAGE = [\n%s]' % ''.join(package), text)
         with open(os.path.join(room, 'BUILD'), 'w', encoding='utf-8') as build:
-            build.write(table.sub(r'\1 = {\n' + ''.join(rows) + '}', text))
+            build.write(text)
+
+
+def _labels(room, paths):
+    """What these files of a room import, as a BUILD file writes it."""
+    files = set().union(*[imported_files(path) for path in paths])
+    return sorted('"%s"' % _label(file, room) for file in files)
 
 
 def _row(room, name, implied):
-    files = set().union(*[imported_files(path) for path in [os.path.join(room, name)] + implied])
-    labels = sorted(f'"{_label(file, room)}"' for file in files)
+    labels = _labels(room, [os.path.join(room, name)] + implied)
     row = f'    "{name[:-3]}": [{", ".join(labels)}],\n'
     if len(row) > 100:
         lines = ''.join(f'        {label},\n' for label in labels)

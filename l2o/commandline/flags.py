@@ -75,7 +75,7 @@ def _metatest(name, default, text, allowed=ANY):
 
 
 #: Title -> the flags of a group, but those of `l2o.settings`.
-_OWN: Dict[str, List[Flag]] = collections.OrderedDict([
+SCRIPT_FLAGS: Dict[str, List[Flag]] = collections.OrderedDict([
     ('files and data', [
         _both('train_dir', 'opt/', 'Folder of training runs: metarun writes into a folder there '
               'that is named after the optimizer; metatest reads meta-parameters from it.',
@@ -198,6 +198,9 @@ _OWN: Dict[str, List[Flag]] = collections.OrderedDict([
                   'also for as many steps as take the time of the learned optimizer.'),
         _metatest('planned', True, 'Tell learned optimizers that can use it, NormalizedMLP, how '
                   'many steps the test has.'),
+        _metatest('l2l_record', False, 'Write L2L_eval_loss_record.pickle-<problem>, too, as the '
+                  'programs of L2O-DM and RNNProp do: the losses after each step, of the first '
+                  'seed.'),
         _metatest('cards', False, 'Write a model card into the folder of each learned optimizer: '
                   'README.md, card.json, curves.png.'),
         _metatest('jobs', 1, 'Number of processes that metatest runs tests in; results are the '
@@ -264,7 +267,8 @@ def _of_setting(setting):
 def groups() -> Dict[str, List[Flag]]:
     """Title -> the flags of a group."""
     found = collections.OrderedDict(
-        (title, own + list(map(_of_setting, settings.under(title)))) for title, own in _OWN.items())
+        (title, own + list(map(_of_setting, settings.under(title))))
+        for title, own in SCRIPT_FLAGS.items())
     found['meta-training'] += map(_of_setting, settings.RUN)
     return found
 

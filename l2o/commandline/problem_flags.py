@@ -36,7 +36,8 @@ def problems_and_data(values: FlagValues, script: str, seed: Optional[int] = Non
     Data that are drawn come from the seed, if there is one, and for tests so do problems: training
     draws each problem anew.
     """
-    sets = [(name, rows_of(values, name, script, seed)) for name in chosen_sets(values)]
+    sets = [(name, _rows_of(values, problem_set, script, seed))
+            for name, problem_set in problem_sets.including(chosen_sets(values)).items()]
     if script == METARUN:
         return [row for _, rows in sets for row in rows]
     named = _named(sets)
@@ -56,17 +57,16 @@ def _named(sets):
     return list(named.values())
 
 
-def rows_of(values: FlagValues, name: str, script: str, seed: Optional[int] = None) -> List[Row]:
+def _rows_of(values, problem_set, script, seed):
     """The rows of one problem set, for meta-training or for tests."""
-    problem_set = problem_sets.PROBLEM_SETS[name]
     return (problem_set.training if script == METARUN else problem_set.testing)(
         data_source(values), seed)
 
 
 def validation_rows(values: FlagValues, seed: Optional[int]) -> List[Row]:
     """The rows of all problem sets that are chosen for the validation."""
-    return [row for name in _validation_sets(values)
-            for row in rows_of(values, name, METARUN, seed)]
+    return [row for problem_set in problem_sets.including(_validation_sets(values)).values()
+            for row in _rows_of(values, problem_set, METARUN, seed)]
 
 
 def _validation_sets(values):

@@ -57,7 +57,8 @@ def check_state(values: FlagValues, folder: str, training: MetaTraining, seed: i
     try:
         Store(folder, as_data(training), 0, writes=False).restore(
             Progress(seed), lambda: meta_step.saved_types(
-                optimizer_flags.optimizer_spec(values).build, training.meta_optimizer))
+                optimizer_flags.optimizer_spec(values).build, training.meta_optimizer,
+                training.imitates_apart))
     except ValueError as error:
         raise FlagError('%s; --overwrite begins anew' % error) from error
 

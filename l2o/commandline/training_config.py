@@ -23,6 +23,9 @@ def meta_training(values: FlagValues, seed: Optional[int]) -> MetaTraining:
       FlagError: flags that do not go together.
     """
     optimizer_flags.xla(values)
+    if values.meta_gradient == 'pes' and not values.use_second_derivatives:
+        raise FlagError('--use_second_derivatives=False does not go with --meta_gradient=pes, '
+                        'which takes no derivatives')
     words = {name: getattr(values, name) for name in settings.settings()}
     try:
         training = options.changed(MetaTraining(), words)

@@ -26,6 +26,7 @@ class Curve(NamedTuple):
     schedule: str = CONSTANT  # of the learning rate
     held_out_loss: Optional[float] = None  # at the end; None: there are no held-out examples
     accuracy: Optional[float] = None  # on held-out examples; None: there are no classes
+    last_loss: Optional[float] = None  # after the last step, on that step's mini-batch
 
 
 class Summary(NamedTuple):

@@ -23,11 +23,20 @@ KEPT = 'runs'  # folder of the runs that are kept, inside of that of the results
 
 
 def write_pickle(folder: str, model_name: str, curve: comparison.Curve) -> str:
-    """The losses of one run as a pickled list of floats, in the published file name."""
+    """The losses before each step as a pickled list of floats, in L2O-Scale's file name."""
+    return _write_pickle(folder, 'seed%d' % curve.seed, model_name, curve, curve.losses)
+
+
+def write_l2l_pickle(folder: str, model_name: str, curve: comparison.Curve) -> str:
+    """The losses after each step, in the file name of the L2O-DM and RNNProp programs."""
+    return _write_pickle(folder, 'L2L', model_name, curve, curve.losses[1:] + [curve.last_loss])
+
+
+def _write_pickle(folder, whose, model_name, curve, losses):
     suffix = model_name if curve.optimizer == LEARNED else '%s-%s' % (
         model_name, _file_words(label(curve)))
-    path = os.path.join(folder, 'seed%d_eval_loss_record.pickle-%s' % (curve.seed, suffix))
-    run_files.write(path, pickle.dumps(curve.losses))
+    path = os.path.join(folder, '%s_eval_loss_record.pickle-%s' % (whose, suffix))
+    run_files.write(path, pickle.dumps(losses))
     return path
 
 
@@ -179,15 +188,17 @@ class KeptRuns:
             if self._anew:
                 return None
             with np.load(self._path(trial)) as arrays:
-                losses, step_time, held_out_loss, accuracy = [
-                    arrays[name] for name in ('losses', 'step_time', 'held_out_loss', 'accuracy')]
+                losses, step_time, held_out_loss, accuracy, last_loss = [
+                    arrays[name] for name in (
+                        'losses', 'step_time', 'held_out_loss', 'accuracy', 'last_loss')]
         except Exception:  # no file, or whatever a damaged one gives: the trial is run again
             return None
         candidate = trial.candidate
         return comparison.Curve(
             candidate.optimizer, candidate.learning_rate, trial.row.name, trial.seed,
             losses.tolist(), float(step_time), candidate.schedule,
-            *[float(value) if value.size else None for value in (held_out_loss, accuracy)])
+            *[float(value) if value.size else None
+              for value in (held_out_loss, accuracy, last_loss)])
 
     def write(self, trial: Trial, curve: comparison.Curve) -> None:
         """Keeps the `Curve` of a trial."""
@@ -195,7 +206,8 @@ class KeptRuns:
         content = io.BytesIO()
         arrays: Dict[str, Any] = {
             name: [] if value is None else value for name, value in (
-                ('held_out_loss', curve.held_out_loss), ('accuracy', curve.accuracy))}
+                ('held_out_loss', curve.held_out_loss), ('accuracy', curve.accuracy),
+                ('last_loss', curve.last_loss))}
         np.savez(content, losses=curve.losses, step_time=curve.step_time, **arrays)
         run_files.write(self._path(trial), content.getvalue())
 

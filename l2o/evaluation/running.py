@@ -94,9 +94,10 @@ def run(trial: Trial) -> comparison.Curve:
         with tf.Session(graph=graph) as session:
             test.start(session)
             losses, step_time = _take_steps(session, test, num_steps)
+            last_loss = float(session.run(test.objective))
             held_out_loss, accuracy = held_out.measure(session) if held_out else (None, None)
     return comparison.Curve(candidate.optimizer, candidate.learning_rate, row.name, seed, losses,
-                            step_time, candidate.schedule, held_out_loss, accuracy)
+                            step_time, candidate.schedule, held_out_loss, accuracy, last_loss)
 
 
 def _take_steps(session, test, num_steps):

@@ -20,13 +20,13 @@ from problems.random_numbers import global_generators_from
 
 
 class Drawn(NamedTuple):
-    """A whole number: `least` plus an exponentially distributed one, at most 3 times `least`."""
+    """`least` plus a rounded, exponentially distributed number, at most 3 times `least`."""
 
     scale: float  # the mean of what is added
     least: int
 
     def draw(self, rng: np.random.RandomState) -> int:
-        return min(int(rng.exponential(self.scale) + self.least), 3 * self.least)
+        return min(int(np.round(rng.exponential(self.scale))) + self.least, 3 * self.least)
 
 
 class Called(NamedTuple):
@@ -116,7 +116,9 @@ class MetaTraining(NamedTuple):
     #: Techniques that put a problem into another form, drawn for each episode, by name: such as
     #: 'random_scaling', a `l2o.techniques.random_scaling.Scaling`.
     wrappers: Mapping[str, Any] = types.MappingProxyType({})
-    #: Of the meta-objective: one of `optimizer.inner_loop.OBJECTIVES_OF`.
+    #: 'relative' to the initial objective; or the 'published_sum' of L2O-DM and RNNProp.
+    meta_objective: str = default('meta_objective')
+    #: Of a relative one: one of `optimizer.inner_loop.OBJECTIVES_OF`.
     objectives_of: str = default('meta_objective_of')
     #: e: an unroll ending at the share x counts 1 - e + 3 e x^2 times.
     late_emphasis: float = default('late_emphasis')
@@ -135,6 +137,16 @@ class MetaTraining(NamedTuple):
     checkpoint_every: int = default('checkpoint_every')  # see `optimizer.unroll.build_unroll`
     swap_memory: bool = default('swap_memory')  # see `optimizer.unroll.build_unroll`
     xla: bool = default('xla')  # compile the optimizer's update rule with XLA; TensorFlow 2 only
+
+    @property
+    def is_summed(self) -> bool:
+        """Whether the meta-objective is the published sum, with all that belongs to it."""
+        return self.meta_objective == 'published_sum'
+
+    @property
+    def imitates_apart(self) -> bool:
+        """Whether the meta-optimizer has slots of its own for what is imitated."""
+        return self.is_summed and self.imitation is not None
 
 
 class Run(NamedTuple):
@@ -233,6 +245,11 @@ def upgraded(recorded: Dict[str, Any], present: Dict[str, Any]) -> Dict[str, Any
         found['objectives_of'] = 'batches' if found.pop('objectives_of_batches') else 'examples'
     if found['penalty'].get('kind') == 'Penalty':  # its fields had other names
         found['penalty'] = present['penalty']
+    if found['imitation'] and present['imitation']:
+        found['imitation'] = dict(present['imitation'], **found['imitation'])
+        if [found['imitation']['teacher']] == present['imitation']['teacher']:
+            found['imitation']['teacher'] = present['imitation']['teacher']
+    found['meta_objective'] = present['meta_objective']
     found['obj_train_max_multiplier'] = present['obj_train_max_multiplier']
     found['meta_optimizer'] = dict(present['meta_optimizer'], **found['meta_optimizer'])
     return found

@@ -50,9 +50,11 @@ def build(optimizer_spec: Spec, rows: Sequence[Row], training: MetaTraining,
         optimizer.obj_train_max_multiplier = training.obj_train_max_multiplier
         optimizer.xla = training.xla
         with machine.shared_variables():
-            meta_steps = MetaSteps(optimizer, training.meta_optimizer)
+            meta_steps = MetaSteps(optimizer, training.meta_optimizer,
+                                   training.imitates_apart)
         set_aside = SET_ASIDE if training.objectives_of == 'other_batches' else 0.0
-        examples = [Examples(row, training.mini_batch_size, set_aside) for row in rows]
+        examples = [Examples(row, training.mini_batch_size, set_aside, training.is_summed)
+                    for row in rows]
 
         trained = [TrainedProblem(optimizer, *pair, meta_steps=meta_steps, training=training,
                                   machine=machine) for pair in zip(problems, examples)]

@@ -19,10 +19,12 @@ class Plan(NamedTuple):
     lengths: List[int]  # steps of each unroll
     start: EpisodeStart
     planned: int  # the number of steps that the optimizer is told; 0: it is not
-    imitates: bool  # in all of its unrolls
+    teacher: Any  # a `TeacherRun` that all of its unrolls imitate; None: it imitates nothing
     stride: int  # batches that the teacher sees in each step of the student
     batches: np.ndarray  # int [steps * stride, batch size], of the teacher's steps
     other_batches: Optional[np.ndarray]  # int [steps, batch size], of the steps' objectives
+    #: Int [unrolls, batch size], of the objective after the last step of each.
+    last_batches: Optional[np.ndarray]
 
 
 def run_episode(context: Context, draw: Draw, session: tf.Session) -> None:
@@ -58,18 +60,19 @@ def run_episode(context: Context, draw: Draw, session: tf.Session) -> None:
         here = plan.batches[done * plan.stride:(done + length) * plan.stride]
         share_done = (done + length) / sum(plan.lengths)
         importance = 1.0 + training.late_emphasis * (3.0 * share_done ** 2 - 1.0)
-        if plan.imitates:
+        if plan.teacher is not None:
             params = plan.start.params if index == 0 else session.run(trained.unroll.state.params)
-            labels, teacher_state = trained.teacher.run(session, params, teacher_state, here, key,
-                                                        plan.start.feed)
+            labels, teacher_state = plan.teacher.run(session, params, teacher_state, here, key,
+                                                     plan.start.feed)
         feed = trained.feed(
             plan.start, here[::plan.stride], key, first_unroll=index == 0,
             reset_state=index == 0 and fresh, planned=plan.planned, importance=importance,
             teacher_steps=labels, regularize=training.penalty.counts(index, len(plan.lengths)),
             other_batches=None if plan.other_batches is None
-            else plan.other_batches[done:done + length])
+            else plan.other_batches[done:done + length],
+            last_batch=None if plan.last_batches is None else plan.last_batches[index])
         feed.update(rate_factor)
-        report = _run_unroll(context, trained, session, feed, plan.imitates)
+        report = _run_unroll(context, trained, session, feed, plan.teacher is not None)
         finite, done = finite + is_finite(report), done + length
         if (report.ended_early or _is_too_high(report, training.episode_limit)
                 or progress.unrolls == training.max_unrolls):
@@ -85,13 +88,25 @@ def _plan(context, trained, rng):
     lengths = _unroll_lengths(context, rng)
     start = trained.draw_start(rng)
     unplanned = training.unplanned_share and rng.uniform() < training.unplanned_share
-    imitates = trained.teacher is not None and rng.uniform() < training.imitation.ratio
-    stride = training.imitation.steps_per_label if imitates else 1
+    teacher = _teacher(context, trained, rng)
+    stride = 1 if teacher is None else training.imitation.steps_per_label
     batches = trained.examples.batches(sum(lengths) * stride, rng)
     others = None
     if training.objectives_of == 'other_batches':
         others = trained.examples.other_batches(sum(lengths), rng)
-    return Plan(lengths, start, 0 if unplanned else sum(lengths), imitates, stride, batches, others)
+    last = trained.examples.batches(len(lengths), rng) if training.is_summed else None
+    return Plan(lengths, start, 0 if unplanned else sum(lengths), teacher, stride, batches, others,
+                last)
+
+
+def _teacher(context, trained, rng):
+    """The teacher of an episode, or None; several take the episodes that imitate in turn."""
+    training, progress = context.training, context.progress
+    stage = progress.curriculum.stage if len(training.curriculum.stages) > 1 else None
+    if not trained.teachers or rng.uniform() >= training.imitation.share(stage):
+        return None
+    progress.imitated += 1
+    return trained.teachers[(progress.imitated - 1) % len(trained.teachers)]
 
 
 def is_finite(report: UnrollReport) -> bool:
@@ -149,7 +164,8 @@ def _run_unroll(context, trained, session, feed, imitates):
         trace = dict(options=tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE),
                      run_metadata=tf.RunMetadata())
     report, details, _, _ = session.run(
-        [trained.step.report, details, trained.step.train, trained.unroll.carry], feed, **trace)
+        [trained.step.report, details, trained.step.imitate if imitates else trained.step.train,
+         trained.unroll.carry], feed, **trace)
     if trace:
         reporter.timeline(trace['run_metadata'])
     report = UnrollReport(imitated=imitates, **report)

@@ -20,14 +20,17 @@ class Examples:
       row: the problem's `Row`.
       limit: how many examples are in use at the most.
       set_aside: the share of them of which no batch is drawn, but only `other_batches`.
+      with_replacement: draw the examples of batches independently; else in shuffled passes.
 
     Attributes:
       variables: `data` and `labels`, local variables.
       is_part: whether there are more examples than are in use.
     """
 
-    def __init__(self, row: Row, limit: int, set_aside: float = 0.0) -> None:
-        self._given = row, limit, set_aside
+    def __init__(self, row: Row, limit: int, set_aside: float = 0.0,
+                 with_replacement: bool = False) -> None:
+        self._given = row, limit, set_aside, with_replacement
+        self._with_replacement = with_replacement
         self._dataset = row.dataset or datasets.EMPTY_DATASET
         self._size = min(limit, self._dataset.size)
         self._set_aside = int(set_aside * self._size)
@@ -51,8 +54,10 @@ class Examples:
 
     def batches(self, count: int, rng: np.random.RandomState) -> np.ndarray:
         """Indices of the examples of so many batches, `[count, batch size]`."""
-        first = self._chosen(slice(self._size - self._set_aside))
-        return first.batch_indices(count, self._batch_size, rng)
+        size = self._size - self._set_aside
+        if self._with_replacement and size:
+            return rng.randint(size, size=(count, self._batch_size))
+        return self._chosen(slice(size)).batch_indices(count, self._batch_size, rng)
 
     def other_batches(self, count: int, rng: np.random.RandomState) -> np.ndarray:
         """The same, of the examples that are set aside."""

@@ -11,13 +11,14 @@ from optimizer.trainable_optimizer import TrainableOptimizer
 from optimizer.unroll import Unroll
 
 _SCOPE = 'meta_step'  # in the names of some of the meta-optimizer's variables
+IMITATION = 'OfImitation'  # in the names of the slots for what is imitated, where they are apart
 LARGEST_GRADIENT = 1e15  # squares of so large entries can still be summed
 
-#: Name -> function (learning rate, `MetaOptimizer`) -> `tf.train.Optimizer`.
+#: Name -> function (learning rate, `MetaOptimizer`, suffix of a name) -> `tf.train.Optimizer`.
 META_OPTIMIZERS = {
-    'rmsprop': lambda rate, config: tf.train.RMSPropOptimizer(
-        rate, decay=config.rms_decay, epsilon=config.rms_epsilon),
-    'adam': lambda rate, config: tf.train.AdamOptimizer(rate),
+    'rmsprop': lambda rate, config, suffix: tf.train.RMSPropOptimizer(
+        rate, decay=config.rms_decay, epsilon=config.rms_epsilon, name='RMSProp' + suffix),
+    'adam': lambda rate, config, suffix: tf.train.AdamOptimizer(rate, name='Adam' + suffix),
 }
 
 
@@ -25,6 +26,7 @@ class MetaStep(NamedTuple):
     """One step of the meta-optimizer on the meta-objective of an unroll."""
 
     train: tf.Operation
+    imitate: tf.Operation  # of an unroll that imitates: the same, but where imitation is apart
     report: dict  # tensors: the fields of an `UnrollReport` but `imitated`
 
 
@@ -34,13 +36,15 @@ class MetaSteps:
     Args:
       optimizer: the `TrainableOptimizer` whose meta-parameters are trained.
       config: a `MetaOptimizer`.
+      apart: whether there are slots of their own for what is imitated.
 
     Attributes:
       rate_factor: a placeholder, 1 by default; the learning rate is multiplied by it.
       importance: a placeholder, 1 by default; a meta-gradient is multiplied by it, once clipped.
     """
 
-    def __init__(self, optimizer: TrainableOptimizer, config: MetaOptimizer) -> None:
+    def __init__(self, optimizer: TrainableOptimizer, config: MetaOptimizer,
+                 apart: bool = False) -> None:
         self._optimizer, self._config = optimizer, config
         with tf.name_scope(_SCOPE) as self._scope:
             self._global_step = tf.Variable(0, trainable=False, name='global_step', dtype=tf.int32)
@@ -52,7 +56,8 @@ class MetaSteps:
                                                   config.decay_rate)
             if len(config.rate_factors) > 1:
                 rate = rate * self.rate_factor
-            self._stepper = META_OPTIMIZERS[config.name](rate, config)
+            self._steppers = [META_OPTIMIZERS[config.name](rate, config, suffix)
+                              for suffix in ([''] + [IMITATION] * apart)]
             self._average = None
             if config.average_decay:
                 self._average = MovingAverage(optimizer.named_meta_parameters,
@@ -86,7 +91,7 @@ class MetaSteps:
             train = self._apply(gradients)
         nonfinite = 1.0 - (tf.add_n([tf.reduce_sum(tf.cast(ok, tf.float32)) for ok in finite])
                            / float(sum(variable.shape.num_elements() for variable in variables)))
-        return MetaStep(train, {
+        return MetaStep(train[0], train[-1], {
             'meta_objective': loss, 'objective': unroll.problem_objectives[-1],
             'gradient_norm': norm, 'nonfinite_share': nonfinite, 'penalty': unroll.penalty,
             'steps': unroll.steps_taken, 'ended_early': unroll.ended_early})
@@ -100,12 +105,15 @@ class MetaSteps:
         return gradients
 
     def _apply(self, gradients):
-        train = self._stepper.apply_gradients(
-            zip(tf.tuple(gradients), self._optimizer.meta_parameters), self._global_step)
-        if self._average is None:
-            return train
-        with tf.control_dependencies([train]):
-            return tf.group(self._average.update())
+        """A list: the operation of a step, and where imitation is apart that of such a step."""
+        pairs, steps = list(zip(tf.tuple(gradients), self._optimizer.meta_parameters)), []
+        for stepper in self._steppers:
+            step = stepper.apply_gradients(pairs, self._global_step)
+            if self._average is not None:
+                with tf.control_dependencies([step]):
+                    step = tf.group(self._average.update())
+            steps.append(step)
+        return steps
 
     def variables(self) -> Dict[str, tf.Variable]:
         """What a run saves: dict from names, as published, to variables.
@@ -113,15 +121,16 @@ class MetaSteps:
         The meta-parameters, the slots of the meta-optimizer (once it has stepped on an unroll),
         the count of its steps, and the moving average.
         """
-        stepper, learned = self._stepper, self._optimizer.named_meta_parameters
+        learned = self._optimizer.named_meta_parameters
         names = dict(learned, global_step=self._global_step)
-        for name, variable in learned.items():
-            for index, slot in enumerate(stepper.get_slot_names()):
-                suffix = '/%s%s' % (stepper.get_name(), '_%d' % index if index else '')
-                names[name + suffix] = stepper.get_slot(variable, slot)
-        slots = {slot.name for slot in names.values()}
-        others = [variable for variable in stepper.variables() if variable.name not in slots]
-        names.update({variable.op.name: variable for variable in others})
+        for stepper in self._steppers:
+            for name, variable in learned.items():
+                for index, slot in enumerate(stepper.get_slot_names()):
+                    suffix = '/%s%s' % (stepper.get_name(), '_%d' % index if index else '')
+                    names[name + suffix] = stepper.get_slot(variable, slot)
+            slots = {slot.name for slot in names.values()}
+            others = [variable for variable in stepper.variables() if variable.name not in slots]
+            names.update({variable.op.name: variable for variable in others})
         return names if self._average is None else dict(names, **self._average.variables)
 
 
@@ -132,12 +141,12 @@ class SavedTypes(NamedTuple):
     meta_parameters: frozenset  # the names of the meta-parameters among them
 
 
-def saved_types(make_optimizer: Callable[[], TrainableOptimizer],
-                config: MetaOptimizer) -> SavedTypes:
+def saved_types(make_optimizer: Callable[[], TrainableOptimizer], config: MetaOptimizer,
+                apart: bool = False) -> SavedTypes:
     """The `SavedTypes` of an optimizer with a meta-optimizer; builds no unroll."""
     with tf.Graph().as_default():
         optimizer = make_optimizer()
-        steps = MetaSteps(optimizer, config)
+        steps = MetaSteps(optimizer, config, apart)
         with tf.name_scope(steps._scope):
             steps._apply([tf.zeros(variable.shape) for variable in optimizer.meta_parameters])
         names = steps.variables()

@@ -22,7 +22,8 @@ def described(training: MetaTraining, run: Run,
     """The records of a run, changed by options.
 
     Args:
-      training, run: what is to be changed.
+      training: what is to be changed.
+      run: likewise.
       options: fields of either, of `FORMER_NAMES`, and settings of `l2o.settings`.
 
     Returns:
@@ -123,6 +124,9 @@ def check(training: MetaTraining) -> None:
     meta_optimizer, schedule = training.meta_optimizer, training.episodes
     if training.checkpoint_every and training.swap_memory:
         raise ValueError('checkpoint_every and swap_memory do not go together')
+    if training.is_summed and training.objectives_of == 'other_batches':
+        raise ValueError('meta_objective=published_sum is of the steps\' own mini-batches: it does '
+                         'not go with meta_objective_of=other_batches')
     try:
         training.curriculum.check()
     except ValueError as error:
@@ -133,10 +137,18 @@ def check(training: MetaTraining) -> None:
         _check_shares('episode_shares', schedule.begins, 'episode_steps', schedule.steps)
     shares, factors = (column(meta_optimizer.rate_factors, index) for index in (0, 1))
     _check_shares('meta_learning_rate_shares', shares, 'meta_learning_rate_factors', factors)
-    penalized = training.penalty.meta_weight or training.penalty.inner_weight
-    if training.evolution is not None and (training.imitation or penalized):
-        raise ValueError('meta_gradient=pes goes neither with if_mt nor with reg_optimizer and '
-                         'reg_optimizee')
+    if training.evolution is not None:
+        for name, asked in _beyond_evolution(training).items():
+            if asked:
+                raise ValueError('meta_gradient=pes does not go with %s' % name)
+
+
+def _beyond_evolution(training):
+    """What evolution strategies cannot honour: the setting -> whether a training asks for it."""
+    return {'if_mt': training.imitation, 'reg_optimizer': training.penalty.meta_weight,
+            'reg_optimizee': training.penalty.inner_weight,
+            'checkpoint_every': training.checkpoint_every, 'swap_memory': training.swap_memory,
+            'meta_objective=published_sum': training.is_summed}
 
 
 def kind_of_lengths(training: MetaTraining) -> str:
@@ -161,12 +173,13 @@ def _with_lengths(training, words):
         return training
     validation_steps = (training.curriculum.last_validation_steps
                         or settings.default('fix_num_steps_eval'))
-    curriculum = Curriculum.fixed(settings.default('fix_num_steps')[0], validation_steps)
-    length = settings.default('fix_unroll_length')
+    curriculum, length = training.curriculum, settings.default('fix_unroll_length')
     if wanted == 'drawn':
         curriculum, length = Curriculum.drawn(validation_steps), MetaTraining().unroll_length
     elif wanted == 'curriculum':
         curriculum = Curriculum()
+    elif present not in ('fixed', 'scheduled') or curriculum.is_drawn:
+        curriculum = Curriculum.fixed(settings.default('fix_num_steps')[0], validation_steps)
     if isinstance(training.unroll_length, type(length)):
         length = training.unroll_length
     return training._replace(curriculum=curriculum, unroll_length=length,

@@ -28,6 +28,7 @@ class Progress:
       unrolls: unrolls done in all.
       nonfinite_unrolls: those whose meta-objective or meta-gradient was not finite.
       nonfinite_streak: the last so many meta-iterations had no other ones.
+      imitated: episodes that have imitated a teacher.
       values: dict from names to arrays: meta-parameters and the meta-optimizer's slots.
       best: the same, as they were at the best validation of what was trained on these problems.
       best_cost: of that validation.
@@ -41,7 +42,7 @@ class Progress:
         self.seed, self._task = seed, task
         self.curriculum = CurriculumState()
         self.problem = self.iteration = self.meta_iterations = self.unrolls = 0
-        self.nonfinite_unrolls = self.nonfinite_streak = 0
+        self.nonfinite_unrolls = self.nonfinite_streak = self.imitated = 0
         self.values: Dict[str, np.ndarray] = {}
         self.best: Dict[str, np.ndarray] = {}
         self.carried: List[List[np.ndarray]] = []

@@ -19,7 +19,7 @@ from optimizer import checkpoints
 BEST_CHECKPOINT = run_files.CHECKPOINT + '-0'
 
 _COUNTERS = ('problem', 'iteration', 'meta_iterations', 'unrolls', 'nonfinite_unrolls',
-             'nonfinite_streak')
+             'nonfinite_streak', 'imitated')
 
 SHOWN = 3  # of the differences between two trainings
 
@@ -95,6 +95,10 @@ class Store:
     def save_best(self, values: Dict[str, np.ndarray]) -> None:
         """Writes the best meta-parameters."""
         self._write(0, values)
+
+    def read_best(self) -> Optional[Dict[str, np.ndarray]]:
+        """The best meta-parameters that are saved; None: this process saves none."""
+        return checkpoints.read_checkpoint(self.best_checkpoint) if self._writes else None
 
     def save_validated(self, meta_iterations: int, values: Dict[str, np.ndarray]) -> None:
         """Writes the meta-parameters of a validation, and removes old ones."""
@@ -189,6 +193,7 @@ def saved_facts(folder: str) -> Optional[Dict[str, Any]]:
 
 def _take(progress, facts, arrays):
     """Gives a `Progress` what was saved."""
+    facts = dict({'imitated': 0}, **facts)  # older states lack it
     if not all(_is_count(facts[name]) for name in _COUNTERS):
         raise ValueError('its counters are no numbers')
     for name in _COUNTERS:

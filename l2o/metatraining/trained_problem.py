@@ -25,7 +25,7 @@ class EpisodeStart(NamedTuple):
 
 
 class TrainedProblem:
-    """The unroll of an optimizer on a problem with its meta-step, and the teacher's run.
+    """The unroll of an optimizer on a problem with its meta-step, and the teachers' runs.
 
     Args:
       optimizer: a `TrainableOptimizer`.
@@ -39,7 +39,7 @@ class TrainedProblem:
       problem: as given; `examples` likewise.
       unroll: the `optimizer.unroll.Unroll`.
       step: the `meta_step.MetaStep` on it.
-      teacher: a `l2o.techniques.imitation.TeacherRun`, None where nothing is imitated.
+      teachers: a `l2o.techniques.imitation.TeacherRun` of each; empty where nothing is imitated.
     """
 
     def __init__(self, optimizer: TrainableOptimizer, problem: Problem, examples: Examples,
@@ -57,12 +57,13 @@ class TrainedProblem:
             self.unroll = optimizer.train(
                 problem, examples.variables, penalty,
                 checkpoint_every=training.checkpoint_every, swap_memory=training.swap_memory,
-                objectives_of=training.objectives_of)
+                objectives_of='batches' if training.is_summed else training.objectives_of,
+                summed=training.is_summed)
         with machine.shared_variables():
             self.step = meta_steps.on(self.unroll)
-        self.teacher = None
-        if training.imitation:
-            self.teacher = imitation.TeacherRun(training.imitation, problem, examples.variables)
+        self.teachers = [] if training.imitation is None else [
+            imitation.TeacherRun(teacher, training.imitation.steps_per_label, problem,
+                                 examples.variables) for teacher in training.imitation.teachers]
 
     def draw_start(self, rng: np.random.RandomState) -> EpisodeStart:
         """An `EpisodeStart`."""
@@ -72,7 +73,8 @@ class TrainedProblem:
     def feed(self, start: EpisodeStart, batches: np.ndarray, key: np.ndarray, first_unroll: bool,
              reset_state: bool, regularize: bool, planned: int = 0, importance: float = 1.0,
              teacher_steps: Optional[List[np.ndarray]] = None,
-             other_batches: Optional[np.ndarray] = None) -> Feed:
+             other_batches: Optional[np.ndarray] = None,
+             last_batch: Optional[np.ndarray] = None) -> Feed:
         """What to feed for one unroll.
 
         Args:
@@ -86,10 +88,14 @@ class TrainedProblem:
           importance: of the meta-gradient.
           teacher_steps: None or what to imitate, `[steps] + shape` for each tensor.
           other_batches: None or int `[steps, batch size]`, the examples of each step's objective.
+          last_batch: None or int `[batch size]`, those of the objective after the last step.
         """
         fed, steps = self.unroll, len(batches)
+        if last_batch is not None:
+            batches = np.concatenate([batches, [last_batch]])
         # Every unroll feeds the same tensors: a graph is compiled anew for each set of them.
-        feed = {fed.objective_weights: np.full(steps, 1.0 / steps), fed.batches: batches,
+        weight = 1.0 if self._training.is_summed else 1.0 / steps
+        feed = {fed.objective_weights: np.full(steps, weight), fed.batches: batches,
                 fed.random_key: key, fed.first_unroll: first_unroll,
                 fed.reset_state: reset_state, fed.regularize: regularize,
                 fed.imitate: teacher_steps is not None,
@@ -100,7 +106,7 @@ class TrainedProblem:
             feed[self._planned_steps] = planned
         feed.update(zip(fed.initial_params, start.params))
         feed.update(start.feed)
-        if self.teacher is not None:
+        if self.teachers:
             for index, place in enumerate(fed.teacher_steps):
                 feed[place] = (np.zeros([1] + place.shape.as_list()[1:]) if teacher_steps is None
                                else -teacher_steps[index])

@@ -62,9 +62,35 @@ class TrainingSession:
             context.store.save_best_of_stage(stage, values)
         context.reporter.validation(progress, stage, cost, best)
         if progress.best and (verdict.advanced or verdict.finished):
-            self._draw.load(self._session, {name: value for name, value in progress.best.items()
-                                            if name != 'global_step'})
+            self._load(progress.best)
+        if verdict.advanced:
+            self._begin_stage()
         progress.complete = verdict.finished
+
+    def _begin_stage(self) -> None:
+        """Validates the best of the stage before at the new stage's length: this is to beat.
+
+        Where nothing trained was as good as what the run began with, that is validated, too.
+        """
+        progress, store = self._context.progress, self._context.store
+        untrained = None if progress.trained_is_best else store.read_best()
+        progress.baseline_cost = np.inf
+        if untrained:
+            self._load(untrained)
+            _, progress.baseline_cost = self._validated()
+            self._load(progress.best)
+        _, cost = self._validated()
+        progress.curriculum = progress.curriculum.begin(cost)
+        progress.best_cost = progress.curriculum.best_cost
+        if progress.trained_is_best:
+            store.save_best(progress.best)
+        self._context.reporter.validation(progress, progress.curriculum.stage, cost,
+                                          progress.trained_is_best)
+
+    def _load(self, values: Dict[str, np.ndarray]) -> None:
+        """Gives the variables other values; meta-steps are counted on."""
+        self._draw.load(self._session, {name: value for name, value in values.items()
+                                        if name != 'global_step'})
 
     def save(self) -> None:
         """Saves what the run needs to go on."""

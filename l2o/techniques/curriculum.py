@@ -15,18 +15,25 @@ class CurriculumState(NamedTuple):
     stage: int = 0
     validations: int = 0  # since the stage began
     has_improved: bool = False  # whether one of them was the best so far
-    best_cost: float = math.inf  # so far, in all stages
+    best_cost: float = math.inf  # so far, of validations of this stage's length
 
     def compare_anew(self) -> 'CurriculumState':
         """The same stage from its beginning: costs to come are of other problems."""
         return CurriculumState(self.stage)
 
+    def begin(self, cost: float) -> 'CurriculumState':
+        """A stage that begins with what costs `cost` at its validation's length: this is to beat.
+
+        A cost that is not finite is worse than any other.
+        """
+        return CurriculumState(self.stage, best_cost=cost if math.isfinite(cost) else math.inf)
+
 
 class Verdict(NamedTuple):
     """What one validation means for the meta-training."""
 
-    improved: bool  # the best cost so far: save the meta-parameters
-    advanced: bool  # the next stage begins: restore the saved meta-parameters
+    improved: bool  # the best cost so far at this length: save the meta-parameters
+    advanced: bool  # the next stage begins: restore the saved ones, validate, `begin` with the cost
     finished: bool  # the training is over
 
 
@@ -35,9 +42,10 @@ class Curriculum(NamedTuple):
 
     Stage i trains on trajectories of stages[i] optimizee steps and validates on the next stage's
     length, since an optimizer should generalise to trajectories longer than those it has seen;
-    the last stage validates on its own length, or on `last_validation_steps`. From a stage's
-    validation number `patience` on, the first that does not improve on the best so far, of all
-    stages, ends the stage. A stage in which none improved ends the training, as the last one does.
+    the last stage validates on its own length, or on `last_validation_steps`. What is to beat is
+    the best at this length: a stage begins with a validation of the best of the stage before. From
+    a stage's validation number `patience` after that on, the first that does not improve on the
+    best ends the stage. A stage in which none improved ends the training, as the last one does.
 
     It never changes: what changes is a `CurriculumState`.
     """
@@ -103,5 +111,4 @@ class Curriculum(NamedTuple):
             return state, Verdict(improved, False, False)
         if not state.has_improved or state.stage == len(self.stages) - 1:
             return state, Verdict(False, False, True)
-        return (CurriculumState(state.stage + 1, best_cost=state.best_cost),
-                Verdict(False, True, False))
+        return CurriculumState(state.stage + 1), Verdict(False, True, False)

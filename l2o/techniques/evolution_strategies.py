@@ -62,12 +62,16 @@ def build_unroll(optimizer: TrainableOptimizer, problem: Problem, dataset: Any =
       `state` and `next_state` are `Particles`. Nothing can be imitated.
 
     Raises:
-      ValueError: no pair, or a sigma that is not positive.
+      ValueError: no pair, a sigma that is not positive, or an optimizer without second derivatives,
+        of which evolution strategies take none.
     """
     config = config or Config()
     if config.pairs < 1 or config.sigma <= 0.0:
         raise ValueError('Evolution strategies need a pair or more and a positive sigma, not %r.'
                          % (config,))
+    if not optimizer.use_second_derivatives:
+        raise ValueError('use_second_derivatives=False does not go with meta_gradient=pes, which '
+                         'takes no derivatives')
     layout = optimizer.layout([tuple(shape) for shape in problem.param_shapes])
     with tf.name_scope('evolution_strategies'):
         inputs = unroll.placeholders(optimizer, problem, dataset)

@@ -24,10 +24,25 @@ Tensors = typing.Sequence[tf.Tensor]
 
 class Imitation(typing.NamedTuple):
     """A share of the episodes learns from a teacher's steps."""
-    teacher: typing.Any = default('mt_teacher')  # a key of `TEACHERS`, or such an object
+    #: A key of `TEACHERS` or such an object; or a tuple of them, which take turns.
+    teacher: typing.Any = default('mt_optimizers')
     ratio: float = default('mt_ratio')  # that share, 0 to 1
     steps_per_label: int = default('mt_k')  # how many of the teacher's steps make one of ours
     learning_rate: float = default('mt_learning_rate')  # the teacher's
+    #: The share in each stage of a curriculum, the last one goes on; negative: `ratio`.
+    ratios: typing.Tuple[float, ...] = default('mt_ratios')
+
+    @property
+    def teachers(self) -> typing.List['Teacher']:
+        """The teachers, each as an object."""
+        chosen = self.teacher if isinstance(self.teacher, (list, tuple)) else (self.teacher,)
+        return [make_teacher(each, self.learning_rate) if isinstance(each, str) else each
+                for each in chosen]
+
+    def share(self, stage: typing.Optional[int]) -> float:
+        """The share of episodes that imitate in a stage, counted from 0; None: without stages."""
+        ratio = -1.0 if stage is None else self.ratios[min(stage, len(self.ratios) - 1)]
+        return self.ratio if ratio < 0 else ratio
 
 
 class AdamState(typing.NamedTuple):
@@ -214,15 +229,14 @@ class TeacherRun:
     """The graph of a teacher's run beside the student's.
 
     Args:
-      config: an `Imitation`.
+      teacher: one of those of an `Imitation`.
+      steps_per_label: likewise.
       problem: what is optimized.
       data: the variables of its examples.
     """
 
-    def __init__(self, config: Imitation, problem: Problem, data: unroll.Data) -> None:
-        teacher = config.teacher
-        if isinstance(teacher, str):
-            teacher = make_teacher(teacher, config.learning_rate)
+    def __init__(self, teacher: Teacher, steps_per_label: int, problem: Problem,
+                 data: unroll.Data) -> None:
         self._params = [tf.placeholder(tf.float32, shape) for shape in problem.param_shapes]
         self._batches = tf.placeholder(tf.int32, [None, None])
         self._key = tf.placeholder(tf.int32, [2])
@@ -231,7 +245,7 @@ class TeacherRun:
             lambda tensor: tf.placeholder(tensor.dtype, tensor.shape), self._initial_state)
         self._result = unroll_teacher(
             teacher, problem, self._params, self._state, self._batches, *data,
-            steps_per_label=config.steps_per_label, key=self._key + [NOISE, 0])
+            steps_per_label=steps_per_label, key=self._key + [NOISE, 0])
 
     def run(self, session: tf.Session, params: typing.Sequence[np.ndarray], state: typing.Any,
             batches: np.ndarray, key: np.ndarray,

@@ -65,8 +65,9 @@ class Penalty(_Penalty):
       beta: weight in the optimizee's own objective, where on_optimizee is True.
       on_optimizer: whether it counts in the meta-objective.
       on_optimizee: whether it counts in the optimizee's objective.
-      time: when the penalty counts in an episode of n unrolls: `posterior`: in unrolls (counted
-        from 0) above int(n scale + 1); `prior`: in the others; `none`: never; `always`.
+      time: when the penalty counts in an episode of n unrolls, which are counted from 0: `prior`:
+        in those up to number int(n scale); `posterior`: in those above number int(n scale + 1);
+        `none`: never; `always`.
       scale: 0 to 1.
 
     Raises:
@@ -102,9 +103,10 @@ class Penalty(_Penalty):
 
     def counts(self, unroll_index: int, num_unrolls: int) -> bool:
         """Whether the penalty counts in unroll `unroll_index` (from 0) of `num_unrolls`."""
-        early = unroll_index <= int(num_unrolls * self.scale + 1)
-        return self.ever_counts and {'prior': early, 'posterior': not early,
-                                     'always': True}[self.time]
+        return self.ever_counts and {
+            'prior': unroll_index <= int(num_unrolls * self.scale),
+            'posterior': unroll_index > int(num_unrolls * self.scale + 1),
+            'always': True}[self.time]
 
     def __call__(self, objective_fn: ObjectiveOfList, params: Tensors,
                  step: typing.Union[int, tf.Tensor] = 0,
@@ -159,12 +161,12 @@ def top_eigenvalue(objective: Function, point: tf.Tensor, iterations: int,
                    key: tf.Tensor) -> tf.Tensor:
     """The Hessian's eigenvalue of largest modulus, with its sign, by the power method.
 
-    `iterations` times v <- H v / |H v|, then v^T H v. The derivative takes v for a constant, which
-    is exact for an eigenvector (Hellmann-Feynman).
+    v <- H v / |H v| until only one of `iterations` products is left, then v^T H v. The derivative
+    takes v for a constant, which is exact for an eigenvector (Hellmann-Feynman).
     """
     hvp = _hessian_vector_product(objective, point)
     _, vector = tf.while_loop(
-        lambda index, _: index < iterations,
+        lambda index, _: index < iterations - 1,
         lambda index, vector: (index + 1, _normalize(hvp(vector))),
         (tf.constant(0), _random_direction(point, key)), back_prop=False)
     return _attach(*_bilinear_form(objective, point, vector, vector), point=point)
