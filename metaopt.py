@@ -27,6 +27,7 @@ from l2o.metatraining.config import (
 )
 from l2o.metatraining.context import Context
 from l2o.metatraining.drawing import draw_problems
+from l2o.metatraining.history import History
 from l2o.metatraining.progress import DRAWS, PROBLEM, Progress
 from l2o.metatraining.store import Store
 from l2o.metatraining.training_session import TrainingSession
@@ -122,12 +123,13 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
         training = options.with_functions(training, num_unroll_func, num_partial_unroll_itrs_func)
     options.check(training)
     seed = np.random.RandomState().randint(2 ** 31 - 1) if run.seed is None else run.seed
-    machine, reporter = run.machine or machines.OneMachine(), run.reporter
+    machine = run.machine or machines.OneMachine()
+    writes = is_chief and machine.is_chief
+    reporter = run.reporter or reporting.Reporter(out, history=History(logdir) if writes else None)
     context = Context(
         training, run, Progress(seed, machine.task),
-        Store(logdir, config.as_data(training), run.keep_checkpoints,
-              is_chief and machine.is_chief),
-        machine, reporter or reporting.Reporter(out), num_meta_iterations, num_problems)
+        Store(logdir, config.as_data(training), run.keep_checkpoints, writes),
+        machine, reporter, num_meta_iterations, num_problems)
     progress = context.progress
     draws = draw_problems(len(problems_and_data), num_problems, training.problems_at_once,
                           select_random_problems, progress.generator(DRAWS))
