@@ -26,6 +26,7 @@ from l2o.metatraining.config import (
 )
 from l2o.metatraining.context import Context
 from l2o.metatraining.drawing import draw_problems
+from l2o.metatraining.history import History
 from l2o.metatraining.progress import DRAWS, PROBLEM, Progress
 from l2o.metatraining.store import Store, saved_facts
 from l2o.metatraining.training_session import TrainingSession
@@ -125,10 +126,12 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
     seed = _seed(run, logdir)
     described = record.described(optimizer_spec, rows, training, num_problems, num_meta_iterations,
                                  select_random_problems)
+    writes = is_chief and machine.is_chief
+    reporter = run.reporter or reporting.Reporter(out, history=History(logdir) if writes else None)
     context = Context(
         training, run._replace(seed=seed), Progress(seed, machine.task),
-        Store(logdir, described, run.keep_checkpoints, is_chief and machine.is_chief),
-        machine, run.reporter or reporting.Reporter(out), num_meta_iterations, num_problems)
+        Store(logdir, described, run.keep_checkpoints, writes), machine, reporter,
+        num_meta_iterations, num_problems)
     with context.store.lock():
         _begin(context, optimizer_spec, rows)
         return _run(context, optimizer_spec, rows, select_random_problems, callbacks or ())

@@ -30,6 +30,7 @@ from l2o.commandline import (
     training_config,
 )
 from l2o.metatraining import reporting
+from l2o.metatraining.history import History
 from l2o.runs import cluster, machines, run_record
 
 
@@ -89,7 +90,8 @@ def _reporter(values, folder, machine):
     if not machine.is_chief:
         return reporting.Reporter(out, prefix='worker %d: ' % machine.task)
     return reporting.Reporter(out, reporting.Summaries(folder, period) if period else None,
-                              folder if values.set_profiling else None)
+                              folder if values.set_profiling else None,
+                              history=History(folder))
 
 
 def _announce(values, seed, rows, penalty):

@@ -4,6 +4,7 @@ import base64
 import csv
 import html.parser
 import io
+import itertools
 import json
 import os
 import pickle
@@ -165,6 +166,52 @@ def test_a_diverged_optimizer_is_drawn_and_said_to_have_diverged():
     figure = comparison.make_figure(CURVES[4:], comparison.summarize(CURVES[4:]))
     words, = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert '1 diverged' in words
+
+
+def drawn_of(losses):
+    """Line, lowest and highest point of the band, words of the legend, of runs of one optimizer."""
+    pytest.importorskip('matplotlib')
+    curves = [curve('L2o', None, seed, each) for seed, each in enumerate(losses)]
+    axes, = comparison.make_figure(curves, comparison.summarize(curves)).axes
+    line, = axes.lines
+    corners = axes.collections[0].get_paths()[0].vertices[:, 1]
+    words, = [text.get_text() for text in axes.get_legend().get_texts()]
+    return line.get_ydata(), corners.min(), corners.max(), words
+
+
+def test_the_band_is_within_what_the_seeds_have_reached():
+    """Losses of very different size: exp(mean + deviation of the logarithms) would exceed all."""
+    losses = [[1e-6] * 99, [2.0] * 99, [2.28] * 99, [1e-4] * 99, [0.3] * 99]
+    line, low, high, words = drawn_of(losses)
+    np.testing.assert_allclose(line, 0.3)
+    np.testing.assert_allclose([low, high], [1e-4, 2.0])
+    assert words == 'L2o: 0.3'
+
+
+def test_the_legend_has_where_the_line_ends():
+    rng = np.random.RandomState(0)
+    line, _, _, words = drawn_of(np.exp(rng.standard_normal([5, 200])).tolist())
+    assert words == 'L2o: %.2g' % line[-1]
+
+
+def test_small_losses_after_large_ones_are_drawn_as_they_are():
+    line, _, _, words = drawn_of([[1e12] * 50 + [1e-7] * 150] * 3)
+    np.testing.assert_allclose(line[60:], 1e-7, rtol=1e-9)
+    assert words == 'L2o: 1e-07'
+
+
+def test_one_of_five_seeds_that_diverges_hides_neither_line_nor_band():
+    line, low, high, words = drawn_of([[1.0] * 50, [2.0] * 50, [3.0] * 50, [4.0] * 50,
+                                       [5.0] * 20 + [np.nan] * 30])
+    np.testing.assert_allclose(line, 3.0)
+    assert (low, high) == (2.0, 4.0) and words == 'L2o (1 diverged): 3'
+
+
+def test_what_is_drawn_is_said_below_the_picture_and_in_the_report():
+    pytest.importorskip('matplotlib')
+    figure = comparison.make_figure(CURVES, comparison.summarize(CURVES))
+    said, = [text.get_text() for text in figure.texts]
+    assert 'median' in said and 'quartile' in said
 
 
 def test_the_overview_is_in_units_of_adam_at_its_best_rate():
@@ -469,12 +516,25 @@ def observe(out, clock):
 def test_progress_is_one_line_a_minute():
     times = iter([0, 30, 61, 61])
     text = observe(io.StringIO(), lambda: next(times))
-    assert text == '2 of 2 runs done; quadratic: best so far 0.25 (SGD 0.1)\n'
+    assert text == '2 of 2 runs done; quadratic: best mean so far 0.25 (SGD 0.1, 1 seed)\n'
+
+
+def test_one_lucky_seed_is_not_the_best_so_far():
+    out, times = io.StringIO(), itertools.count(0, 61)
+    progress = ComparisonProgress(out, lambda: next(times))
+    for candidate, seed, end in ((GRID[0], 1, 1e-8), (GRID[0], 2, 4.0), (GRID[1], 1, 1.0),
+                                 (GRID[1], 2, 1.5)):
+        progress.done(running.Trial(candidate, QUADRATIC, seed, 100),
+                      curve('', 0.1, seed, [end] * 100), False)
+    first, second = [label(candidate) for candidate in GRID[:2]]
+    assert [line.split('so far ')[1] for line in out.getvalue().splitlines()] == [
+        '1e-08 (%s, 1 seed)' % first, '2 (%s, 2 seeds)' % first, '2 (%s, 2 seeds)' % first,
+        '1.25 (%s, 2 seeds)' % second]
 
 
 def test_progress_is_a_bar_on_a_terminal():
     text = observe(Terminal(), lambda: 0)
-    assert '2/2' in text and 'best so far 0.25 (SGD 0.1)' in text
+    assert '2/2' in text and 'best mean so far 0.25 (SGD 0.1, 1 seed)' in text
 
 
 class Page(html.parser.HTMLParser):

@@ -2,6 +2,7 @@
 
 import collections
 import io
+import math
 import warnings
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -270,7 +271,7 @@ def make_overview(summaries: Sequence[Summary], learned: Sequence[str]) -> Any:
 
 
 def draw_curves(path: str, curves: Sequence[Curve], summaries: Sequence[Summary]) -> None:
-    """Draws log loss against step, for the best learning rate of each optimizer, into a file."""
+    """Draws loss against step, for the best learning rate of each optimizer, into a file."""
     run_files.write(path, picture(make_figure(curves, summaries)))
 
 
@@ -283,27 +284,50 @@ def picture(figure: Any) -> bytes:
     return content.getvalue()
 
 
+class Band(NamedTuple):
+    """What is drawn of the runs of one candidate on one problem; not a number: it has diverged."""
+
+    median: np.ndarray  # [steps], over the seeds, of the losses as running means
+    low: np.ndarray  # their lower quartile: the largest value that a quarter of the seeds reach
+    high: np.ndarray  # their upper quartile
+
+
+#: What is said below the curves.
+DRAWN = ('Line: median over the seeds of the loss, itself a running mean over 3% of the steps; the '
+         'legend has where it ends.\nBand: from the lower to the upper quartile of the seeds. '
+         '(The final losses in tables are means over the seeds.)')
+
+
 def make_figure(curves: Sequence[Curve], summaries: Sequence[Summary]) -> Any:
-    """The figure of `draw_curves`: a panel for each problem, mean and band over the seeds; an
-    optimizer has the same colour in all."""
+    """The figure of `draw_curves`: a panel for each problem, median and quartiles over the seeds;
+    an optimizer has the same colour in all."""
     from matplotlib.figure import Figure
 
     problems = in_order(summary.problem for summary in summaries)
     columns = 1 if len(problems) < 4 else 2
     rows = -(-len(problems) // columns)
     rules = in_order(summary.optimizer + summary.schedule for summary in summaries)
-    figure = Figure(figsize=(7 * columns, 4.5 * rows), tight_layout=True)
+    height = 4.5 * rows + 0.5
+    figure = Figure(figsize=(7 * columns, height), tight_layout={'rect': (0, 0.5 / height, 1, 1)})
     for index, problem in enumerate(problems):
         axes = figure.add_subplot(rows, columns, index + 1)
-        best = sorted((summary for summary in summaries if summary.best
-                       and summary.problem == problem), key=lambda row: sortable(row.final))
-        for summary in best:
-            losses = [curve.losses for curve in curves
-                      if curve.problem == problem and label(curve) == label(summary)]
-            _draw_band(axes, summary, losses, rules.index(summary.optimizer + summary.schedule))
+        bands = [(summary, band([curve.losses for curve in curves if curve.problem == problem
+                                 and label(curve) == label(summary)]))
+                 for summary in summaries if summary.best and summary.problem == problem]
+        for summary, drawn in sorted(bands, key=lambda pair: sortable(pair[1].median[-1])):
+            _draw_band(axes, summary, drawn, rules.index(summary.optimizer + summary.schedule))
         axes.set(title=plain(problem), xlabel='step', ylabel='loss', yscale='log')
         axes.legend()
+    figure.text(0.01, 0.1 / height, DRAWN, fontsize='x-small', color='0.3')
     return figure
+
+
+def band(losses: Sequence[Sequence[float]]) -> Band:
+    """The `Band` of runs, a list of losses for each seed."""
+    smooth = np.sort([_running_mean(np.asarray(each, float)) for each in losses], axis=0)
+    last = len(smooth) - 1  # not a number was sorted behind all others
+    return Band(np.median(np.nan_to_num(smooth, nan=np.inf, posinf=np.inf), axis=0),
+                smooth[int(0.25 * last)], smooth[math.ceil(0.75 * last)])
 
 
 def plain(text: str) -> str:
@@ -311,22 +335,24 @@ def plain(text: str) -> str:
     return text.replace('$', r'\$')
 
 
-def _draw_band(axes, summary, losses, index):
+def _draw_band(axes, summary, drawn, index):
     """One optimizer's; its index among all decides its colour."""
-    logs = np.log(np.maximum(_smooth(np.array(losses)), 1e-20))
-    mean, spread = np.mean(logs, axis=0), np.std(logs, axis=0)
-    steps = np.arange(mean.size)
+    median, low, high = (np.where(np.isfinite(values), np.maximum(values, 1e-20), np.nan)
+                         for values in drawn)
     name = label(summary) + (' (%d diverged)' % summary.diverged if summary.diverged else '')
     color = 'C%d' % (index % 10)
-    axes.plot(steps, np.exp(mean), label=plain('%s: %.2g' % (name, summary.final)), color=color,
+    axes.plot(median, label=plain('%s: %.2g' % (name, drawn.median[-1])), color=color,
               linewidth=2.5 if summary.learning_rate is None else 1.5,
               linestyle='-' if index < 10 else '--')
-    axes.fill_between(steps, np.exp(mean - spread), np.exp(mean + spread), alpha=0.2, color=color,
-                      linewidth=0)
+    axes.fill_between(np.arange(median.size), low, high, alpha=0.2, color=color, linewidth=0)
 
 
-def _smooth(losses):
-    """A running mean over 3% of the steps: mini-batch losses are noisy."""
-    width = max(1, losses.shape[1] // 33)
-    sums = np.cumsum(np.pad(losses, ((0, 0), (width, 0)), mode='edge'), axis=1)
-    return (sums[:, width:] - sums[:, :-width]) / width
+def _running_mean(losses):
+    """The mean over the last 3% of the steps: mini-batch losses are noisy.
+
+    Each is a sum of its own: differences of sums from the beginning would lose the digits of small
+    losses behind large ones.
+    """
+    width = max(1, losses.size // 33)
+    return np.convolve(np.pad(losses, (width - 1, 0), mode='edge'), np.full(width, 1.0 / width),
+                       'valid')
