@@ -6,7 +6,7 @@ differs is where the network is: it runs once for each tensor, not for each para
 step costs a few passes over memory.
 """
 
-import typing
+from typing import Any, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -30,14 +30,14 @@ INITIAL_WEIGHTS = {('parameter', 'log_size'): 0.3, ('fan_in', 'log_size'): -1.2,
                    ('is_matrix', 'log_size'): 1.4, ('log_rest', 'log_size'): 0.7}
 
 
-class Moments(typing.NamedTuple):
+class Moments(NamedTuple):
     """Rows `[1, size]`: sums, not means, of the gradient and its square, decayed."""
     fast: tf.Tensor  # of the gradient, decay 0.9
     slow: tf.Tensor  # of the gradient, decay 0.99
     square: tf.Tensor  # of its square, decay 0.99
 
 
-class State(typing.NamedTuple):
+class State(NamedTuple):
     """What one step hands to the next."""
     chunks: list  # the `Moments` of each chunk
     steps_done: tf.Tensor  # float32 []
@@ -81,8 +81,8 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
     sees_parameters = True
     draws_state = False
 
-    def __init__(self, num_steps: typing.Optional[int] = None, units: int = 16,
-                 name: str = 'NormalizedMLP', **kwargs: typing.Any) -> None:
+    def __init__(self, num_steps: Optional[int] = None, units: int = 16,
+                 name: str = 'NormalizedMLP', **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         if units < 1 or (num_steps is not None and num_steps < 1):
             raise ValueError('NormalizedMLP needs num_steps and units of 1 or more, not %s and %s.'
@@ -103,7 +103,7 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
             self.create_meta_parameter('NormalizedMLP/' + layer, shape,
                                        initializers.get(layer, tf.zeros_initializer()))
 
-    def layout(self, shapes: typing.Sequence[typing.Sequence[int]]) -> Layout:
+    def layout(self, shapes: Sequence[Sequence[int]]) -> Layout:
         return Layout(shapes, max_chunk=2 ** 62)
 
     def initial_state(self, layout: Layout, theta: Theta, key: tf.Tensor) -> State:
