@@ -70,10 +70,11 @@ pretrain: $(VENV)/ready  ## meta-train the optimizers of pretrained/ from nothin
 	  cp pretraining/$$name/*/run.json pretraining/$$name/*/model.ckpt-0.* pretrained/$$name || exit 1; \
 	done
 
-lint: $(VENV)/ready  ## ruff, mypy, and whether the BUILD files agree with the sources
+lint: $(VENV)/ready  ## ruff, mypy, one style, and whether the BUILD files agree with the sources
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python tools/build_files.py
+	$(VENV)/bin/python -m tools.style
+	$(VENV)/bin/python -m tools.build_files
 
 bazel: $(VENV)/ready  ## build and test with Bazel, offline
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/bazel_test.sh

@@ -1,6 +1,6 @@
 """CoordinatewiseRNN: one recurrent network for every parameter, without levels above it."""
 
-import typing
+from typing import Any, NamedTuple, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -9,7 +9,7 @@ from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
 from optimizer.types import Theta
 
 
-class State(typing.NamedTuple):
+class State(NamedTuple):
     """Rows `[., size]`."""
     rnn: tf.Tensor  # the stacked cells' states
     mean_square: tf.Tensor  # of the gradient, decayed
@@ -17,12 +17,12 @@ class State(typing.NamedTuple):
     learning_rate: tf.Tensor
 
 
-class Weights(typing.NamedTuple):
+class Weights(NamedTuple):
     """What the rule needs of the meta-parameters."""
     cells: list
     update: tf.Tensor  # [1, units]
-    decay: typing.Optional[rnn_cells.Projection]  # None: the decay is a constant
-    rate: typing.Optional[rnn_cells.Projection]  # None: the learning rates stay
+    decay: Optional[rnn_cells.Projection]  # None: the decay is a constant
+    rate: Optional[rnn_cells.Projection]  # None: the learning rates stay
 
 
 class CoordinatewiseRNN(CoordinatewiseOptimizer):
@@ -50,12 +50,12 @@ class CoordinatewiseRNN(CoordinatewiseOptimizer):
       ValueError: no cells, sizes that aren't positive, or an unknown cell.
     """
 
-    def __init__(self, cell_sizes: typing.Sequence[int], cell_cls: typing.Union[str, type],
-                 init_lr_range: typing.Tuple[float, float] = (1.0, 1.0),
+    def __init__(self, cell_sizes: Sequence[int], cell_cls: Union[str, type],
+                 init_lr_range: Tuple[float, float] = (1.0, 1.0),
                  dynamic_output_scale: bool = True, learnable_decay: bool = True,
                  zero_init_lr_weights: bool = False, rnn_readout_scale: float = 0.5,
                  default_decay_var_init: float = 2.2, name: str = 'CoordinatewiseRNN',
-                 **kwargs: typing.Any) -> None:
+                 **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         if not cell_sizes or min(cell_sizes) < 1:
             raise ValueError('cell_sizes must be positive: %s.' % (cell_sizes,))
@@ -96,7 +96,7 @@ class CoordinatewiseRNN(CoordinatewiseOptimizer):
                      learning_rate=tf.exp(features.initial_log_rates([1, size], self.init_lr_range,
                                                                   key)))
 
-    def log_rate_row(self, chunk_state: State) -> typing.Optional[tf.Tensor]:
+    def log_rate_row(self, chunk_state: State) -> Optional[tf.Tensor]:
         return tf.log(chunk_state.learning_rate)
 
     def prepare(self, weights: Theta) -> Weights:
@@ -109,7 +109,7 @@ class CoordinatewiseRNN(CoordinatewiseOptimizer):
                        readout('decay'), readout('learning_rate'))
 
     def row_rule(self, weights: Weights, gradient: tf.Tensor, rows: State,
-                 steps_done: tf.Tensor) -> typing.Tuple[tf.Tensor, State]:
+                 steps_done: tf.Tensor) -> Tuple[tf.Tensor, State]:
         mean_square = features.mean_square(gradient, rows.decay, rows.mean_square)
         output, rnn = self._cell.step(weights.cells, features.rms_scale(gradient, mean_square),
                                       rows.rnn)

@@ -1,6 +1,6 @@
 """Small formulas that the learned optimizers share: features of gradients, initial rates, keys."""
 
-import typing
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -31,7 +31,7 @@ def asinh(x: tf.Tensor) -> tf.Tensor:
     return sign * tf.log1p(sign * x + square / (tf.sqrt(square + 1.0) + 1.0))
 
 
-def initial_log_rates(shape: typing.Sequence[int], lr_range: typing.Tuple[float, float],
+def initial_log_rates(shape: Sequence[int], lr_range: Tuple[float, float],
                       key: tf.Tensor) -> tf.Tensor:
     """Log learning rates for the parameters of one tensor, drawn log-uniformly from `lr_range`.
 
@@ -46,6 +46,6 @@ def initial_log_rates(shape: typing.Sequence[int], lr_range: typing.Tuple[float,
     return own + common
 
 
-def random_key(seed: typing.Optional[int] = None) -> tf.Tensor:
+def random_key(seed: Optional[int] = None) -> tf.Tensor:
     """The seed of stateless draws: int32 [2], another one at each run of the session."""
     return tf.random_uniform([2], maxval=2 ** 31 - 1 - 2 ** 20, dtype=tf.int32, seed=seed)

@@ -5,7 +5,6 @@ k the memory grows as n / k + k, not as n; the price is a second forward pass ("
 with Sublinear Memory Cost", arXiv 1604.06174).
 """
 
-import typing
 from typing import Any, Callable, List, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
@@ -81,7 +80,7 @@ def _backward(segment, start, stored, parameters, of_end, of_outputs):
       of_end, of_outputs: lists, the gradients of what the last carry holds in floating point, and
         of the outputs of all segments.
     """
-    reached: typing.List[bool] = []
+    reached: List[bool] = []
 
     def body(index, of_carry, of_parameters):
         carry = [tf.stop_gradient(array.read(index)) for array in stored]

@@ -1,7 +1,7 @@
 """Gradients of all kinds: dense, of some rows (IndexedSlices), several of one variable, none."""
 
 import re
-import typing
+from typing import Any, Dict, List, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -9,7 +9,7 @@ from optimizer.layout import Layout
 from optimizer.types import Gradient, GradsAndVars, Update
 
 
-def checked_pairs(grads_and_vars: GradsAndVars) -> typing.List[typing.Tuple[Gradient, tf.Variable]]:
+def checked_pairs(grads_and_vars: GradsAndVars) -> List[Tuple[Gradient, tf.Variable]]:
     """The (gradient, variable) pairs that have a gradient, each variable once, in order of names.
 
     Raises: as `tf.train.Optimizer.apply_gradients`.
@@ -17,7 +17,7 @@ def checked_pairs(grads_and_vars: GradsAndVars) -> typing.List[typing.Tuple[Grad
     pairs = tuple(grads_and_vars)
     if not pairs:
         raise ValueError('No variables provided.')
-    found: typing.Dict[str, typing.Any] = {}
+    found: Dict[str, Any] = {}
     for gradient, variable in pairs:
         if gradient is None:
             continue
@@ -62,7 +62,7 @@ def check(gradient: Gradient, variable: tf.Variable) -> None:
             variable.name, variable.shape, of, shape))
 
 
-def summed(gradients: typing.Sequence[Gradient]) -> Gradient:
+def summed(gradients: Sequence[Gradient]) -> Gradient:
     """The sum of a variable's gradients."""
     if len(gradients) == 1:
         return gradients[0]
@@ -73,7 +73,7 @@ def summed(gradients: typing.Sequence[Gradient]) -> Gradient:
 
 
 def touched_rows(gradient: Gradient,
-                 table: tf.Variable) -> typing.Tuple[tf.Tensor, tf.Tensor]:
+                 table: tf.Variable) -> Tuple[tf.Tensor, tf.Tensor]:
     """The indices of the rows that have a gradient, each once, and their gradients."""
     if gradient is None:
         return tf.zeros([0], tf.int32), tf.zeros([0] + table.shape.as_list()[1:])
@@ -86,7 +86,7 @@ def touched_rows(gradient: Gradient,
 # Gradients of some rows only, where the update rule sees all of them.
 
 
-def dense(gradient: Gradient, shape: typing.Sequence[int]) -> tf.Tensor:
+def dense(gradient: Gradient, shape: Sequence[int]) -> tf.Tensor:
     """A gradient as tensor: rows that IndexedSlices repeat are summed, None counts as zero."""
     if gradient is None:
         return tf.zeros(shape)
@@ -96,9 +96,9 @@ def dense(gradient: Gradient, shape: typing.Sequence[int]) -> tf.Tensor:
     return gradient
 
 
-def keep_untouched(layout: Layout, gradients: typing.Sequence[Gradient],
-                   masks_of_tensors: typing.Sequence[tf.Tensor], update: Update,
-                   state: typing.Any) -> Update:
+def keep_untouched(layout: Layout, gradients: Sequence[Gradient],
+                   masks_of_tensors: Sequence[tf.Tensor], update: Update,
+                   state: Any) -> Update:
     """The update where there is a gradient, elsewhere no step and the old state.
 
     `masks_of_tensors` are what `touched` gives for the gradients.
@@ -122,7 +122,7 @@ def keep_untouched(layout: Layout, gradients: typing.Sequence[Gradient],
                   update.state._replace(**kept))
 
 
-def touched(gradient: Gradient, shape: typing.Sequence[int]) -> tf.Tensor:
+def touched(gradient: Gradient, shape: Sequence[int]) -> tf.Tensor:
     """1 where a variable of this shape has a gradient, else 0."""
     if gradient is None:
         return tf.zeros(shape)

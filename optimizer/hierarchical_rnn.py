@@ -6,7 +6,7 @@ paper).
 """
 
 import math
-import typing
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -21,7 +21,7 @@ FIXED_INPUT_DECAY = 0.89
 LR_SHORTCUT_RATE = 1e-3  # the learning rate that `use_lr_shortcut` compares with
 
 #: The arguments with which the scripts make it by default, where the constructor's differ.
-PRESET: typing.Dict[str, typing.Any] = {
+PRESET: Dict[str, Any] = {
     'level_sizes': (10, 20, 20), 'use_problem_lr_mean': True, 'use_gradient_shortcut': True,
     'use_grad_products': True}
 
@@ -32,14 +32,14 @@ READOUTS = ('update', 'learning_rate', 'attention', 'scl_decay', 'inp_decay')
 INIT_VECTOR = 'Level%d_RNN/init_vector'  # the learned initial state of a level
 
 
-class State(typing.NamedTuple):
+class State(NamedTuple):
     """The optimizer's state."""
     chunks: list  # a ChunkState for each chunk
     tensors: list  # [units, tensors], the tensor level; empty without
     model: list  # [units, 1], the model level; empty without
 
 
-class ChunkState(typing.NamedTuple):
+class ChunkState(NamedTuple):
     """Rows of one chunk; an empty list in place of what is not kept."""
     parameter: tf.Tensor  # [units, size]
     gradients: tf.Tensor  # [scales, size], accumulated
@@ -49,17 +49,17 @@ class ChunkState(typing.NamedTuple):
     log_lr: tf.Tensor  # [1, size]
 
 
-class Weights(typing.NamedTuple):
+class Weights(NamedTuple):
     """What a step needs of the meta-parameters; None in place of what is not there."""
     cells: list  # for each level
-    tensor_to_parameter: typing.Optional[rnn_cells.Projection]  # biases from the levels above
-    model_to_parameter: typing.Optional[rnn_cells.Projection]
-    model_to_tensor: typing.Optional[rnn_cells.Projection]
+    tensor_to_parameter: Optional[rnn_cells.Projection]  # biases from the levels above
+    model_to_parameter: Optional[rnn_cells.Projection]
+    model_to_tensor: Optional[rnn_cells.Projection]
     readouts: list  # which of READOUTS there are
     readout: rnn_cells.Projection  # onto all of them
-    shortcuts: typing.Optional[tf.Tensor]  # [1, scales], to the direction; with attention [2, ..]
-    momentum: typing.Optional[tf.Tensor]  # of the log learning rates
-    offset: typing.Optional[tf.Tensor]  # of the log step sizes
+    shortcuts: Optional[tf.Tensor]  # [1, scales], to the direction; with attention [2, ..]
+    momentum: Optional[tf.Tensor]  # of the log learning rates
+    offset: Optional[tf.Tensor]  # of the log step sizes
 
 
 class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
@@ -116,8 +116,8 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
 
     computes_rows_alone = True
 
-    def __init__(self, level_sizes: typing.Sequence[int],
-                 init_lr_range: typing.Tuple[float, float] = (1e-6, 1e-2),
+    def __init__(self, level_sizes: Sequence[int],
+                 init_lr_range: Tuple[float, float] = (1e-6, 1e-2),
                  learnable_decay: bool = True, dynamic_output_scale: bool = True,
                  use_attention: bool = False, use_log_objective: bool = True,
                  num_gradient_scales: int = 4, zero_init_lr_weights: bool = True,
@@ -127,7 +127,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
                  use_gradient_shortcut: bool = False, use_lr_shortcut: bool = False,
                  use_grad_products: bool = False, use_multiple_scale_decays: bool = False,
                  use_numerator_epsilon: bool = False, learnable_inp_decay: bool = True,
-                 learnable_rnn_init: bool = True, random_seed: typing.Optional[int] = None,
+                 learnable_rnn_init: bool = True, random_seed: Optional[int] = None,
                  rnn_readout_scale: float = 0.5, affine_scale: float = 0.5,
                  default_decay_var_init: float = 2.2, scale_decay_bias_init: float = 3.2,
                  learning_rate_momentum_logit_init: float = 3.2, biasgrucell_scale: float = 0.5,
@@ -274,7 +274,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         tensors = [tf.tile(level, [1, layout.num_tensors]) for level in levels[1:2]]
         return State(chunks, tensors, levels[2:])
 
-    def log_rate_row(self, chunk_state: ChunkState) -> typing.Optional[tf.Tensor]:
+    def log_rate_row(self, chunk_state: ChunkState) -> Optional[tf.Tensor]:
         return chunk_state.log_lr if self.dynamic_output_scale else None
 
     # Update rule.
@@ -288,7 +288,7 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         readouts = [name for name in READOUTS if name + '_weights' in theta]
         shortcuts = [theta[name] for name in ('PerTensor/GradsToDelta/Matrix',
                                               'PerTensor/GradsToAttnDelta/Matrix') if name in theta]
-        from_above: typing.List[typing.Any] = [affine and affine.read(theta) for affine in (
+        from_above: List[Any] = [affine and affine.read(theta) for affine in (
             self._tensor_to_parameter, self._model_to_parameter, self._model_to_tensor)]
         momentum = offset = None
         if self.dynamic_output_scale:

@@ -7,7 +7,7 @@ rollout (`optimizer.unroll`), evolution strategies, and the teachers of imitatio
 differ in the rule, in where meta-parameters come from, and in what they make of the results.
 """
 
-import typing
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -20,34 +20,34 @@ NOISE = 2 ** 19  # added to a random key, makes it that of the gradients' noise
 #: Of what a step's objective can be: all examples, the step's own mini-batch, another mini-batch.
 OBJECTIVES_OF = ('examples', 'batches', 'other_batches')
 
-ObjectiveOfList = typing.Callable[[typing.List[tf.Tensor]], tf.Tensor]
+ObjectiveOfList = Callable[[List[tf.Tensor]], tf.Tensor]
 
 
-class Move(typing.NamedTuple):
+class Move(NamedTuple):
     """What a rule makes of gradients."""
-    steps: typing.List[tf.Tensor]  # to be added to the parameters
-    attended: typing.List[tf.Tensor]  # where the next gradients are taken; empty: at the parameters
+    steps: List[tf.Tensor]  # to be added to the parameters
+    attended: List[tf.Tensor]  # where the next gradients are taken; empty: at the parameters
     state: Nest
 
 
-class Examples(typing.NamedTuple):
+class Examples(NamedTuple):
     """What the steps of a run see."""
-    data: typing.Optional[tf.Tensor]
-    labels: typing.Optional[tf.Tensor]
+    data: Optional[tf.Tensor]
+    labels: Optional[tf.Tensor]
     batches: tf.Tensor  # int32 [n, batch], indices into `data`
     random_key: tf.Tensor  # int32 [2], decides on the gradients' noise
-    other_batches: typing.Any = None  # as `batches`, of the steps' objectives; None: none
+    other_batches: Any = None  # as `batches`, of the steps' objectives; None: none
 
-    def of(self, indices: tf.Tensor) -> typing.List[typing.Optional[tf.Tensor]]:
+    def of(self, indices: tf.Tensor) -> List[Optional[tf.Tensor]]:
         """Data and labels of these examples; None where there are none."""
         return [None if array is None else tf.gather(array, indices)
                 for array in (self.data, self.labels)]
 
 
-class Lesson(typing.NamedTuple):
+class Lesson(NamedTuple):
     """The teacher's steps that a run may imitate."""
     imitate: tf.Tensor  # bool: the parameters follow the teacher
-    steps: typing.List[tf.Tensor]  # [n] + shape; they are subtracted
+    steps: List[tf.Tensor]  # [n] + shape; they are subtracted
     weights: tf.Tensor  # [n], of the steps in the imitation objective
 
 
@@ -64,15 +64,15 @@ class NoPenalty:
     inner_weight = 0.0
     ever_counts = False
 
-    def __call__(self, objective_fn: ObjectiveOfList, params: typing.Sequence[tf.Tensor],
-                 step: typing.Union[int, tf.Tensor] = 0,
-                 key: typing.Optional[tf.Tensor] = None) -> tf.Tensor:
+    def __call__(self, objective_fn: ObjectiveOfList, params: Sequence[tf.Tensor],
+                 step: Union[int, tf.Tensor] = 0,
+                 key: Optional[tf.Tensor] = None) -> tf.Tensor:
         """The penalty at `params`, a scalar; `key`, int32 [2], decides what is random in it."""
         return tf.zeros([])
 
-    def gradients(self, objective_fn: ObjectiveOfList, params: typing.Sequence[tf.Tensor],
-                  step: typing.Union[int, tf.Tensor] = 0,
-                  key: typing.Optional[tf.Tensor] = None) -> typing.List[tf.Tensor]:
+    def gradients(self, objective_fn: ObjectiveOfList, params: Sequence[tf.Tensor],
+                  step: Union[int, tf.Tensor] = 0,
+                  key: Optional[tf.Tensor] = None) -> List[tf.Tensor]:
         """Its gradients, a list of tensors; asked for where `inner_weight` is not zero."""
         return [tf.zeros_like(param) for param in params]
 
@@ -81,38 +81,38 @@ class NoPenalty:
         return False
 
 
-class Plan(typing.NamedTuple):
+class Plan(NamedTuple):
     """What the steps of one run share."""
-    problem: typing.Any  # see `unroll.build_unroll`
-    rule: typing.Callable[..., Move]  # (gradients, state, parameters) -> `Move`
+    problem: Any  # see `unroll.build_unroll`
+    rule: Callable[..., Move]  # (gradients, state, parameters) -> `Move`
     examples: Examples
-    objectives_of: typing.Optional[str] = None  # one of `OBJECTIVES_OF`; None: none are computed
-    bound: typing.Optional[tf.Tensor] = None  # an objective above it ends the run; None: none does
+    objectives_of: Optional[str] = None  # one of `OBJECTIVES_OF`; None: none are computed
+    bound: Optional[tf.Tensor] = None  # an objective above it ends the run; None: none does
     second_derivatives: bool = True  # whether gradients flow through the gradients
-    penalty: typing.Any = NoPenalty()
-    regularize: typing.Optional[tf.Tensor] = None  # bool: whether the penalty counts
-    lesson: typing.Optional[Lesson] = None  # None: nothing to imitate
+    penalty: Any = NoPenalty()
+    regularize: Optional[tf.Tensor] = None  # bool: whether the penalty counts
+    lesson: Optional[Lesson] = None  # None: nothing to imitate
 
 
-class Position(typing.NamedTuple):
+class Position(NamedTuple):
     """What a step hands on to the next one."""
     step: tf.Tensor  # int32 []: how many are done
-    params: typing.List[tf.Tensor]
-    attended: typing.List[tf.Tensor]  # where attention takes gradients; empty: at `params`
+    params: List[tf.Tensor]
+    attended: List[tf.Tensor]  # where attention takes gradients; empty: at `params`
     state: Nest  # of the rule
     objective: tf.Tensor  # before the step that led here; decides whether the run goes on
 
 
-class Seen(typing.NamedTuple):
+class Seen(NamedTuple):
     """What the batch of one step gave, at the position before it."""
     objective: tf.Tensor
     imitation: tf.Tensor  # the imitation objective
     penalty: tf.Tensor
-    steps: typing.List[tf.Tensor]  # the rule's
+    steps: List[tf.Tensor]  # the rule's
 
 
-def learned_rule(optimizer: typing.Any, layout: Layout,
-                 theta: Theta) -> typing.Callable[..., Move]:
+def learned_rule(optimizer: Any, layout: Layout,
+                 theta: Theta) -> Callable[..., Move]:
     """The rule of a `TrainableOptimizer` with meta-parameters `theta`, for `Plan.rule`.
 
     Call it outside of loops; the rule may be called in one.
@@ -145,14 +145,14 @@ def within_bound(plan: Plan, objective: tf.Tensor) -> tf.Tensor:
     return tf.constant(True) if plan.bound is None else objective <= plan.bound
 
 
-def bound_of(multiplier: float, initial_objective: tf.Tensor) -> typing.Optional[tf.Tensor]:
+def bound_of(multiplier: float, initial_objective: tf.Tensor) -> Optional[tf.Tensor]:
     """The objective that ends a run, `multiplier` times the initial one; None: none does."""
     if multiplier <= 0:
         return None
     return initial_objective + (multiplier - 1.0) * tf.abs(initial_objective)
 
 
-def inner_step(plan: Plan, here: Position) -> typing.Tuple[Position, Seen]:
+def inner_step(plan: Plan, here: Position) -> Tuple[Position, Seen]:
     """One step: what is seen at x, then x <- x + step(gradient on the mini-batch).
 
     Args:

@@ -1,6 +1,6 @@
 """L2O-DM, "Learning to learn by gradient descent by gradient descent" (arXiv 1606.04474)."""
 
-import typing
+from typing import Any, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -12,7 +12,7 @@ PREPROCESS_P = 5.0  # appendix A of the paper: gradients below exp(-p) count lin
 FLOAT32_EPSILON = 1.1920929e-07
 
 
-class Network(typing.NamedTuple):
+class Network(NamedTuple):
     """The weights of the two LSTM layers and of the read-out."""
     lstm: list
     linear: rnn_cells.Projection
@@ -23,7 +23,7 @@ class LSTMOptimizer(CoordinatewiseOptimizer):
 
     draws_state = False
 
-    def __init__(self, name: str, num_inputs: int, units: int, **kwargs: typing.Any) -> None:
+    def __init__(self, name: str, num_inputs: int, units: int, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.scope = name
         self._cell = rnn_cells.MultiRNNCell(
@@ -46,11 +46,11 @@ class LSTMOptimizer(CoordinatewiseOptimizer):
     def initial_lstm_rows(self, size: int) -> tf.Tensor:
         return tf.zeros([self._cell.state_size, size])
 
-    def prepare(self, weights: Theta) -> typing.Any:
+    def prepare(self, weights: Theta) -> Any:
         return Network(self._cell.read(weights), self.read_projection(weights, 'linear'))
 
     def network(self, weights: Network, inputs: tf.Tensor,
-                lstm: tf.Tensor) -> typing.Tuple[tf.Tensor, tf.Tensor]:
+                lstm: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         """Inputs `[inputs, size]` and the layers' states -> output `[1, size]`, new states."""
         output, lstm = self._cell.step(weights.lstm, inputs, lstm)
         return rnn_cells.project(weights.linear, output), lstm
@@ -72,7 +72,7 @@ class L2ODM(LSTMOptimizer):
     """
 
     def __init__(self, units: int = 20, output_scale: float = 0.01, name: str = 'L2ODM',
-                 **kwargs: typing.Any) -> None:
+                 **kwargs: Any) -> None:
         super().__init__(name, num_inputs=2, units=units, **kwargs)
         self.output_scale = output_scale
 
@@ -80,7 +80,7 @@ class L2ODM(LSTMOptimizer):
         return self.initial_lstm_rows(size)
 
     def row_rule(self, weights: Network, gradient: tf.Tensor, rows: tf.Tensor,
-                 steps_done: tf.Tensor) -> typing.Tuple[tf.Tensor, tf.Tensor]:
+                 steps_done: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         output, rows = self.network(weights, log_and_sign(gradient), rows)
         return self.output_scale * output, rows
 

@@ -7,7 +7,7 @@ stays in the processor's cache.
 """
 
 import copy
-import typing
+from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -17,7 +17,7 @@ import tensorflow.compat.v1 as tf
 ALIGNMENT = 16
 
 
-class Piece(typing.NamedTuple):
+class Piece(NamedTuple):
     """Columns [start, start + size) of tensor number `tensor`."""
     tensor: int
     start: int
@@ -38,9 +38,9 @@ class Chunk:
     """
 
     membership: tf.Tensor  # of a prepared chunk
-    counted: typing.Optional[tf.Tensor] = None
+    counted: Optional[tf.Tensor] = None
 
-    def __init__(self, pieces: typing.List[Piece], alone: bool = False,
+    def __init__(self, pieces: List[Piece], alone: bool = False,
                  table: bool = False) -> None:
         self.pieces = pieces
         self.alone = alone
@@ -102,14 +102,14 @@ class Layout:
       counts: float32 `[tensors]`, how many elements of each count in means; None: all do.
     """
 
-    counts: typing.Optional[tf.Tensor] = None
+    counts: Optional[tf.Tensor] = None
 
-    def __init__(self, shapes: typing.Sequence[typing.Sequence[int]], max_chunk: int = 65536,
+    def __init__(self, shapes: Sequence[Sequence[int]], max_chunk: int = 65536,
                  max_pieces: int = 8, large: int = 4096) -> None:
         self.shapes = [tuple(shape) for shape in shapes]
         self.sizes = [num_elements(shape) for shape in self.shapes]
         self.num_tensors = len(self.shapes)
-        self.tables: typing.List[int] = []
+        self.tables: List[int] = []
         self._bounds = max_chunk, max_pieces, large
         self._set_chunks(self._cut(*self._bounds))
 
@@ -118,7 +118,7 @@ class Layout:
         self.pieces = [piece for chunk in chunks for piece in chunk.pieces]
         self._in_order = [piece.tensor for piece in self.pieces] == list(range(self.num_tensors))
 
-    def with_tables(self, tables: typing.Sequence[int]) -> 'Layout':
+    def with_tables(self, tables: Sequence[int]) -> 'Layout':
         """A copy in which these tensors are tables, of which a step computes some rows only.
 
         Each makes one chunk, behind those of the other tensors.
@@ -128,7 +128,7 @@ class Layout:
         layout._set_chunks(layout._cut(*self._bounds))
         return layout
 
-    def in_use(self, numbers: typing.Sequence[tf.Tensor]) -> 'Layout':
+    def in_use(self, numbers: Sequence[tf.Tensor]) -> 'Layout':
         """A copy in which the tables have so many rows, an int32 scalar for each of `tables`."""
         layout = copy.copy(self)
         layout.sizes = list(self.sizes)
@@ -138,7 +138,7 @@ class Layout:
                            + layout._table_chunks())
         return layout
 
-    def counting(self, masks: typing.Sequence[tf.Tensor]) -> 'Layout':
+    def counting(self, masks: Sequence[tf.Tensor]) -> 'Layout':
         """A copy whose sums and means are over the elements where the tensors' masks are 1, not
         0: what a step of those alone would average."""
         layout = copy.copy(self)
@@ -162,8 +162,8 @@ class Layout:
         return [Chunk([Piece(tensor, 0, self.sizes[tensor])], table=True) for tensor in self.tables]
 
     def _cut(self, max_chunk, max_pieces, large):
-        groups: typing.List[typing.List[Piece]] = []
-        shared: typing.List[Piece] = []
+        groups: List[List[Piece]] = []
+        shared: List[Piece] = []
         for tensor, size in enumerate(self.sizes):
             if tensor in self.tables:
                 continue
@@ -182,7 +182,7 @@ class Layout:
         prepared.chunks = [chunk.prepare() for chunk in self.chunks]
         return prepared
 
-    def to_chunks(self, tensors: typing.Sequence[tf.Tensor]) -> typing.List[tf.Tensor]:
+    def to_chunks(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         """A list of tensors -> a list with one `[1, chunk size]` float32 row for each chunk."""
         flat = [tf.reshape(tf.cast(tensor, tf.float32), [1, -1]) for tensor in tensors]
         return [flat[chunk.pieces[0].tensor] if chunk.table else
@@ -190,9 +190,9 @@ class Layout:
                       + ([tf.zeros([1, chunk.padding])] if chunk.padding else []))
                 for chunk in self.chunks]
 
-    def to_tensors(self, rows: typing.Sequence[tf.Tensor]) -> typing.List[tf.Tensor]:
+    def to_tensors(self, rows: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         """The inverse of `to_chunks`: one row for each chunk -> a list of shaped tensors."""
-        parts: typing.List[typing.List[tf.Tensor]] = [[] for _ in self.shapes]
+        parts: List[List[tf.Tensor]] = [[] for _ in self.shapes]
         for chunk, row in zip(self.chunks, rows):
             sizes = chunk.sizes + ([chunk.padding] if chunk.padding else [])
             split = [row] if len(sizes) == 1 else tf.split(row, sizes, axis=1)
@@ -201,14 +201,14 @@ class Layout:
         return [tf.reshape(_join(part), (-1,) + shape[1:] if tensor in self.tables else shape)
                 for tensor, (part, shape) in enumerate(zip(parts, self.shapes))]
 
-    def per_chunk(self, columns: tf.Tensor) -> typing.List[tf.Tensor]:
+    def per_chunk(self, columns: tf.Tensor) -> List[tf.Tensor]:
         """`[features, tensors]` -> for each chunk `[features, pieces]`, the columns of the tensors
         that its pieces belong to."""
         if not self._in_order:
             columns = tf.gather(columns, [piece.tensor for piece in self.pieces], axis=1)
         return tf.split(columns, [len(chunk.pieces) for chunk in self.chunks], axis=1)
 
-    def tensor_means(self, chunk_sums: typing.Sequence[tf.Tensor]) -> tf.Tensor:
+    def tensor_means(self, chunk_sums: Sequence[tf.Tensor]) -> tf.Tensor:
         """Sums over pieces, `[features, pieces of the chunk]` for each chunk, -> the means over
         whole tensors, `[features, tensors]`."""
         sums = _join(chunk_sums)
@@ -241,7 +241,7 @@ def _pieces(tensor, start, end, max_chunk):
 
 def _gather(pieces, max_chunk, max_pieces):
     """Puts consecutive pieces together, as many as a chunk may hold."""
-    groups: typing.List[typing.List[Piece]] = []
+    groups: List[List[Piece]] = []
     for piece in pieces:
         if (not groups or len(groups[-1]) == max_pieces
                 or sum(other.size for other in groups[-1]) + piece.size > max_chunk):
@@ -258,11 +258,11 @@ def _join(parts):
     return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
 
 
-def num_elements(shape: typing.Sequence[int]) -> int:
+def num_elements(shape: Sequence[int]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
-def static_shapes(tensors: typing.Sequence[tf.Variable]) -> typing.List[typing.List[int]]:
+def static_shapes(tensors: Sequence[tf.Variable]) -> List[List[int]]:
     """The static shapes of `tensors`; ValueError names the first that isn't fully known."""
     for tensor in tensors:
         if not tensor.shape.is_fully_defined():

@@ -8,7 +8,7 @@ step costs a few passes over memory.
 
 import collections
 import contextlib
-import typing
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -52,19 +52,19 @@ ITERATIONS = 4
 BLOCK = 64
 
 
-class Moments(typing.NamedTuple):
+class Moments(NamedTuple):
     """Rows `[1, size]`: sums, not means, of the gradient and its square, decayed."""
     fast: tf.Tensor  # of the gradient, decay 0.9
     slow: tf.Tensor  # of the gradient, decay 0.99
     square: tf.Tensor  # of its square, decay 0.99
 
 
-class Tensors(typing.NamedTuple):
+class Tensors(NamedTuple):
     """Rows `[1, tensors]`."""
     agreement: tf.Tensor  # decayed sum of (gradient * its fast mean before) / (mean square)
 
 
-class State(typing.NamedTuple):
+class State(NamedTuple):
     """What one step hands to the next."""
     chunks: list  # the `Moments` of each chunk
     tensors: Tensors
@@ -121,8 +121,8 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
     sees_parameters = True
     draws_state = False
 
-    def __init__(self, num_steps: typing.Optional[int] = None, units: int = 16,
-                 name: str = 'NormalizedMLP', **kwargs: typing.Any) -> None:
+    def __init__(self, num_steps: Optional[int] = None, units: int = 16,
+                 name: str = 'NormalizedMLP', **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         if units < 1 or (num_steps is not None and num_steps < 1):
             raise ValueError('NormalizedMLP needs num_steps and units of 1 or more, not %s and %s.'
@@ -147,11 +147,11 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
         with _saying_what_to_do():
             super().init_from_checkpoint(path)
 
-    def start_from(self, values: typing.Dict[str, np.ndarray]) -> None:
+    def start_from(self, values: Dict[str, np.ndarray]) -> None:
         with _saying_what_to_do():
             super().start_from(values)
 
-    def layout(self, shapes: typing.Sequence[typing.Sequence[int]]) -> Layout:
+    def layout(self, shapes: Sequence[Sequence[int]]) -> Layout:
         return Layout(shapes, max_chunk=2 ** 62)
 
     def initial_state(self, layout: Layout, theta: Theta, key: tf.Tensor) -> State:
@@ -182,7 +182,7 @@ def _saying_what_to_do():
         raise ValueError('%s %s' % (error, _ADVICE)) from error
 
 
-class MeanSquares(typing.NamedTuple):
+class MeanSquares(NamedTuple):
     """Of each tensor, `[tensors]`; of sums, not means, over time."""
     fast: tf.Tensor
     slow: tf.Tensor
@@ -301,7 +301,7 @@ def _orthogonal(layout, rows):
     """
     tensors = layout.to_tensors([row if chunk.counted is None else row * chunk.counted
                                  for chunk, row in zip(layout.chunks, rows)])
-    groups: typing.Dict[typing.Any, typing.List[int]] = collections.OrderedDict()
+    groups: Dict[Any, List[int]] = collections.OrderedDict()
     for index, shape in enumerate(layout.shapes):
         if _sides(shape) is not None:
             key = index if index in layout.tables else _sides(shape)
@@ -317,7 +317,7 @@ def _orthogonal(layout, rows):
     return layout.to_chunks(found)
 
 
-def orthogonalized(matrices: tf.Tensor, sides: typing.Tuple[int, int],
+def orthogonalized(matrices: tf.Tensor, sides: Tuple[int, int],
                    is_table: bool = False) -> tf.Tensor:
     """Brings singular values near to one another, and the RMS of each matrix to 1.
 

@@ -12,7 +12,7 @@ other attributes are its own: a rate that it keeps as `learning_rate` scales no 
 """
 
 import copy
-import typing
+from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -20,17 +20,17 @@ from optimizer.layout import Layout
 from optimizer.types import Rule, Theta, Update
 
 
-class State(typing.NamedTuple):
+class State(NamedTuple):
     """The state of a published rule."""
     by_tensor: list  # a dict for each tensor, float32 also where the rule counts in whole numbers
 
 
-def initial_state(optimizer: typing.Any, layout: Layout) -> State:
+def initial_state(optimizer: Any, layout: Layout) -> State:
     """The state of an optimizer with `_initialize_state`."""
     return State([_cast(_initial(optimizer, shape)) for shape in layout.shapes])
 
 
-def update_rule(optimizer: typing.Any, layout: Layout, theta: Theta) -> Rule:
+def update_rule(optimizer: Any, layout: Layout, theta: Theta) -> Rule:
     """The rule of an optimizer with `_compute_update`."""
     types = [{key: value.dtype for key, value in _initial(optimizer, shape).items()}
              for shape in layout.shapes]

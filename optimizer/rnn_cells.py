@@ -8,7 +8,7 @@ Weight matrices are stored as in published checkpoints, `[inputs + units, output
 """
 
 import math
-import typing
+from typing import Any, Callable, List, NamedTuple, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -16,12 +16,12 @@ from optimizer.types import Create, Theta
 
 
 def normal_initializer(scale: float, num_inputs: int,
-                       mean: float = 0.0) -> typing.Callable[..., tf.Tensor]:
+                       mean: float = 0.0) -> Callable[..., tf.Tensor]:
     """N(mean, (scale / sqrt(num_inputs))^2): keeps the size of a projection of unit inputs."""
     return tf.random_normal_initializer(mean, scale / math.sqrt(num_inputs))
 
 
-class Projection(typing.NamedTuple):
+class Projection(NamedTuple):
     """`matrix x + bias`."""
     matrix: tf.Tensor  # [outputs, inputs]
     bias: tf.Tensor  # [outputs, 1]
@@ -52,7 +52,7 @@ class Affine:
         return read_projection(theta[self._scope + '/Matrix'], theta[self._scope + '/Bias'])
 
 
-class BiasGRUWeights(typing.NamedTuple):
+class BiasGRUWeights(NamedTuple):
     """The weights of a `BiasGRUCell`: those of the gates r, u and of the candidate c in one."""
     from_inputs: tf.Tensor  # [3 units, inputs]
     bias: tf.Tensor  # [3 units, 1]
@@ -98,7 +98,7 @@ class BiasGRUCell:
 
     @staticmethod
     def step(weights: BiasGRUWeights, inputs: tf.Tensor, state: tf.Tensor,
-             bias: typing.Union[float, tf.Tensor] = 0.0) -> tf.Tensor:
+             bias: Union[float, tf.Tensor] = 0.0) -> tf.Tensor:
         """One step.
 
         Biases enter as weights of the membership rows, and one matrix product serves both gates and
@@ -135,7 +135,7 @@ class LSTMCell:
 
     scope = 'lstm_cell'
 
-    def __init__(self, num_units: int, names: typing.Tuple[str, str] = ('kernel', 'bias')) -> None:
+    def __init__(self, num_units: int, names: Tuple[str, str] = ('kernel', 'bias')) -> None:
         self.num_units = num_units
         self.state_size = 2 * num_units
         self._names = names
@@ -151,7 +151,7 @@ class LSTMCell:
         return read_projection(*[theta[name] for name in self._variables])
 
     def step(self, weights: Projection, inputs: tf.Tensor,
-             state: tf.Tensor) -> typing.Tuple[tf.Tensor, tf.Tensor]:
+             state: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         """`[inputs, N]`, `[2 units, N]` -> output `[units, N]`, new state."""
         memory, hidden = tf.split(state, 2, axis=0)
         i, j, f, o = tf.split(project(weights, inputs, hidden), 4, axis=0)
@@ -177,14 +177,14 @@ class GRUCell:
             create('%s/%s/kernel' % (scope, part), (rows, columns), normal_initializer(1.0, rows))
             create('%s/%s/bias' % (scope, part), (columns,), bias)
 
-    def read(self, theta: Theta) -> typing.List[Projection]:
+    def read(self, theta: Theta) -> List[Projection]:
         """Returns two `Projection`s: onto the gates, onto the candidate."""
         return [read_projection(*[theta['%s/%s/%s' % (self._scope, part, name)]
                                   for name in ('kernel', 'bias')])
                 for part in ('gates', 'candidate')]
 
-    def step(self, weights: typing.List[Projection], inputs: tf.Tensor,
-             state: tf.Tensor) -> typing.Tuple[tf.Tensor, tf.Tensor]:
+    def step(self, weights: List[Projection], inputs: tf.Tensor,
+             state: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         """`[inputs, N]`, `[units, N]` -> output and new state `[units, N]`."""
         gates, candidate = weights
         reset, update = tf.split(tf.sigmoid(project(gates, inputs, state)), 2, axis=0)
@@ -196,23 +196,23 @@ class GRUCell:
 class MultiRNNCell:
     """Cells stacked on each other; the state is the cells' states, joined along the features."""
 
-    def __init__(self, cells: typing.Sequence[typing.Union[LSTMCell, GRUCell]]) -> None:
+    def __init__(self, cells: Sequence[Union[LSTMCell, GRUCell]]) -> None:
         self._cells = list(cells)
         self._state_sizes = [cell.state_size for cell in self._cells]
         self.state_size = sum(self._state_sizes)
         self.num_units = self._cells[-1].num_units
 
-    def build(self, create: Create, scopes: typing.Sequence[str], num_inputs: int) -> None:
+    def build(self, create: Create, scopes: Sequence[str], num_inputs: int) -> None:
         for cell, scope in zip(self._cells, scopes):
             cell.build(create, scope, num_inputs)
             num_inputs = cell.num_units
 
-    def read(self, theta: Theta) -> typing.List[typing.Any]:
+    def read(self, theta: Theta) -> List[Any]:
         """Returns a list with the weights of each cell."""
         return [cell.read(theta) for cell in self._cells]
 
-    def step(self, weights: typing.List[typing.Any], inputs: tf.Tensor,
-             state: tf.Tensor) -> typing.Tuple[tf.Tensor, tf.Tensor]:
+    def step(self, weights: List[Any], inputs: tf.Tensor,
+             state: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         """`[inputs, N]`, `[state_size, N]` -> output `[units, N]`, new state."""
         states = tf.split(state, self._state_sizes, axis=0)
         for index, cell in enumerate(self._cells):
@@ -224,7 +224,7 @@ class MultiRNNCell:
 CELLS = {cls.__name__: cls for cls in (LSTMCell, GRUCell)}
 
 
-def cell_class(name: typing.Union[str, type]) -> typing.Any:
+def cell_class(name: Union[str, type]) -> Any:
     """The class of that name; a class is returned as it is.
 
     Raises:

@@ -3,7 +3,7 @@
 arXiv 1703.03633.
 """
 
-import typing
+from typing import Any, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -13,14 +13,14 @@ from optimizer.types import Theta
 EPSILON = 1e-8
 
 
-class State(typing.NamedTuple):
+class State(NamedTuple):
     """Rows `[., size]`: Adam's two moments and the LSTM layers' states."""
     first: tf.Tensor
     second: tf.Tensor
     lstm: tf.Tensor
 
 
-class Weights(typing.NamedTuple):
+class Weights(NamedTuple):
     """What the rule needs of the meta-parameters."""
     projection: rnn_cells.Projection
     network: l2o_dm.Network
@@ -43,7 +43,7 @@ class RNNProp(l2o_dm.LSTMOptimizer):
     """
 
     def __init__(self, units: int = 20, beta1: float = 0.95, beta2: float = 0.95,
-                 output_scale: float = 0.01, name: str = 'RNNProp', **kwargs: typing.Any) -> None:
+                 output_scale: float = 0.01, name: str = 'RNNProp', **kwargs: Any) -> None:
         super().__init__(name, num_inputs=units, units=units, **kwargs)
         self._betas = beta1, beta2
         self.output_scale = output_scale
@@ -56,7 +56,7 @@ class RNNProp(l2o_dm.LSTMOptimizer):
         return Weights(self.read_projection(weights, 'input_projection'), super().prepare(weights))
 
     def row_rule(self, weights: Weights, gradient: tf.Tensor, rows: State,
-                 steps_done: tf.Tensor) -> typing.Tuple[tf.Tensor, State]:
+                 steps_done: tf.Tensor) -> Tuple[tf.Tensor, State]:
         (beta1, beta2), t = self._betas, steps_done + 1.0
         first = gradient + beta1 * (rows.first - gradient)
         second = beta2 * rows.second + (1.0 - beta2) * tf.square(gradient)

@@ -5,7 +5,7 @@ is kept from step to step belongs to the variables one by one, so that a checkpo
 variable its own state in whatever order a program lists them.
 """
 
-import typing
+from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -26,7 +26,7 @@ ROWS = 'table_state'
 MODEL = -1
 
 
-class Place(typing.NamedTuple):
+class Place(NamedTuple):
     """Where a tensor of the state is kept: under a name, with one of the variables."""
     variable: int  # or MODEL
     name: str
@@ -55,8 +55,8 @@ class StatePlan:
       places: of all tensors.
     """
 
-    def __init__(self, layout: Layout, state: typing.Any,
-                 offsets: typing.Sequence[tf.Tensor] = ()) -> None:
+    def __init__(self, layout: Layout, state: Any,
+                 offsets: Sequence[tf.Tensor] = ()) -> None:
         self.layout = layout
         self._state, self._offsets = state, offsets
         self._common = [field for field in state._fields
@@ -64,9 +64,9 @@ class StatePlan:
         self.places = list(self.take_apart(state, offsets))
 
     @classmethod
-    def begin(cls, optimizer: typing.Any, theta: Theta, variables: typing.Sequence[typing.Any],
-              tables: typing.Sequence[int]) -> typing.Tuple[
-                  'StatePlan', typing.Dict[Place, tf.Tensor]]:
+    def begin(cls, optimizer: Any, theta: Theta, variables: Sequence[Any],
+              tables: Sequence[int]) -> Tuple[
+                  'StatePlan', Dict[Place, tf.Tensor]]:
         """The plan for an optimizer's state on some variables, and the state before the first step.
 
         Args:
@@ -82,8 +82,8 @@ class StatePlan:
         plan = cls(layout, start, offsets)
         return plan, plan.take_apart(start, offsets)
 
-    def take_apart(self, state: typing.Any,
-                   offsets: typing.Sequence[tf.Tensor] = ()) -> typing.Dict[Place, tf.Tensor]:
+    def take_apart(self, state: Any,
+                   offsets: Sequence[tf.Tensor] = ()) -> Dict[Place, tf.Tensor]:
         """A state and offsets -> dict from `Place` to tensor."""
         kept = {}
         for chunk, named in zip(self.layout.chunks, self._chunk_leaves(state, offsets)):
@@ -99,8 +99,8 @@ class StatePlan:
                          for name, leaf in _named_leaves(getattr(state, field), field)})
         return kept
 
-    def put_together(self, kept: typing.Dict[Place, tf.Tensor]) -> typing.Tuple[
-            typing.Any, typing.List[tf.Tensor]]:
+    def put_together(self, kept: Dict[Place, tf.Tensor]) -> Tuple[
+            Any, List[tf.Tensor]]:
         """The inverse of `take_apart`: dict from `Place` to tensor -> a state, offsets."""
         changes = {field: _like(getattr(self._state, field), field, MODEL, kept)
                    for field in self._common}
@@ -173,7 +173,7 @@ class StatePlan:
 
 def _named_leaves(nest, name):
     """The tensors of a nest in the order of `tf.nest.flatten`, with names made of their places."""
-    items: typing.Iterable[typing.Tuple[typing.Any, typing.Any]]
+    items: Iterable[Tuple[Any, Any]]
     if isinstance(nest, tuple) and hasattr(nest, '_fields'):
         items = zip(nest._fields, nest)
     elif isinstance(nest, dict):

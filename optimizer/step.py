@@ -7,7 +7,7 @@ it is its offset from the true parameters: whatever assigns another value to the
 restored checkpoint, clipping, averaging) moves the true parameters along.
 """
 
-import typing
+from typing import Any, Dict, List, NamedTuple, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -17,31 +17,31 @@ from optimizer.state_plan import ROWS
 from optimizer.types import Constraint, Gradient, Nest, Rule, Theta
 
 
-class Values(typing.NamedTuple):
+class Values(NamedTuple):
     """What a step computes from, and what it computes."""
     variables: list  # of the model
     state: Nest  # of the optimizer
     #: With attention a row [1, size] for each chunk: variable - true parameter.
-    offsets: typing.Sequence[tf.Tensor] = ()
+    offsets: Sequence[tf.Tensor] = ()
 
 
-class Scaling(typing.NamedTuple):
+class Scaling(NamedTuple):
     """What the user lays over the learned steps; None: nothing."""
-    learning_rate: typing.Any = None  # scalar, a factor of the steps
-    weight_decay: typing.Any = None  # the share of the parameters that is taken off at rate 1
+    learning_rate: Any = None  # scalar, a factor of the steps
+    weight_decay: Any = None  # the share of the parameters that is taken off at rate 1
 
 
 NO_SCALING = Scaling()
 
 
-class Change(typing.NamedTuple):
+class Change(NamedTuple):
     """A new value for a variable, or for some rows of it."""
     variable: tf.Variable
     value: tf.Tensor
-    rows: typing.Any = None  # their indices
+    rows: Any = None  # their indices
 
 
-def step_rule(optimizer: typing.Any, layout: Layout, theta: Theta) -> Rule:
+def step_rule(optimizer: Any, layout: Layout, theta: Theta) -> Rule:
     """The update rule of a `TrainableOptimizer` for gradients of any kind.
 
     Args:
@@ -73,10 +73,10 @@ def step_rule(optimizer: typing.Any, layout: Layout, theta: Theta) -> Rule:
     return rule
 
 
-def next_values(optimizer: typing.Any, layout: Layout, theta: Theta,
-                gradients: typing.Sequence[Gradient], values: Values,
+def next_values(optimizer: Any, layout: Layout, theta: Theta,
+                gradients: Sequence[Gradient], values: Values,
                 scaling: Scaling = NO_SCALING,
-                constraints: typing.Sequence[Constraint] = ()) -> Values:
+                constraints: Sequence[Constraint] = ()) -> Values:
     """One step as a pure function.
 
     Args:
@@ -112,10 +112,10 @@ def next_values(optimizer: typing.Any, layout: Layout, theta: Theta,
         row - true_row for row, true_row in zip(layout.to_chunks(moved), true)])
 
 
-def changes(optimizer: typing.Any, theta: Theta, plan: typing.Any,
-            gradients: typing.Sequence[Gradient], variables: typing.Sequence[tf.Variable],
-            owners: typing.Dict[typing.Any, tf.Variable], scaling: Scaling,
-            constraints: typing.Sequence[Constraint]) -> typing.List[Change]:
+def changes(optimizer: Any, theta: Theta, plan: Any,
+            gradients: Sequence[Gradient], variables: Sequence[tf.Variable],
+            owners: Dict[Any, tf.Variable], scaling: Scaling,
+            constraints: Sequence[Constraint]) -> List[Change]:
     """One step on variables, and on the state beside them, as a list of `Change`.
 
     Args:
@@ -185,7 +185,7 @@ def _constrained(values, constraints):
             for value, constraint in zip(values, constraints)]
 
 
-def assign_all(changes: typing.Sequence[Change]) -> typing.List[tf.Operation]:
+def assign_all(changes: Sequence[Change]) -> List[tf.Operation]:
     """The operations that make changes, all after every new value has been computed."""
     computed = tf.group(*[change.value for change in changes])  # one edge for each assignment
     with tf.control_dependencies([computed]):

@@ -1,6 +1,6 @@
 """Adam (arXiv 1412.6980) whose four constants are trained."""
 
-import typing
+from typing import Any, NamedTuple, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -9,13 +9,13 @@ from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
 from optimizer.types import Theta
 
 
-class Moments(typing.NamedTuple):
+class Moments(NamedTuple):
     """Adam's state, rows `[1, size]`."""
     first: tf.Tensor
     second: tf.Tensor
 
 
-class Constants(typing.NamedTuple):
+class Constants(NamedTuple):
     """Adam's constants, from the meta-parameters."""
     learning_rate: tf.Tensor
     epsilon: tf.Tensor
@@ -47,7 +47,7 @@ class TrainableAdam(CoordinatewiseOptimizer):
     draws_state = False
 
     def __init__(self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
-                 epsilon: float = 1e-8, name: str = 'TrainableAdam', **kwargs: typing.Any) -> None:
+                 epsilon: float = 1e-8, name: str = 'TrainableAdam', **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         if min(learning_rate, beta1, beta2, epsilon) <= 0 or max(beta1, beta2) >= 1:
             raise ValueError('Adam needs learning_rate, epsilon > 0 and 0 < beta1, beta2 < 1.')
@@ -69,7 +69,7 @@ class TrainableAdam(CoordinatewiseOptimizer):
             rest1=tf.sigmoid(-weights['beta1_logit']), rest2=tf.sigmoid(-weights['beta2_logit']))
 
     def row_rule(self, weights: Constants, gradient: tf.Tensor, rows: Moments,
-                 steps_done: tf.Tensor) -> typing.Tuple[tf.Tensor, Moments]:
+                 steps_done: tf.Tensor) -> Tuple[tf.Tensor, Moments]:
         c, t = weights, steps_done + 1.0
         first = c.beta1 * rows.first + c.rest1 * gradient
         second = c.beta2 * rows.second + c.rest2 * tf.square(gradient)

@@ -6,7 +6,7 @@ and optimizer state are carried to the next unroll by the very run that was trai
 """
 
 import collections
-import typing
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -29,21 +29,21 @@ from optimizer.types import Nest
 EPSILON = 1e-6  # inside the logarithm of the meta-objective
 
 
-class Data(typing.NamedTuple):
+class Data(NamedTuple):
     """A data set in variables."""
     data: tf.Variable
     labels: tf.Variable
 
 
-class Carried(typing.NamedTuple):
+class Carried(NamedTuple):
     """What an unroll hands on to the next one."""
     params: list
     attended: list  # the points at which attention takes gradients; empty without
-    optimizer: typing.Any  # the optimizer's state
+    optimizer: Any  # the optimizer's state
     initial_objective: tf.Tensor  # with which the optimizee began
 
 
-class Inputs(typing.NamedTuple):
+class Inputs(NamedTuple):
     """What can be fed to an unroll of n steps.
 
     The first two set the number of steps; all others have defaults.
@@ -67,7 +67,7 @@ class Inputs(typing.NamedTuple):
         return Examples(self.data, self.labels, self.batches, self.random_key, self.other_batches)
 
 
-class Results(typing.NamedTuple):
+class Results(NamedTuple):
     """What comes out of an unroll."""
     meta_objective: tf.Tensor
     imitation_objective: tf.Tensor
@@ -77,14 +77,14 @@ class Results(typing.NamedTuple):
     penalty: tf.Tensor  # the sum over the steps
     steps_taken: tf.Tensor
     ended_early: tf.Tensor  # whether the objective has exceeded the bound: it exploded
-    state: typing.Any  # variables, a `Carried`
-    next_state: typing.Any  # the loop's results
+    state: Any  # variables, a `Carried`
+    next_state: Any  # the loop's results
     carry: tf.Operation  # assigns `next_state` to `state`
     #: For each meta-parameter, where they come not by back-propagation.
-    meta_gradients: typing.Optional[list] = None
+    meta_gradients: Optional[list] = None
 
 
-def _flat_record(name: str, *records: typing.Any) -> typing.Any:
+def _flat_record(name: str, *records: Any) -> Any:
     """A type of tuples with the fields of several such types."""
     return collections.namedtuple(name, sum((record._fields for record in records), ()))
 
@@ -99,7 +99,7 @@ class Unroll(_flat_record('Unroll', Inputs, Results)):
         return cls(*inputs, *results)
 
 
-class Rollout(typing.NamedTuple):
+class Rollout(NamedTuple):
     """The graph of a run without meta-gradient: what can be fed, as in `Inputs`; what comes out."""
     batches: tf.Tensor
     data: tf.Tensor
@@ -110,15 +110,15 @@ class Rollout(typing.NamedTuple):
     final_params: list
 
 
-class Recorded(typing.NamedTuple):
+class Recorded(NamedTuple):
     """What the steps of an unroll have given."""
     objectives: tf.Tensor  # [steps taken]
     imitation: tf.Tensor  # the imitation objective, summed over the steps
     penalty: tf.Tensor  # likewise
 
 
-def build_unroll(optimizer: typing.Any, problem: typing.Any, dataset: typing.Any = None,
-                 penalty: typing.Any = None, checkpoint_every: int = 0, swap_memory: bool = False,
+def build_unroll(optimizer: Any, problem: Any, dataset: Any = None,
+                 penalty: Any = None, checkpoint_every: int = 0, swap_memory: bool = False,
                  objectives_of: str = 'examples', summed: bool = False) -> Unroll:
     """Builds the graph of one unroll.
 
@@ -187,8 +187,8 @@ def build_unroll(optimizer: typing.Any, problem: typing.Any, dataset: typing.Any
             next_state=next_state, carry=assign(state, next_state, [cost, recorded.imitation])))
 
 
-def build_rollout(optimizer: typing.Any, problem: typing.Any,
-                  dataset: typing.Any = None) -> Rollout:
+def build_rollout(optimizer: Any, problem: Any,
+                  dataset: Any = None) -> Rollout:
     """Builds the graph that runs an optimizer from its initial state, to validate it.
 
     Any number of steps in constant memory; the objective on all data is computed once, at the end.
@@ -227,7 +227,7 @@ def _random_key(optimizer):
     return tf.placeholder_with_default(optimizer.random_key(), [2], name='random_key')
 
 
-def placeholders(optimizer: typing.Any, problem: typing.Any, dataset: typing.Any) -> Inputs:
+def placeholders(optimizer: Any, problem: Any, dataset: Any) -> Inputs:
     """The `Inputs` of an unroll of an optimizer on a problem."""
     initial_params = _initial_params(problem)
     shapes = [tensor.shape.as_list() for tensor in initial_params]
@@ -248,7 +248,7 @@ def placeholders(optimizer: typing.Any, problem: typing.Any, dataset: typing.Any
         random_key=_random_key(optimizer))
 
 
-def dataset_placeholders(dataset: typing.Any) -> typing.Tuple[tf.Tensor, tf.Tensor]:
+def dataset_placeholders(dataset: Any) -> Tuple[tf.Tensor, tf.Tensor]:
     """Placeholders for data and labels whose defaults are the data set's arrays or variables."""
     if dataset is None:
         return (tf.placeholder_with_default(tf.zeros([0]), None, name='data'),
@@ -259,7 +259,7 @@ def dataset_placeholders(dataset: typing.Any) -> typing.Tuple[tf.Tensor, tf.Tens
                  for name, array in zip(('data', 'labels'), dataset[:2]))
 
 
-def dataset_variables(dataset: typing.Any) -> Data:
+def dataset_variables(dataset: Any) -> Data:
     """Local variables `data` and `labels` that hold a data set, once for all graphs built on it."""
     with tf.name_scope('dataset'):
         return Data(*[_array_variable(name, array) for name, array in zip(Data._fields, dataset)])
@@ -272,7 +272,7 @@ def _array_variable(name, array):
                        collections=[tf.GraphKeys.LOCAL_VARIABLES])
 
 
-def zero_state(optimizer: typing.Any, layout: typing.Any) -> Nest:
+def zero_state(optimizer: Any, layout: Any) -> Nest:
     """Zeros like an optimizer's state, a nest that depends on no meta-parameter."""
     theta = optimizer.as_theta(tf.zeros(variable.shape) for variable in optimizer.meta_parameters)
     return tf.nest.map_structure(
@@ -365,7 +365,7 @@ def _refuse_random(operations):
                          'itself (%s).' % random[0])
 
 
-def meta_objective(optimizer: typing.Any, objectives: tf.Tensor, inputs: Inputs,
+def meta_objective(optimizer: Any, objectives: tf.Tensor, inputs: Inputs,
                    steps_taken: tf.Tensor) -> tf.Tensor:
     """Of `objectives [steps_taken + 1]`, the first being the initial one.
 
@@ -387,7 +387,7 @@ def meta_objective(optimizer: typing.Any, objectives: tf.Tensor, inputs: Inputs,
     return tf.reduce_mean(tf.log(ratios)) * tf.where(defined, 1.0, np.nan)
 
 
-def assign(state: typing.Any, values: typing.Any, after: typing.List[typing.Any]) -> tf.Operation:
+def assign(state: Any, values: Any, after: List[Any]) -> tf.Operation:
     """One operation that assigns a nest of values when they and `after` have been computed."""
     flat = tf.nest.flatten(values)
     with tf.control_dependencies(flat + after):

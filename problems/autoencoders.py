@@ -71,7 +71,7 @@ class VariationalAutoencoder(Problem):
     log variances as outputs.
 
     Args:
-        hidden_sizes: units of the encoder's hidden layers; the decoder has them in reverse order.
+      hidden_sizes: units of the encoder's hidden layers; the decoder has them in reverse order.
     """
 
     needs_data = True

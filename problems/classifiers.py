@@ -19,8 +19,8 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, n_classes: int) -> tf.Te
     for more the softmax cross-entropy.
 
     Args:
-        logits: [batch, n_classes] or [n, batch, n_classes].
-        labels: integer class ids, [batch].
+      logits: [batch, n_classes] or [n, batch, n_classes].
+      labels: integer class ids, [batch].
     """
     class_ids = tf.cast(tf.reshape(labels, [-1]), tf.int32)
     targets = tf.one_hot(class_ids, n_classes)
@@ -67,16 +67,16 @@ class SoftmaxClassifier(Problem):
         """Raises a ValueError unless these are class ids."""
         name = type(self).__name__
         if labels is None:
-            raise ValueError(f'{name} needs labels')
+            raise ValueError('%s needs labels' % name)
         labels = tf.convert_to_tensor(labels)
         if labels.shape.ndims == 2 and labels.shape[1] != 1:
             each = labels.shape.as_list()[1]
-            raise ValueError(f'{name} needs a class id for each example: ' + (
-                f'the labels of the data set have {each} numbers' if each
+            raise ValueError('%s needs a class id for each example: ' % name + (
+                'the labels of the data set have %s numbers' % each if each
                 else 'the data set has no labels'))
         if not labels.dtype.is_integer:
-            raise ValueError(f'{name} needs class ids: the labels of the data set are not whole '
-                             'numbers')
+            raise ValueError(
+                '%s needs class ids: the labels of the data set are not whole numbers' % name)
 
 
 class SoftmaxRegression(SoftmaxClassifier):

@@ -47,7 +47,7 @@ class _ConvClassifier(classifiers.SoftmaxClassifier):
     """Base: convolutional layers, then dense ones.
 
     Attributes:
-        affine_size: number of inputs of the first dense layer.
+      affine_size: number of inputs of the first dense layer.
     """
 
     def __init__(self, image_shape: Sequence[int], n_classes: int, layers: Sequence[_ConvLayer],
@@ -105,7 +105,7 @@ def _affine_size(image_shape, layers):
         width = _output_length(width, layer.width, layer)
         channels = layer.channels
     if height < 1 or width < 1:
-        raise ValueError(f'images of shape {image_shape} are too small for the layers')
+        raise ValueError('images of shape %s are too small for the layers' % (image_shape,))
     return channels * height * width
 
 
@@ -143,10 +143,10 @@ class ConvNet(_ConvClassifier):
     N(0, 0.01^2).
 
     Args:
-        affine_size: number of inputs of the dense layer, checked where given.
+      affine_size: number of inputs of the dense layer, checked where given.
 
     Raises:
-        ValueError: filters of both lengths, images too small, or another `affine_size`.
+      ValueError: filters of both lengths, images too small, or another `affine_size`.
     """
 
     def __init__(self, image_shape: Sequence[int], n_classes: int,
@@ -155,14 +155,15 @@ class ConvNet(_ConvClassifier):
                  affine_size: Optional[int] = None) -> None:
         lengths = set(map(len, filter_list))
         if lengths not in ({3}, {4}):
-            raise ValueError('filters must all be triples, or all have a stride, not '
-                             f'{filter_list}')
+            raise ValueError('filters must all be triples, or all have a stride, not %s'
+                             % (filter_list,))
         layers = [_pooled_layer(*conv_filter) if len(conv_filter) == 4
                   else _biased_layer(*conv_filter) for conv_filter in filter_list]
         super().__init__(
             image_shape, n_classes, layers, activation, (), random_seed, noise_stdev)
         if affine_size not in (None, self.affine_size):
-            raise ValueError(f'the dense layer has {self.affine_size} inputs, not {affine_size}')
+            raise ValueError('the dense layer has %s inputs, not %s'
+                             % (self.affine_size, affine_size))
 
     def inference(self, parameters: Sequence[tf.Tensor], data: tf.Tensor) -> tf.Tensor:
         return self.activation(super().inference(parameters, data))
@@ -176,9 +177,9 @@ class VGG(_ConvClassifier):
     2.2), biases at 0.
 
     Args:
-        blocks: for each block the channels of its convolutions, for example
-            `((16, 16), (32, 32))`.
-        dense_sizes: units of the dense layers before the last.
+      blocks: for each block the channels of its convolutions, for example
+        `((16, 16), (32, 32))`.
+      dense_sizes: units of the dense layers before the last.
     """
 
     def __init__(self, image_shape: Sequence[int], n_classes: int, blocks: Sequence[Sequence[int]],

@@ -29,13 +29,13 @@ class Dataset(_Dataset):
     """Examples and their class ids.
 
     Args and attributes:
-        data: numbers [size, ...]: an array of any type, or lists; kept as float32.
-        labels: numbers [size] or [size, 1], kept as int32 [size] where all are whole numbers, else
-            as float32; None: the data have none, kept as int32 [size, 0].
-        source: where the data come from, in words.
+      data: numbers [size, ...]: an array of any type, or lists; kept as float32.
+      labels: numbers [size] or [size, 1], kept as int32 [size] where all are whole numbers, else
+        as float32; None: the data have none, kept as int32 [size, 0].
+      source: where the data come from, in words.
 
     Raises:
-        ValueError: data or labels that cannot be kept so.
+      ValueError: data or labels that cannot be kept so.
     """
 
     __slots__ = ()
@@ -44,7 +44,8 @@ class Dataset(_Dataset):
         examples = _numbers(data, 'data', source)
         ids = _numbers(np.zeros([len(examples), 0]) if labels is None else labels, 'labels', source)
         if len(ids) != len(examples):
-            raise _unusable(source, 'labels', f'there are {len(ids)} for {len(examples)} examples')
+            raise _unusable(source, 'labels', 'there are %s for %s examples'
+                            % (len(ids), len(examples)))
         if ids.shape[1:] == (1,):
             ids = ids.reshape(-1)
         ids_dtype = 'int32' if np.array_equal(ids, np.floor(ids)) else 'float32'
@@ -65,7 +66,7 @@ class Dataset(_Dataset):
         twice.
 
         Args:
-            rng: a `RandomState`; None: one that begins anywhere.
+          rng: a `RandomState`; None: one that begins anywhere.
         """
         batch_size = min(batch_size, self.size)
         if not batch_size or not num_batches:
@@ -86,7 +87,7 @@ def _numbers(values: Numbers, field: str, source: str) -> np.ndarray:
         array = np.array(None)
     if array.dtype.kind not in 'biuf' or not array.ndim:
         raise _unusable(source, field, 'it must be an array of numbers [size, ...], not '
-                        + (f'{array.dtype} {list(array.shape)}' if array.ndim else
+                        + ('%s %s' % (array.dtype, list(array.shape)) if array.ndim else
                            type(values).__name__))
     return array
 
@@ -96,13 +97,14 @@ def _exactly(array, dtype, field, source):
     with np.errstate(all='ignore'):
         converted = array.astype(dtype, copy=False)
     if not (array.dtype.kind == 'f' and dtype == 'float32' or np.array_equal(converted, array)):
-        raise _unusable(source, field, f'numbers up to {np.abs(array).max()} do not fit {dtype}')
+        raise _unusable(source, field, 'numbers up to %s do not fit %s'
+                        % (np.abs(array).max(), dtype))
     return converted
 
 
 def _unusable(source, field, reason):
-    return ValueError(f'{field} of the data set from {source or "an unnamed source"} cannot be '
-                      f'used: {reason}')
+    return ValueError('%s of the data set from %s cannot be used: %s'
+                      % (field, source or 'an unnamed source', reason))
 
 
 EMPTY_DATASET = Dataset(np.zeros([0], 'float32'), np.zeros([0], 'int32'))
@@ -111,7 +113,8 @@ EMPTY_DATASET = Dataset(np.zeros([0], 'float32'), np.zeros([0], 'int32'))
 def describe(dataset: Dataset) -> str:
     """Returns a line about a `Dataset`: how many examples, their shape, where they are from."""
     shape = ' x '.join(str(length) for length in dataset.data.shape[1:]) or 'scalars'
-    return f'{dataset.size} examples of {shape} from {dataset.source or "an unnamed source"}'
+    return '%s examples of %s from %s' % (
+        dataset.size, shape, dataset.source or 'an unnamed source')
 
 
 def _synthetic(data, labels=None):
@@ -176,11 +179,11 @@ def mnist(train: bool = True, source: Optional[DataSource] = None) -> Dataset:
     Float32 [n, 28, 28, 1] in [0, 1], classes 0-9.
 
     Args:
-        train: the training part, or else the test part.
-        source: where to look, a `DataSource`.
+      train: the training part, or else the test part.
+      source: where to look, a `DataSource`.
 
     Raises:
-        DataError: the source asked for is not to be had, or a file is damaged.
+      DataError: the source asked for is not to be had, or a file is damaged.
     """
     return Dataset(*image_files.load_mnist(train, source or DataSource()))
 
@@ -189,17 +192,17 @@ def images(train: bool = True, source: Optional[DataSource] = None, side: int = 
     """Returns the images of `mnist`, float32 [n, side, side, 1], averaged over squares of pixels.
 
     Args:
-        train: as for `mnist`.
-        source: as for `mnist`.
-        side: 28; 14: the means of 2 x 2 pixels; 8: of 3 x 3, without a border of two pixels. The
-            embedded digits, which were enlarged, are as they were made at 8.
+      train: as for `mnist`.
+      source: as for `mnist`.
+      side: 28; 14: the means of 2 x 2 pixels; 8: of 3 x 3, without a border of two pixels. The
+        embedded digits, which were enlarged, are as they were made at 8.
 
     Raises:
-        DataError: as for `mnist`.
-        ValueError: another `side`.
+      DataError: as for `mnist`.
+      ValueError: another `side`.
     """
     if side not in _POOLING:
-        raise ValueError(f'side must be one of {sorted(_POOLING)}, not {side}')
+        raise ValueError('side must be one of %s, not %s' % (sorted(_POOLING), side))
     whole, (border, step) = mnist(train, source), _POOLING[side]
     inner = whole.data[:, border:28 - border, border:28 - border]
     squares = inner.reshape(whole.size, side, step, side, step, 1)
@@ -215,13 +218,13 @@ def text(train: bool = True, source: Optional[DataSource] = None, length: int = 
     """Returns windows of text as ids of characters, float32 [n, length + 1]; see `text_files`.
 
     Args:
-        train: the training part, or else what is held out.
-        source: a `DataSource`, its `text_file`.
-        length: characters of a window besides the last.
-        vocabulary_size: number of different ids; rare characters share id 0.
+      train: the training part, or else what is held out.
+      source: a `DataSource`, its `text_file`.
+      length: characters of a window besides the last.
+      vocabulary_size: number of different ids; rare characters share id 0.
 
     Raises:
-        DataError: the text cannot be read, or is too short.
+      DataError: the text cannot be read, or is too short.
     """
     loaded = text_files.load(source or DataSource(), vocabulary_size)
     return _unlabelled(text_files.windows(loaded.training if train else loaded.held_out, length),
@@ -249,7 +252,7 @@ def diabetes(train: bool = True) -> Dataset:
     Of 442 patients every fourth is held out.
 
     Args:
-        train: the training part, or else what is held out.
+      train: the training part, or else what is held out.
     """
     from sklearn.datasets import load_diabetes
 
@@ -269,10 +272,10 @@ def cifar10(train: bool = True, source: Optional[DataSource] = None) -> Dataset:
     """Returns the CIFAR-10 images, float32 [n, 32, 32, 3] in [0, 1], classes 0-9.
 
     Args:
-        train: the training part, or else the test part.
-        source: where to look, a `DataSource`.
+      train: the training part, or else the test part.
+      source: where to look, a `DataSource`.
 
     Raises:
-        DataError: the data are not to be had, or a file is damaged.
+      DataError: the data are not to be had, or a file is damaged.
     """
     return Dataset(*image_files.load_cifar10(train, source or DataSource()))

@@ -58,12 +58,12 @@ class BatchNormConvNet(_Network):
     of the last.
 
     Args:
-        image_shape: (channels, height, width).
-        filters: (side, channels) of each convolution.
-        stride: of the convolutions.
-        padding: of convolutions and pooling, VALID or SAME.
-        dense_sizes: units of the dense layers before the last.
-        relu_logits: whether the logits pass through a relu, so that none is ever negative.
+      image_shape: (channels, height, width).
+      filters: (side, channels) of each convolution.
+      stride: of the convolutions.
+      padding: of convolutions and pooling, VALID or SAME.
+      dense_sizes: units of the dense layers before the last.
+      relu_logits: whether the logits pass through a relu, so that none is ever negative.
     """
 
     def __init__(self, image_shape: Sequence[int], n_classes: int,
@@ -119,8 +119,8 @@ class SearchedCell(_Network):
     Parameters: filter, bias, scale and shift of n0, block'', n1 and block'''; W and b.
 
     Args:
-        image_shape: (channels, height, width).
-        channels: of every convolution.
+      image_shape: (channels, height, width).
+      channels: of every convolution.
     """
 
     def __init__(self, image_shape: Sequence[int], n_classes: int, channels: int = 16,

@@ -56,15 +56,15 @@ class DataSource(_DataSource):
     through Keras where the network allows.
 
     Attributes:
-        image_source: what images of 28 x 28 are: 'mnist', handwritten digits; 'digits', the 1797
-            that come with scikit-learn, enlarged; 'fashion', clothes; 'auto', MNIST where it is to
-            be had, else the digits.
-        data_dir: folder with the files, or None.
-        text_file: file whose text language models learn, or None: the reference of the Python
-            language that comes with the interpreter.
+      image_source: what images of 28 x 28 are: 'mnist', handwritten digits; 'digits', the 1797
+        that come with scikit-learn, enlarged; 'fashion', clothes; 'auto', MNIST where it is to
+        be had, else the digits.
+      data_dir: folder with the files, or None.
+      text_file: file whose text language models learn, or None: the reference of the Python
+        language that comes with the interpreter.
 
     Raises:
-        ValueError: unknown `image_source`.
+      ValueError: unknown `image_source`.
     """
 
     __slots__ = ()
@@ -72,7 +72,8 @@ class DataSource(_DataSource):
     def __new__(cls, image_source: str = 'auto', data_dir: Optional[str] = None,
                 text_file: Optional[str] = None) -> 'DataSource':
         if image_source not in IMAGE_SOURCES:
-            raise ValueError(f'image_source must be one of {IMAGE_SOURCES}, not {image_source!r}')
+            raise ValueError('image_source must be one of %s, not %r'
+                             % (IMAGE_SOURCES, image_source))
         return super().__new__(cls, image_source, data_dir, text_file)
 
 
@@ -119,8 +120,9 @@ def load_cifar10(train: bool, source: DataSource) -> _Images:
     downloaded = _download('cifar10', _CIFAR_URL, train)
     if downloaded is not None:
         return downloaded
-    raise DataError(f'CIFAR-10 is not to be had: put the unpacked folder {_CIFAR_FOLDER} '
-                    f'(data_batch_1 ... data_batch_5, test_batch) into ' + _places(source.data_dir))
+    raise DataError('CIFAR-10 is not to be had: put the unpacked folder %s (data_batch_1 ... '
+                    'data_batch_5, test_batch) into %s'
+                    % (_CIFAR_FOLDER, _places(source.data_dir)))
 
 
 def _images(pixels, labels, source):
@@ -143,7 +145,7 @@ def _digits(train):
     data = np.pad(enlarged, [(0, 0), (2, 2), (2, 2)], 'constant')[..., np.newaxis]
     part = 'training' if train else 'test'
     return _Images(data, digits.target[chosen].astype('int32'),
-                   f'digits (scikit-learn, {len(data)} {part} images)')
+                   'digits (scikit-learn, %s %s images)' % (len(data), part))
 
 
 def _keras_folder():
@@ -170,14 +172,14 @@ def _fashion(train, data_dir):
     part = 'train' if train else 't10k'
     path = _find_fashion(part, data_dir)
     if path is not None:
-        labels = os.path.join(os.path.dirname(path), f'{part}-labels-idx1-ubyte.gz')
+        labels = os.path.join(os.path.dirname(path), '%s-labels-idx1-ubyte.gz' % part)
         return _images(*_read_idx_pair(path, labels), source=path)
     downloaded = _download('fashion_mnist', _FASHION_URL, train)
     if downloaded is not None:
         return downloaded
-    raise DataError(f'Fashion-MNIST is not to be had: put {_FASHION_IMAGES % part} and the like '
-                    'into ' + _places(data_dir, *_fashion_folders())
-                    + ', or install the package dataset-fashion-mnist')
+    raise DataError('Fashion-MNIST is not to be had: put %s and the like into %s, or install the '
+                    'package dataset-fashion-mnist'
+                    % (_FASHION_IMAGES % part, _places(data_dir, *_fashion_folders())))
 
 
 def _find_fashion(part: str, data_dir: Optional[str]) -> Optional[str]:
@@ -203,9 +205,9 @@ def _read_idx(path, ndim):
     """The array of bytes in a compressed idx file: magic number, dimensions, values."""
     try:
         with gzip.open(path) as file:
-            magic, *shape = struct.unpack(f'>{ndim + 1}i', file.read(4 * ndim + 4))
+            magic, *shape = struct.unpack('>%di' % (ndim + 1), file.read(4 * ndim + 4))
             if magic != _IDX_MAGIC[ndim] or min(shape) < 1:
-                raise ValueError(f'it begins with {magic}, {shape}')
+                raise ValueError('it begins with %s, %s' % (magic, shape))
             values = np.frombuffer(file.read(), 'uint8')
         return values.reshape(shape)
     except _DAMAGE as error:
@@ -227,11 +229,11 @@ def _read_npz(path: str, train: bool) -> Tuple[np.ndarray, np.ndarray]:
 def _check(pixels, labels, shape):
     """ValueError unless these are images of bytes, one at least, and a class id for each."""
     if pixels.shape[1:] != shape or labels.shape != pixels.shape[:1] or not len(labels):
-        raise ValueError(f'shapes {pixels.shape} and {labels.shape}')
+        raise ValueError('shapes %s and %s' % (pixels.shape, labels.shape))
     for name, array, largest in (('pixels', pixels, 255), ('labels', labels, 9)):
         if array.dtype.kind not in 'uif' or not (np.isfinite(array).all() and array.min() >= 0
                                                  and array.max() <= largest):
-            raise ValueError(f'{name} must be numbers from 0 to {largest}')
+            raise ValueError('%s must be numbers from 0 to %s' % (name, largest))
     if (labels != labels.astype('int32')).any():
         raise ValueError('labels must be whole numbers')
 
@@ -257,9 +259,9 @@ def _read_cifar_batch(path: str) -> Tuple[np.ndarray, np.ndarray]:
 
 def _damaged(path, error):
     if isinstance(error, FileNotFoundError):
-        return DataError(f'{path} is missing')
+        return DataError('%s is missing' % path)
     reason = ' '.join(str(error).split()) or type(error).__name__
-    return DataError(f'{path} is damaged: {reason[:200]}')
+    return DataError('%s is damaged: %s' % (path, reason[:200]))
 
 
 class _PickledArray:
@@ -310,7 +312,7 @@ class _BatchUnpickler(pickle._Unpickler):
 
     def find_class(self, module, name):
         if (module, name) not in _STAND_INS:
-            raise pickle.UnpicklingError(f'it names {module}.{name}, which is not allowed')
+            raise pickle.UnpicklingError('it names %s.%s, which is not allowed' % (module, name))
         return _STAND_INS[module, name]
 
 
@@ -326,7 +328,7 @@ def _download(name, url, train):
         logging.warning('the download of %s failed: %s', name, error)
         return None
     pixels, labels = parts[0 if train else 1]
-    return _images(pixels, labels, source=f'{name} ({url})')
+    return _images(pixels, labels, source='%s (%s)' % (name, url))
 
 
 @functools.lru_cache(maxsize=None)

@@ -21,7 +21,7 @@ def he(*shape: int) -> Start:
     """Weights before a relu: variance 2 / inputs (arXiv 1502.01852, section 2.2).
 
     Args:
-        shape: of a matrix [inputs, outputs] or of filters [height, width, inputs, outputs].
+      shape: of a matrix [inputs, outputs] or of filters [height, width, inputs, outputs].
     """
     return Start(shape, math.sqrt(2 / _fans(shape)[0]))
 
@@ -41,7 +41,7 @@ def dense(sizes: Sequence[int], weights: Callable[..., Start] = glorot,
     """The starts of dense layers [W, b, W, b, ...] between consecutive `sizes`; biases 0.
 
     Args:
-        weights, last: functions like `glorot`, for all layers but the last and for that.
+      weights, last: functions like `glorot`, for all layers but the last and for that.
     """
     starts = []
     for layer, (inputs, units) in enumerate(zip(sizes[:-1], sizes[1:])):

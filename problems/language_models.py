@@ -22,9 +22,9 @@ class LanguageModel(Problem):
     """Base: a subclass defines `inference`.
 
     Args:
-        starts: list of `initial_values.Start`, one for each parameter tensor.
-        vocabulary_size: number of different characters.
-        length: characters that a window has besides the last.
+      starts: list of `initial_values.Start`, one for each parameter tensor.
+      vocabulary_size: number of different characters.
+      length: characters that a window has besides the last.
     """
 
     needs_data = True
@@ -42,11 +42,11 @@ class LanguageModel(Problem):
         """Returns the logits of the characters that follow.
 
         Args:
-            parameters: list of tensors.
-            ids: int32 [batch, length].
+          parameters: list of tensors.
+          ids: int32 [batch, length].
 
         Returns:
-            [batch, length, vocabulary_size]; or [batch, 1, vocabulary_size], of the last only.
+          [batch, length, vocabulary_size]; or [batch, 1, vocabulary_size], of the last only.
         """
         raise NotImplementedError
 
@@ -213,14 +213,14 @@ class Transformer(LanguageModel):
     a shift, W [width, vocabulary] and b.
 
     Raises:
-        ValueError: the heads do not divide the width.
+      ValueError: the heads do not divide the width.
     """
 
     def __init__(self, vocabulary_size: int, length: int, width: int = 32, n_heads: int = 4,
                  n_blocks: int = 1, random_seed: Optional[int] = None,
                  noise_stdev: float = 0.0) -> None:
         if width % n_heads:
-            raise ValueError(f'{n_heads} heads do not divide the width {width}')
+            raise ValueError('%s heads do not divide the width %s' % (n_heads, width))
         self.width, self.n_heads, self.n_blocks = width, n_heads, n_blocks
         normalization = [initial_values.constant(1.0, width), initial_values.constant(0.0, width)]
         block = (normalization + initial_values.dense((width, 3 * width))

@@ -74,19 +74,19 @@ class ModelAdapter(Problem):
     numpy's or Python's global generator.
 
     Args:
-        make_loss_and_init_fn: returns (make_loss, make_init_fn). `make_loss()` builds the loss, one
-            floating-point number, and creates the same variables at every call.
-            `make_init_fn(variables)`, called with the trainable variables and then the others,
-            returns a function that initializes these in the session it is given; or it is None:
-            each begins at its own initial value.
-        random_seed: of the initial values of variables that are not trained; handed on to
-            `make_loss_and_init_fn` where that takes a `random_seed`. None: 0.
-        **kwargs: passed on to `make_loss_and_init_fn`.
+      make_loss_and_init_fn: returns (make_loss, make_init_fn). `make_loss()` builds the loss, one
+        floating-point number, and creates the same variables at every call.
+        `make_init_fn(variables)`, called with the trainable variables and then the others,
+        returns a function that initializes these in the session it is given; or it is None:
+        each begins at its own initial value.
+      random_seed: of the initial values of variables that are not trained; handed on to
+        `make_loss_and_init_fn` where that takes a `random_seed`. None: 0.
+      **kwargs: passed on to `make_loss_and_init_fn`.
 
     Raises:
-        ValueError: the model has no trainable variables; its loss is not one number, or draws
-            random numbers from a state or reads on in data, so that it is no function of the
-            variables.
+      ValueError: the model has no trainable variables; its loss is not one number, or draws
+        random numbers from a state or reads on in data, so that it is no function of the
+        variables.
     """
 
     def __init__(self, make_loss_and_init_fn: Callable[..., Tuple[MakeLoss, Optional[MakeInit]]],
@@ -236,7 +236,7 @@ def _one_number(loss):
     """The loss as a scalar.
 
     Raises:
-        ValueError: it is something else.
+      ValueError: it is something else.
     """
     if not isinstance(loss, tf.Tensor) or not loss.dtype.is_floating:
         raise ValueError('make_loss() must return a floating-point tensor, not %s' % (loss,))
@@ -250,7 +250,7 @@ class _Recorder:
     """Lets a model have its variables, each in one piece, and records them in order.
 
     Attributes:
-        asked: pairs of `_Asked` and variable.
+      asked: pairs of `_Asked` and variable.
     """
 
     def __init__(self) -> None:
@@ -279,9 +279,9 @@ class _Replacer:
     """Gives tensors and shared variables in the order in which a model asked for variables.
 
     Args:
-        asked: list of `_Asked`.
-        parameters: tensors for those that are trained.
-        constants: variables for the others.
+      asked: list of `_Asked`.
+      parameters: tensors for those that are trained.
+      constants: variables for the others.
     """
 
     def __init__(self, asked: Sequence[_Asked], parameters: Sequence[tf.Tensor],
@@ -342,7 +342,7 @@ def _check_repeatable(loss, definition):
     every evaluation, and a run that goes on another one than a whole run.
 
     Args:
-        definition: the GraphDef of the loss.
+      definition: the GraphDef of the loss.
     """
     functions = {function.signature.name: function for function in definition.library.function}
     to_see, seen = [loss.op], set()

@@ -23,11 +23,11 @@ class Problem:
     "Learned Optimizers that Scale and Generalize" (arXiv 1703.04813), section 4.1 and appendix.
 
     Attributes:
-        param_shapes: list of shapes, one for each parameter tensor.
-        random_seed: seed of the random constants that define the problem, or None.
-        noise_stdev: standard deviation of the noise that `gradients` adds.
-        objectives: None, or a function like `objective` that takes n points at once, parameters
-            [n] + shape, and returns their values [n], faster than one by one.
+      param_shapes: list of shapes, one for each parameter tensor.
+      random_seed: seed of the random constants that define the problem, or None.
+      noise_stdev: standard deviation of the noise that `gradients` adds.
+      objectives: None, or a function like `objective` that takes n points at once, parameters
+        [n] + shape, and returns their values [n], faster than one by one.
     """
 
     needs_data = False
@@ -51,7 +51,7 @@ class Problem:
         """Returns the initial values: a list of tensors, N(0, 1), new ones at every evaluation.
 
         Args:
-            seed: makes the values repeatable; each tensor has a stream of its own.
+          seed: makes the values repeatable; each tensor has a stream of its own.
         """
         return [tf.random_normal(shape, seed=tensor_seed)
                 for shape, tensor_seed in self._shapes_and_seeds(seed)]
@@ -60,7 +60,7 @@ class Problem:
         """Returns the values of `init_tensors`, a list of float32 arrays, new in each call.
 
         Args:
-            seed: makes the values repeatable: they depend on nothing else.
+          seed: makes the values repeatable: they depend on nothing else.
         """
         with tf.Graph().as_default(), tf.Session() as session:
             return session.run(self.init_tensors(seed))
@@ -73,10 +73,10 @@ class Problem:
         """Returns a list of float32 variables that start at `init_tensors(seed)`.
 
         Args:
-            seed: as for `init_tensors`.
-            trainable: whether `Optimizer.minimize` finds them.
-            collections: graph collections to be listed in, as for `tf.Variable`; for variables of
-                one worker give `[tf.GraphKeys.LOCAL_VARIABLES]`.
+          seed: as for `init_tensors`.
+          trainable: whether `Optimizer.minimize` finds them.
+          collections: graph collections to be listed in, as for `tf.Variable`; for variables of
+            one worker give `[tf.GraphKeys.LOCAL_VARIABLES]`.
         """
         return [tf.Variable(value, trainable=trainable, collections=collections,
                             dtype=tf.float32, name='parameter')
@@ -87,16 +87,16 @@ class Problem:
         """Returns the value to be minimized, a float32 scalar.
 
         Args:
-            parameters: list of tensors or variables with the shapes `param_shapes`.
-            data: batch of examples, [batch, ...]; the static shape may be unknown.
-            labels: integer class ids, [batch].
+          parameters: list of tensors or variables with the shapes `param_shapes`.
+          data: batch of examples, [batch, ...]; the static shape may be unknown.
+          labels: integer class ids, [batch].
 
         Raises:
-            ValueError: wrong number of parameters, or no data for a problem that needs some.
+          ValueError: wrong number of parameters, or no data for a problem that needs some.
         """
         self._check_parameters(parameters)
         if self.needs_data and data is None:
-            raise ValueError(f'{type(self).__name__} needs data')
+            raise ValueError('%s needs data' % type(self).__name__)
         return self._objective(parameters, data, labels)
 
     def gradients(self, objective: tf.Tensor, parameters: Sequence[tf.Tensor],
@@ -108,19 +108,19 @@ class Problem:
         the entries that are there get some.
 
         Args:
-            objective: what `objective` returned for these parameters.
-            parameters: list of tensors or variables.
-            key: int32 [2], of which the noise is a function; None: new noise at every evaluation.
+          objective: what `objective` returned for these parameters.
+          parameters: list of tensors or variables.
+          key: int32 [2], of which the noise is a function; None: new noise at every evaluation.
 
         Raises:
-            ValueError: wrong number of parameters, or the objective does not depend on one.
+          ValueError: wrong number of parameters, or the objective does not depend on one.
         """
         self._check_parameters(parameters)
         gradients = tf.gradients(objective, list(parameters))
         missing = [index for index, gradient in enumerate(gradients) if gradient is None]
         if missing:
-            raise ValueError(f'the objective of {type(self).__name__} does not depend on '
-                             f'parameters {missing}')
+            raise ValueError('the objective of %s does not depend on parameters %s'
+                             % (type(self).__name__, missing))
         return [add_noise(gradient, stdev, draw_key(key, index))
                 for index, (gradient, stdev) in enumerate(zip(gradients, self._noise_stdevs()))]
 
@@ -131,7 +131,7 @@ class Problem:
         return None
 
     def _objective(self, parameters, data, labels):
-        raise NotImplementedError(f'{type(self).__name__} has no objective')
+        raise NotImplementedError('%s has no objective' % type(self).__name__)
 
     def _noise_stdevs(self):
         """The noise of each parameter tensor's gradient."""
@@ -144,20 +144,20 @@ class Problem:
 
     def _check_parameters(self, parameters):
         if len(parameters) != len(self.param_shapes):
-            raise ValueError(f'{type(self).__name__} has {len(self.param_shapes)} parameter '
-                             f'tensors, not {len(parameters)}')
+            raise ValueError('%s has %s parameter tensors, not %s' % (
+                type(self).__name__, len(self.param_shapes), len(parameters)))
 
 
 class Wrapper(Problem):
     """Base of the problems that change one other problem; by itself the same problem.
 
     Args:
-        problem: the other problem, or its `Spec`.
-        noise_stdev: of the wrapper; that of the other problem does not count.
-        random_seed: of the other problem, where it is a `Spec` without one.
+      problem: the other problem, or its `Spec`.
+      noise_stdev: of the wrapper; that of the other problem does not count.
+      random_seed: of the other problem, where it is a `Spec` without one.
 
     Attributes:
-        problem: the other problem.
+      problem: the other problem.
     """
 
     def __init__(self, problem: Union[Problem, Spec], noise_stdev: float = 0.0,

@@ -79,13 +79,13 @@ class Bowl(Problem):
     """f(x) = 1/2 ||A x||^2 with A = diag(sqrt(condition_number), 1) rotation(angle), x [2, 1].
 
     Raises:
-        ValueError: the condition number is not positive.
+      ValueError: the condition number is not positive.
     """
 
     def __init__(self, condition_number: float, angle: float = 0.0,
                  random_seed: Optional[int] = None, noise_stdev: float = 0.0) -> None:
         if condition_number <= 0:
-            raise ValueError(f'the condition number must be positive, not {condition_number}')
+            raise ValueError('the condition number must be positive, not %s' % condition_number)
         super().__init__([(2, 1)], random_seed, noise_stdev)
         self.condition_number = condition_number
         self.angle = angle
@@ -421,12 +421,12 @@ class MatMulAlgorithm(Problem):
     what is left, ||P theta_c - C||^2. Zero means a correct algorithm.
 
     Raises:
-        ValueError: not n >= 2 and n^2 <= k <= n^3.
+      ValueError: not n >= 2 and n^2 <= k <= n^3.
     """
 
     def __init__(self, n: int, k: int) -> None:
         if n < 2 or not n ** 2 <= k <= n ** 3:
-            raise ValueError(f'n must be 2 or more and k from n^2 to n^3, not {n}, {k}')
+            raise ValueError('n must be 2 or more and k from n^2 to n^3, not %s, %s' % (n, k))
         super().__init__([(n ** 2, k), (n ** 2, k)])
         one_hots = np.eye(n ** 2, dtype='float32').reshape(n ** 2, n, n)
         lefts = np.repeat(one_hots, n ** 2, axis=0)
@@ -453,11 +453,11 @@ def make_rosenbrock_loss_and_init(
     """A model that computes Rosenbrock's function of two variables, for `ModelAdapter`.
 
     Args:
-        device: where its operations are placed, or None.
+      device: where its operations are placed, or None.
 
     Returns:
-        (make_loss, make_init_fn): the first builds the loss from variables x, y and a constant;
-        the second takes variables and returns a function that initializes them in a session.
+      (make_loss, make_init_fn): the first builds the loss from variables x, y and a constant;
+      the second takes variables and returns a function that initializes them in a session.
     """
     def make_loss():
         with tf.name_scope('optimizee'), tf.device(device):

@@ -15,7 +15,7 @@ class Spec(NamedTuple):
         """Returns a new problem: `callable(*args, **kwargs)`.
 
         Args:
-            seed: of what is random in the problem, see `seeded`.
+          seed: of what is random in the problem, see `seeded`.
         """
         return self.callable(*self.args, **self.seeded(seed).kwargs)
 

@@ -14,9 +14,9 @@ def batch_normalization(features: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor)
     """Normalizes each channel over the batch and all positions: always by the batch's statistics.
 
     Args:
-        features: [batch, height, width, channels], or [batch, channels] of a dense layer.
-        scale: [channels].
-        shift: [channels].
+      features: [batch, height, width, channels], or [batch, channels] of a dense layer.
+      scale: [channels].
+      shift: [channels].
     """
     mean, variance = tf.nn.moments(features, list(range(features.shape.ndims - 1)))
     factor = scale * tf.rsqrt(variance + _EPSILON)
@@ -35,9 +35,9 @@ class ResidualNet(SoftmaxClassifier):
     turn, a block's shortcut last; then W [channels, n_classes] and b.
 
     Args:
-        image_shape: (channels, height, width).
-        channels: of each block.
-        first_stride: of the first convolution, which has as many channels as the first block.
+      image_shape: (channels, height, width).
+      channels: of each block.
+      first_stride: of the first convolution, which has as many channels as the first block.
     """
 
     def __init__(self, image_shape: Sequence[int], n_classes: int,

@@ -27,11 +27,11 @@ def load(source: DataSource, vocabulary_size: int) -> Text:
     order of their frequency, all others id 0.
 
     Raises:
-        DataError: the file cannot be read as UTF-8, or is empty; there is no embedded text.
-        ValueError: vocabulary_size is less than 2.
+      DataError: the file cannot be read as UTF-8, or is empty; there is no embedded text.
+      ValueError: vocabulary_size is less than 2.
     """
     if vocabulary_size < 2:
-        raise ValueError(f'vocabulary_size must be at least 2, not {vocabulary_size}')
+        raise ValueError('vocabulary_size must be at least 2, not %s' % vocabulary_size)
     characters, name = _read(source.text_file) if source.text_file else _python_reference()
     split = len(characters) - len(characters) // _HELD_OUT
     counts = collections.Counter(characters[:split])
@@ -48,12 +48,12 @@ def windows(ids: np.ndarray, length: int) -> np.ndarray:
     So each id but the first is predicted once.
 
     Raises:
-        DataError: there are not even length + 1 ids.
+      DataError: there are not even length + 1 ids.
     """
     count = (len(ids) - 1) // length
     if count < 1:
-        raise DataError(f'the text is too short: {len(ids)} characters in a part of it, windows '
-                        f'need {length + 1}')
+        raise DataError('the text is too short: %s characters in a part of it, windows need %s'
+                        % (len(ids), length + 1))
     starts = length * np.arange(count)[:, np.newaxis]
     return ids[starts + np.arange(length + 1)]
 
@@ -63,9 +63,9 @@ def _read(path):
         with open(path, encoding='utf-8') as file:
             characters = file.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f'text_file {path} cannot be read as text: {error}') from None
+        raise DataError('text_file %s cannot be read as text: %s' % (path, error)) from None
     if not characters:
-        raise DataError(f'text_file {path} is empty')
+        raise DataError('text_file %s is empty' % path)
     return characters, path
 
 

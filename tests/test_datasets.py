@@ -127,8 +127,8 @@ def idx(array):
 def save_fashion(folder, part, size):
     folder.mkdir(exist_ok=True, parents=True)
     pixels = np.random.RandomState(size).randint(0, 256, [size, 28, 28])
-    (folder / f'{part}-images-idx3-ubyte.gz').write_bytes(idx(pixels))
-    (folder / f'{part}-labels-idx1-ubyte.gz').write_bytes(idx(np.arange(size) % 10))
+    (folder / '%s-images-idx3-ubyte.gz' % part).write_bytes(idx(pixels))
+    (folder / '%s-labels-idx1-ubyte.gz' % part).write_bytes(idx(np.arange(size) % 10))
     return pixels
 
 
@@ -158,7 +158,7 @@ def test_fashion_files(offline, monkeypatch, tmp_path):
     lambda content: idx(np.full([2], 3)), lambda content: idx(np.zeros([3, 9, 28]))])
 def test_damaged_fashion_files(damage, part, tmp_path):
     save_fashion(tmp_path, 'train', 3)
-    path, = tmp_path.glob(f'train-{part}-*')
+    path, = tmp_path.glob('train-%s-*' % part)
     path.write_bytes(damage(path.read_bytes()))
     line = error_line(datasets.mnist, True, DataSource('fashion', str(tmp_path)))
     assert str(tmp_path) in line and 'is damaged' in line
@@ -169,7 +169,7 @@ def test_labels_of_clothes_are_not_missed_unseen(tmp_path):
     path, = tmp_path.glob('train-labels-*')
     path.unlink()
     assert error_line(datasets.mnist, True, DataSource('fashion', str(tmp_path))) == (
-        f'{path} is missing')
+        '%s is missing' % path)
 
 
 @pytest.mark.skipif(
@@ -234,11 +234,11 @@ def test_the_embedded_text_is_python_s_reference():
 def test_text_that_cannot_be_used(tmp_path):
     path = tmp_path / 'text'
     source = DataSource(text_file=str(path))
-    assert f'text_file {path} cannot be read' in error_line(datasets.text, True, source)
+    assert 'text_file %s cannot be read' % path in error_line(datasets.text, True, source)
     path.write_bytes(b'\xff\xfe\0')
-    assert f'text_file {path} cannot be read' in error_line(datasets.text, True, source)
+    assert 'text_file %s cannot be read' % path in error_line(datasets.text, True, source)
     path.write_bytes(b'')
-    assert f'text_file {path} is empty' == error_line(datasets.text, True, source)
+    assert 'text_file %s is empty' % path == error_line(datasets.text, True, source)
     path.write_text('short')
     assert 'the text is too short' in error_line(datasets.text, True, source)
     with pytest.raises(ValueError, match='vocabulary_size must be at least 2'):
@@ -326,7 +326,7 @@ def test_missing_data(offline, tmp_path):
 def test_damaged_mnist(offline, tmp_path, content):
     (tmp_path / 'mnist.npz').write_bytes(content)
     line = error_line(datasets.mnist, True, DataSource(data_dir=str(tmp_path)))
-    assert f'{tmp_path}/mnist.npz is damaged' in line
+    assert '%s/mnist.npz is damaged' % tmp_path in line
 
 
 def test_mnist_with_missing_or_wrong_arrays(offline, tmp_path):
@@ -366,7 +366,7 @@ def test_damaged_and_malicious_cifar10(offline, tmp_path):
     for content in damaged_batches(tmp_path):
         (folder / 'test_batch').write_bytes(content)
         line = error_line(datasets.cifar10, False, DataSource(data_dir=str(tmp_path)))
-        assert f'{folder}/test_batch is damaged' in line
+        assert '%s/test_batch is damaged' % folder in line
     assert not (tmp_path / 'made').exists()
 
 

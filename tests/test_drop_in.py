@@ -466,9 +466,10 @@ def test_aggregation_methods_and_given_gradients(method):
 
 def test_gradients_that_are_variables():
     variable = tf.get_variable('w', initializer=[1.0, 2.0])
-    pairs = make('GlobalLearningRate', initial_rate=0.1).compute_gradients(tf.reduce_sum(5.0 * variable))
+    descent = make('GlobalLearningRate', initial_rate=0.1)
+    pairs = descent.compute_gradients(tf.reduce_sum(5.0 * variable))
     kept = [(tf.get_variable('gradient', [2], initializer=tf.zeros_initializer()), variable)]
-    train = make('GlobalLearningRate', initial_rate=0.1).apply_gradients(kept)
+    train = descent.apply_gradients(kept)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run(kept[0][0].assign(pairs[0][0]))

@@ -42,7 +42,7 @@ def inputs():
 def real_trajectory(name, data, labels, batches, start):
     """Parameters before the first step and after each, by the optimizer of tf.train."""
     with tf.Graph().as_default(), tf.Session() as sess:
-        variables = [tf.get_variable(f'v{i}', initializer=v) for i, v in enumerate(start)]
+        variables = [tf.get_variable('v%s' % i, initializer=v) for i, v in enumerate(start)]
         rows = tf.placeholder(tf.int32, [None])
         loss = Regression().objective(
             variables, *[None if d is None else tf.gather(d, rows) for d in (data, labels)])

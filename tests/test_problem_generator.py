@@ -102,13 +102,13 @@ def random_values(problem, scale, seed=0):
 def test_agrees_with_the_published_code(name):
     problem = GOLDEN_PROBLEMS[name].build()
     with tf.Graph().as_default(), tf.Session() as session:
-        parameters = [tf.constant(GOLDEN[f'{name}/param{index}'])
+        parameters = [tf.constant(GOLDEN['%s/param%s' % (name, index)])
                       for index in range(len(problem.param_shapes))]
         objective = problem.objective(parameters, tf.constant(GOLDEN['data']))
         value, gradients = session.run([objective, problem.gradients(objective, parameters)])
     assert relative_error(value, GOLDEN[name + '/objective']) < 1e-5
     for index, gradient in enumerate(gradients):
-        assert relative_error(gradient, GOLDEN[f'{name}/grad{index}']) < 1e-5
+        assert relative_error(gradient, GOLDEN['%s/grad%s' % (name, index)]) < 1e-5
 
 
 @pytest.mark.parametrize('power', [1.0, 2.0, 3.0])

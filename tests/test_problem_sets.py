@@ -21,10 +21,10 @@ SIGNATURES = {name: inspect.signature(getattr(datasets, name)) for name in (
 
 _names = set()
 for _script in ('metarun', 'metatest'):
-    with open(os.path.join(GOLDEN, f'flags_{_script}.tsv')) as _file:
+    with open(os.path.join(GOLDEN, 'flags_%s.tsv' % _script)) as _file:
         _names.update(_line.split('\t')[0] for _line in _file)
 #: The sets as published; others came later.
-PUBLISHED = [name for name in problem_sets.PROBLEM_SETS if f'include_{name}_problems' in _names]
+PUBLISHED = [name for name in problem_sets.PROBLEM_SETS if 'include_%s_problems' % name in _names]
 
 
 @pytest.fixture
@@ -114,12 +114,12 @@ def test_rows_of_the_table(stem, recorded):
                          for rows in (row.training, row.testing))
     assert training == [plain_row(row) for row in row.training()]
     assert row.help.endswith('.')
-    if hasattr(problem_sets, f'test_{stem}_problems'):
-        assert testing == list(map(plain_row, getattr(problem_sets, f'test_{stem}_problems')()))
+    if hasattr(problem_sets, 'test_%s_problems' % stem):
+        assert testing == list(map(plain_row, getattr(problem_sets, 'test_%s_problems' % stem)()))
         assert all(row['dataset'][2] == {'train': True} for row in training)
         assert all(row['dataset'][2] == {'train': False} for row in testing)
     else:
-        functions = TRAINED_ON.get(stem, [f'{stem}_problems'])
+        functions = TRAINED_ON.get(stem, ['%s_problems' % stem])
         assert training == testing == [
             plain_row(row) for name in functions for row in getattr(problem_sets, name)()]
 

@@ -31,14 +31,14 @@ class Package:
 
     def _add(self, name, srcs, deps=(), **_):
         sources = [os.path.join(self.folder, source) for source in srcs]
-        self.targets[f'//{self.folder}:{name}'] = (
+        self.targets['//%s:%s' % (self.folder, name)] = (
             [source for source in sources if source != RUNNER],
             {self._absolute(dep) for dep in deps})
 
     def _absolute(self, label):
         if label.startswith(':'):
-            return f'//{self.folder}{label}'
-        return label if ':' in label else f'{label}:{os.path.basename(label)}'
+            return '//%s%s' % (self.folder, label)
+        return label if ':' in label else '%s:%s' % (label, os.path.basename(label))
 
 
 def imported_files(path):
@@ -50,7 +50,7 @@ def imported_files(path):
         if isinstance(node, ast.Import):
             modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            below = {f'{node.module}.{alias.name}' for alias in node.names}
+            below = {'%s.%s' % (node.module, alias.name) for alias in node.names}
             submodules = {module for module in below if module_file(module)}
             modules.update(submodules)
             if submodules != below:
@@ -79,14 +79,14 @@ def complaints():
             path = os.path.join(room, name)
             if name.endswith('.py') and path != RUNNER and os.path.getsize(path):
                 if path not in owners:
-                    yield f'{path} is in no target of {os.path.join(room, "BUILD")}'
+                    yield '%s is in no target of %s' % (path, os.path.join(room, 'BUILD'))
     for label, (sources, declared) in targets.items():
         files = set().union(*[imported_files(source) for source in sources])
         needed = {owners[file] for file in files if file in owners} - {label}
         for dep in sorted(needed - declared):
-            yield f'{label} lacks {dep}'
+            yield '%s lacks %s' % (label, dep)
         for dep in sorted(declared - needed):
-            yield f'{label} does not need {dep}'
+            yield '%s does not need %s' % (label, dep)
 
 
 def _repeated_keys(path):
@@ -96,7 +96,7 @@ def _repeated_keys(path):
     for table in tables:
         keys = [key.value for key in table.keys if isinstance(key, ast.Constant)]
         for key in sorted({key for key in keys if keys.count(key) > 1}):
-            yield f'{path} has {key} twice in one table'
+            yield '%s has %s twice in one table' % (path, key)
 
 
 def write():
@@ -125,10 +125,10 @@ def _labels(room, paths):
 
 def _row(room, name, implied):
     labels = _labels(room, [os.path.join(room, name)] + implied)
-    row = f'    "{name[:-3]}": [{", ".join(labels)}],\n'
+    row = '    "%s": [%s],\n' % (name[:-3], ', '.join(labels))
     if len(row) > 100:
-        lines = ''.join(f'        {label},\n' for label in labels)
-        row = f'    "{name[:-3]}": [\n{lines}    ],\n'
+        lines = ''.join('        %s,\n' % label for label in labels)
+        row = '    "%s": [\n%s    ],\n' % (name[:-3], lines)
     return row
 
 
@@ -136,8 +136,8 @@ def _label(file, room):
     folder, name = os.path.split(file)
     target = os.path.basename(folder) if name == '__init__.py' else name[:-3]
     if folder == room:
-        return f':{target}'
-    return f'//{folder}' if target == os.path.basename(folder) else f'//{folder}:{target}'
+        return ':%s' % target
+    return '//%s' % folder if target == os.path.basename(folder) else '//%s:%s' % (folder, target)
 
 
 def main(arguments):

@@ -8,7 +8,7 @@ A teacher is pure: `initial_state(params)` and `steps(grads, state)` -> (steps, 
 tensors and hold none. Steps are what is *added* to the parameters. With the same constants each
 equals its namesake in `tf.train` step by step.
 """
-import typing
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -19,33 +19,33 @@ from optimizer.features import random_key
 from optimizer.inner_loop import NOISE, Examples, Move, Plan, Position, inner_step
 from problems.problem import Problem
 
-Tensors = typing.Sequence[tf.Tensor]
+Tensors = Sequence[tf.Tensor]
 
 
-class Imitation(typing.NamedTuple):
+class Imitation(NamedTuple):
     """A share of the episodes learns from a teacher's steps."""
     #: A key of `TEACHERS` or such an object; or a tuple of them, which take turns.
-    teacher: typing.Any = default('mt_optimizers')
+    teacher: Any = default('mt_optimizers')
     ratio: float = default('mt_ratio')  # that share, 0 to 1
     steps_per_label: int = default('mt_k')  # how many of the teacher's steps make one of ours
     learning_rate: float = default('mt_learning_rate')  # the teacher's
     #: The share in each stage of a curriculum, the last one goes on; negative: `ratio`.
-    ratios: typing.Tuple[float, ...] = default('mt_ratios')
+    ratios: Tuple[float, ...] = default('mt_ratios')
 
     @property
-    def teachers(self) -> typing.List['Teacher']:
+    def teachers(self) -> List['Teacher']:
         """The teachers, each as an object."""
         chosen = self.teacher if isinstance(self.teacher, (list, tuple)) else (self.teacher,)
         return [make_teacher(each, self.learning_rate) if isinstance(each, str) else each
                 for each in chosen]
 
-    def share(self, stage: typing.Optional[int]) -> float:
+    def share(self, stage: Optional[int]) -> float:
         """The share of episodes that imitate in a stage, counted from 0; None: without stages."""
         ratio = -1.0 if stage is None else self.ratios[min(stage, len(self.ratios) - 1)]
         return self.ratio if ratio < 0 else ratio
 
 
-class AdamState(typing.NamedTuple):
+class AdamState(NamedTuple):
     """The state of `Adam`."""
     beta1_power: tf.Tensor  # beta1^t, t from 1
     beta2_power: tf.Tensor
@@ -53,21 +53,21 @@ class AdamState(typing.NamedTuple):
     v: list
 
 
-class RMSPropState(typing.NamedTuple):
+class RMSPropState(NamedTuple):
     """The state of `RMSProp`."""
     mean_square: list
 
 
-class MomentumState(typing.NamedTuple):
+class MomentumState(NamedTuple):
     """The state of `NesterovMomentum`."""
     accumulator: list
 
 
-class TeacherUnroll(typing.NamedTuple):
+class TeacherUnroll(NamedTuple):
     """A teacher's trajectory."""
     steps: list  # the labels, for each parameter [n] + shape
     params: list  # after the last step
-    state: typing.Any
+    state: Any
 
 
 class Adam:
@@ -89,7 +89,7 @@ class Adam:
                          m=_zeros_like(params), v=_zeros_like(params))
 
     def steps(self, grads: Tensors,
-              state: AdamState) -> typing.Tuple[typing.List[tf.Tensor], AdamState]:
+              state: AdamState) -> Tuple[List[tf.Tensor], AdamState]:
         b1, b2 = self._beta1, self._beta2
         m = [b1 * m + (1 - b1) * g for m, g in zip(state.m, grads)]
         v = [b2 * v + (1 - b2) * tf.square(g) for v, g in zip(state.v, grads)]
@@ -114,7 +114,7 @@ class RMSProp:
         return RMSPropState([tf.ones_like(param) for param in params])
 
     def steps(self, grads: Tensors,
-              state: RMSPropState) -> typing.Tuple[typing.List[tf.Tensor], RMSPropState]:
+              state: RMSPropState) -> Tuple[List[tf.Tensor], RMSPropState]:
         mean_square = [self._decay * s + (1 - self._decay) * tf.square(g)
                        for s, g in zip(state.mean_square, grads)]
         steps = [-self._learning_rate * g * tf.rsqrt(s + self._epsilon)
@@ -136,7 +136,7 @@ class NesterovMomentum:
         return MomentumState(_zeros_like(params))
 
     def steps(self, grads: Tensors,
-              state: MomentumState) -> typing.Tuple[typing.List[tf.Tensor], MomentumState]:
+              state: MomentumState) -> Tuple[List[tf.Tensor], MomentumState]:
         accumulator = [self._momentum * a + g for a, g in zip(state.accumulator, grads)]
         steps = [-self._learning_rate * (g + self._momentum * a)
                  for a, g in zip(accumulator, grads)]
@@ -149,16 +149,16 @@ class SGD:
     def __init__(self, learning_rate: float = 0.01) -> None:
         self._learning_rate = learning_rate
 
-    def initial_state(self, params: Tensors) -> typing.Tuple[()]:
+    def initial_state(self, params: Tensors) -> Tuple[()]:
         del params
         return ()
 
     def steps(self, grads: Tensors,
-              state: typing.Tuple[()]) -> typing.Tuple[typing.List[tf.Tensor], typing.Tuple[()]]:
+              state: Tuple[()]) -> Tuple[List[tf.Tensor], Tuple[()]]:
         return [-self._learning_rate * g for g in grads], state
 
 
-Teacher = typing.Union[Adam, RMSProp, NesterovMomentum, SGD]
+Teacher = Union[Adam, RMSProp, NesterovMomentum, SGD]
 TEACHERS = {'adam': Adam, 'rmsprop': RMSProp, 'nag': NesterovMomentum, 'sgd': SGD}
 
 
@@ -169,14 +169,14 @@ def make_teacher(name: str, learning_rate: float = 0.01) -> Teacher:
       ValueError: there is no such teacher.
     """
     if name not in TEACHERS:
-        raise ValueError(f"unknown teacher {name!r}: choose from {', '.join(TEACHERS)}")
+        raise ValueError('unknown teacher %r: choose from %s' % (name, ', '.join(TEACHERS)))
     return TEACHERS[name](learning_rate=learning_rate)
 
 
-def unroll_teacher(teacher: Teacher, problem: typing.Any, params: Tensors, state: typing.Any,
-                   batches: tf.Tensor, data: typing.Optional[tf.Tensor] = None,
-                   labels: typing.Optional[tf.Tensor] = None, steps_per_label: int = 1,
-                   key: typing.Optional[tf.Tensor] = None) -> TeacherUnroll:
+def unroll_teacher(teacher: Teacher, problem: Any, params: Tensors, state: Any,
+                   batches: tf.Tensor, data: Optional[tf.Tensor] = None,
+                   labels: Optional[tf.Tensor] = None, steps_per_label: int = 1,
+                   key: Optional[tf.Tensor] = None) -> TeacherUnroll:
     """Lets a teacher optimize and records its steps, as labels for a learned optimizer.
 
     Label i is the sum of the teacher's steps i * k ... i * k + k - 1, with k = steps_per_label:
@@ -202,7 +202,7 @@ def unroll_teacher(teacher: Teacher, problem: typing.Any, params: Tensors, state
       ValueError: steps_per_label is below 1.
     """
     if steps_per_label < 1:
-        raise ValueError(f'a label needs at least 1 teacher step, not {steps_per_label}')
+        raise ValueError('a label needs at least 1 teacher step, not %s' % steps_per_label)
     batches = tf.convert_to_tensor(batches)
     num_steps = tf.shape(batches)[0]
 
@@ -247,9 +247,9 @@ class TeacherRun:
             teacher, problem, self._params, self._state, self._batches, *data,
             steps_per_label=steps_per_label, key=self._key + [NOISE, 0])
 
-    def run(self, session: tf.Session, params: typing.Sequence[np.ndarray], state: typing.Any,
+    def run(self, session: tf.Session, params: Sequence[np.ndarray], state: Any,
             batches: np.ndarray, key: np.ndarray,
-            fed: typing.Dict[tf.Tensor, typing.Any]) -> typing.List[typing.Any]:
+            fed: Dict[tf.Tensor, Any]) -> List[Any]:
         """Its steps from `params`, as labels for the student, and its state after them.
 
         Args:

@@ -42,11 +42,11 @@ class RandomScaling(Wrapper):
     """f(s x) for the f of another problem, whose initial values and gradients' noise stay.
 
     Args:
-        problem: the other problem, or its `Spec`.
+      problem: the other problem, or its `Spec`.
 
     Attributes:
-        scales: placeholders for s, one for each parameter tensor, ones by default. They belong to
-            the graph in which the object was made.
+      scales: placeholders for s, one for each parameter tensor, ones by default. They belong to
+        the graph in which the object was made.
     """
 
     def __init__(self, problem: Union[Problem, Spec]) -> None:

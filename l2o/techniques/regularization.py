@@ -11,37 +11,37 @@ flat memory, also inside the unroll's own loop. The vectors that an estimate cho
 constants there, see each measure; *second* derivatives are taken as zero (except those of `jacob`),
 which only `use_second_derivatives` with a penalty on the optimizee could see.
 """
-import typing
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Union
 
 import tensorflow.compat.v1 as tf
 
 from l2o.settings import default
 
-Tensors = typing.Sequence[tf.Tensor]
-Function = typing.Callable[[tf.Tensor], tf.Tensor]  # of a vector
-ObjectiveOfList = typing.Callable[[typing.List[tf.Tensor]], tf.Tensor]
+Tensors = Sequence[tf.Tensor]
+Function = Callable[[tf.Tensor], tf.Tensor]  # of a vector
+ObjectiveOfList = Callable[[List[tf.Tensor]], tf.Tensor]
 
 TIMES = ('prior', 'posterior', 'none', 'always')
 
 
-class Spectrum(typing.NamedTuple):
+class Spectrum(NamedTuple):
     """A spectral density."""
     eigenvalues: tf.Tensor  # [m]
     weights: tf.Tensor  # [m], their sum is 1
 
 
-class Tridiagonal(typing.NamedTuple):
+class Tridiagonal(NamedTuple):
     """H in the Krylov basis, a symmetric tridiagonal matrix."""
     alphas: tf.Tensor  # [m], its diagonal
     betas: tf.Tensor  # [m - 1], beside the diagonal
     basis: tf.Tensor  # [m, P], orthonormal rows
 
 
-class _Penalty(typing.NamedTuple):
+class _Penalty(NamedTuple):
     """The fields of a `Penalty`, not checked."""
     option: str = default('reg_option')
     iterations: int = default('hessian_itrs')
-    seed: typing.Optional[int] = None
+    seed: Optional[int] = None
     alpha: float = default('alpha')
     beta: float = default('beta')
     on_optimizer: bool = default('reg_optimizer')
@@ -74,14 +74,14 @@ class Penalty(_Penalty):
       ValueError: an argument is not among those above; the message says which are.
     """
 
-    def __new__(cls, *args: typing.Any, **kwargs: typing.Any) -> 'Penalty':
+    def __new__(cls, *args: Any, **kwargs: Any) -> 'Penalty':
         self = super().__new__(cls, *args, **kwargs)
         _check_choice('penalty', self.option, sorted(MEASURES))
         _check_choice('time of regularization', self.time, TIMES)
         if self.iterations < 1:
-            raise ValueError(f'a penalty needs at least 1 iteration, not {self.iterations}')
+            raise ValueError('a penalty needs at least 1 iteration, not %s' % self.iterations)
         if not 0 <= self.scale <= 1:
-            raise ValueError(f'the share of regularized unrolls must be 0 to 1, not {self.scale}')
+            raise ValueError('the share of regularized unrolls must be 0 to 1, not %s' % self.scale)
         return self
 
     @property
@@ -109,8 +109,8 @@ class Penalty(_Penalty):
             'always': True}[self.time]
 
     def __call__(self, objective_fn: ObjectiveOfList, params: Tensors,
-                 step: typing.Union[int, tf.Tensor] = 0,
-                 key: typing.Optional[tf.Tensor] = None) -> tf.Tensor:
+                 step: Union[int, tf.Tensor] = 0,
+                 key: Optional[tf.Tensor] = None) -> tf.Tensor:
         """The penalty at `params`: a scalar tensor.
 
         Args:
@@ -127,8 +127,8 @@ class Penalty(_Penalty):
                        self.iterations, key)
 
     def gradients(self, objective_fn: ObjectiveOfList, params: Tensors,
-                  step: typing.Union[int, tf.Tensor] = 0,
-                  key: typing.Optional[tf.Tensor] = None) -> typing.List[tf.Tensor]:
+                  step: Union[int, tf.Tensor] = 0,
+                  key: Optional[tf.Tensor] = None) -> List[tf.Tensor]:
         """The gradients of the penalty with respect to `params`, as a list.
 
         For a penalty in the optimizee's objective under `tf.cond`: call it within the branch and
@@ -231,7 +231,7 @@ MEASURES = {
 
 
 def spectral_density(objective_fn: ObjectiveOfList, params: Tensors, iterations: int = 10,
-                     seed: typing.Optional[int] = None) -> Spectrum:
+                     seed: Optional[int] = None) -> Spectrum:
     """The empirical spectral density of the Hessian of `objective_fn` at `params`.
 
     Stochastic Lanczos quadrature with one random start: the eigenvalues of the tridiagonal matrix,
@@ -295,7 +295,7 @@ def flatten(tensors: Tensors) -> tf.Tensor:
     return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)
 
 
-def unflatten(vector: tf.Tensor, like: Tensors) -> typing.List[tf.Tensor]:
+def unflatten(vector: tf.Tensor, like: Tensors) -> List[tf.Tensor]:
     """The inverse of `flatten`: a list of tensors with the shapes of those in `like`."""
     sizes = tf.stack([tf.size(tensor) for tensor in like])
     parts = tf.split(vector, sizes, num=len(like))
@@ -388,4 +388,4 @@ def _like(tensor, other):
 
 def _check_choice(what, value, choices):
     if value not in choices:
-        raise ValueError(f"unknown {what} {value!r}: choose from {', '.join(choices)}")
+        raise ValueError('unknown %s %r: choose from %s' % (what, value, ', '.join(choices)))
