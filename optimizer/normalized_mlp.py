@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from optimizer import trainable_optimizer
 from optimizer.layout import Layout
+from optimizer.meta_parameters import outermost_graph
 from optimizer.types import Rule, Theta, Update
 
 FAST, SLOW, SQUARE = 0.9, 0.99, 0.99  # decays of the two momenta and of the squared gradient
@@ -108,11 +109,6 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
       units: of the tanh layer.
       **kwargs: see `TrainableOptimizer`.
 
-    Attributes:
-      planned_steps: a float32 placeholder, read when a state begins, where `num_steps` is None:
-        meta-training feeds the length of the episode; 0, the default: not known. None in eager
-        code.
-
     Raises:
       ValueError: `num_steps` or `units` below 1.
     """
@@ -128,10 +124,7 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
             raise ValueError('NormalizedMLP needs num_steps and units of 1 or more, not %s and %s.'
                              % (num_steps, units))
         self._num_steps = num_steps
-        self.planned_steps = None
-        if not tf.executing_eagerly():
-            with tf.init_scope():
-                self.planned_steps = tf.placeholder_with_default(0.0, [], name='planned_steps')
+        self._planned_steps: Dict[tf.Graph, tf.Tensor] = {}
         shapes = {'linear/w': [len(INPUTS), len(OUTPUTS)], 'linear/b': [len(OUTPUTS)],
                   'hidden/w': [len(INPUTS), units], 'hidden/b': [units],
                   'output/w': [units, len(OUTPUTS)]}
@@ -142,6 +135,17 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
         for layer, shape in shapes.items():
             self.create_meta_parameter('NormalizedMLP/' + layer, shape,
                                        initializers.get(layer, tf.zeros_initializer()))
+
+    @property
+    def planned_steps(self) -> Optional[tf.Tensor]:
+        """A float32 placeholder of the current graph, read when a state begins, where `num_steps`
+        is None: meta-training feeds the length of the episode; 0, the default: not known. None in
+        eager code."""
+        graph = outermost_graph()
+        if graph is not None and graph not in self._planned_steps:
+            with tf.init_scope(), tf.name_scope(None):
+                self._planned_steps[graph] = tf.placeholder_with_default(0.0, [], 'planned_steps')
+        return self._planned_steps.get(graph)
 
     def init_from_checkpoint(self, path: str) -> None:
         with _saying_what_to_do():
@@ -155,7 +159,8 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
         return Layout(shapes, max_chunk=2 ** 62)
 
     def initial_state(self, layout: Layout, theta: Theta, key: tf.Tensor) -> State:
-        planned = tf.zeros([]) if self.planned_steps is None else tf.identity(self.planned_steps)
+        placeholder = self.planned_steps
+        planned = tf.zeros([]) if placeholder is None else tf.identity(placeholder)
         return State([Moments(*[tf.zeros([1, chunk.size])] * 3) for chunk in layout.chunks],
                      Tensors(tf.zeros([1, layout.num_tensors])), tf.zeros([]), tf.zeros([]),
                      planned)

@@ -373,7 +373,7 @@ def test_values_are_read_when_load_is_called(make_run_folder, tmp_path, monkeypa
 # One instance, several graphs.
 
 
-@pytest.mark.parametrize('name', ['HierarchicalRNN', 'RNNProp'])
+@pytest.mark.parametrize('name', ['HierarchicalRNN', 'NormalizedMLP', 'RNNProp'])
 def test_an_instance_works_in_every_graph(make_run_folder, name):
     learned = load(make_run_folder(name, small(name)))
     values = []
