@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 
 import metaopt
 import metarun
-from l2o.metatraining.progress import Progress
+from l2o.metatraining.store import Store
 from l2o.runs import run_files
 from l2o.techniques import curriculum as curricula
 from l2o.techniques import regularization
@@ -217,7 +217,7 @@ def train(folder, problem, **kwargs):
     {'imitation': metaopt.Imitation('sgd', 0.5, 2, 1e-3)}])
 def test_noise_and_carried_state_go_on_exactly(problem, options, tmp_path, monkeypatch):
     train(tmp_path / 'whole', problem, **options)
-    save, count = Progress.save, [0]
+    save, count = Store.save, [0]
 
     def interrupted_save(self, *arguments):
         save(self, *arguments)
@@ -225,7 +225,7 @@ def test_noise_and_carried_state_go_on_exactly(problem, options, tmp_path, monke
         if count[0] == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, 'save', interrupted_save)
+    monkeypatch.setattr(Store, 'save', interrupted_save)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / 'parts', problem, **options)
     train(tmp_path / 'parts', problem, **options)
