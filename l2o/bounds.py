@@ -15,11 +15,13 @@ class Numbers(NamedTuple):
     high: float = math.inf
     above: bool = False  # whether `low` itself is not allowed
     below: bool = False  # likewise `high`
+    other: float = math.nan  # a single number beside these
 
     def holds(self, value: float) -> bool:
         """Whether a number is one of these; infinities and NaN never are."""
-        return (math.isfinite(value) and (value > self.low or value == self.low and not self.above)
-                and (value < self.high or value == self.high and not self.below))
+        return value == self.other or (
+            math.isfinite(value) and (value > self.low or value == self.low and not self.above)
+            and (value < self.high or value == self.high and not self.below))
 
 
 class Text(NamedTuple):
@@ -45,7 +47,7 @@ ANY = Numbers('a finite number')
 POSITIVE = Numbers('a positive number', 0, above=True)
 NOT_NEGATIVE = Numbers('a number of at least 0', 0)
 SHARE = Numbers('a number from 0 to 1', 0, 1)
-SHARE_OR_OTHER = Numbers('-1 or a number from 0 to 1', -1, 1)
+SHARE_OR_OTHER = Numbers('-1 or a number from 0 to 1', 0, 1, other=-1)
 BELOW_ONE = Numbers('a number above 0 and below 1', 0, 1, above=True, below=True)
 UP_TO_ONE = Numbers('a number above 0, at most 1', 0, 1, above=True)
 FROM_ZERO_BELOW_ONE = Numbers('a number from 0, below 1', 0, 1, below=True)

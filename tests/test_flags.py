@@ -143,6 +143,7 @@ WRONG = {
     bounds.NAME: ['', 'a/b', 101 * 'x', 51 * '\u00e9', '\t'],
     bounds.NAME_OR_NONE: ['a/b', '../x', '\udcff'],
     bounds.SHARE: ['-0.1', '1.1', 'nan'],
+    bounds.SHARE_OR_OTHER: ['-0.5', '1.1', 'nan'],
     bounds.BELOW_ONE: ['0', '1', '-1', 'nan'],
     bounds.FROM_ZERO_BELOW_ONE: ['1', '-0.1', 'nan'],
     bounds.UP_TO_ONE: ['0', '1.1', '-1', 'nan'],
