@@ -7,7 +7,6 @@ Stronger Baselines for Learning to Optimize" (arXiv 2010.09089). `test_optimizer
 `run_wall_clock_test` are those of `evaluation`.
 """
 
-import contextlib
 import gc
 import sys
 from typing import Any, Callable, Dict, Optional, Sequence, TextIO
@@ -15,7 +14,7 @@ from typing import Any, Callable, Dict, Optional, Sequence, TextIO
 import numpy as np
 
 from l2o.evaluation.rollout import run_wall_clock_test, test_optimizer
-from l2o.metatraining import config, draw, meta_step, options, reporting
+from l2o.metatraining import draw, meta_step, options, record, reporting
 from l2o.metatraining.config import (
     Evaluation,
     MetaOptimizer,
@@ -27,8 +26,9 @@ from l2o.metatraining.config import (
 )
 from l2o.metatraining.context import Context
 from l2o.metatraining.drawing import draw_problems
+from l2o.metatraining.history import History
 from l2o.metatraining.progress import DRAWS, PROBLEM, Progress
-from l2o.metatraining.store import Store
+from l2o.metatraining.store import Store, saved_facts
 from l2o.metatraining.training_session import TrainingSession
 from l2o.runs import machines
 from l2o.techniques.imitation import Imitation
@@ -74,7 +74,8 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
 
     Args:
       logdir: folder of the run; created if need be. The meta-parameters of the best validation
-        are saved there as `model.ckpt-0`.
+        are saved there as `model.ckpt-0`, and `run.json` says what the run is, so that
+        `optimizer.load` opens it and the same call goes on with it.
       optimizer_spec: has `build()`, which returns a `TrainableOptimizer`.
       problems_and_data: list of `Row`, or of (problem spec, dataset or None, batch size or None),
         with or without a name and a seed.
@@ -121,25 +122,39 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
     if not (changes.get('fix_unroll') or changes.get('if_cl')):
         training = options.with_functions(training, num_unroll_func, num_partial_unroll_itrs_func)
     options.check(training)
-    seed = np.random.RandomState().randint(2 ** 31 - 1) if run.seed is None else run.seed
-    machine, reporter = run.machine or machines.OneMachine(), run.reporter
+    machine, rows = run.machine or machines.OneMachine(), list(map(as_row, problems_and_data))
+    seed = _seed(run, logdir)
+    described = record.described(optimizer_spec, rows, training, num_problems, num_meta_iterations,
+                                 select_random_problems)
+    writes = is_chief and machine.is_chief
+    reporter = run.reporter or reporting.Reporter(out, history=History(logdir) if writes else None)
     context = Context(
-        training, run, Progress(seed, machine.task),
-        Store(logdir, config.as_data(training), run.keep_checkpoints,
-              is_chief and machine.is_chief),
-        machine, reporter or reporting.Reporter(out), num_meta_iterations, num_problems)
-    progress = context.progress
-    draws = draw_problems(len(problems_and_data), num_problems, training.problems_at_once,
+        training, run._replace(seed=seed), Progress(seed, machine.task),
+        Store(logdir, described, run.keep_checkpoints, writes), machine, reporter,
+        num_meta_iterations, num_problems)
+    with context.store.lock():
+        _begin(context, optimizer_spec, rows)
+        return _run(context, optimizer_spec, rows, select_random_problems, callbacks or ())
+
+
+def _seed(run, logdir):
+    """The seed: the given one, that of the run that goes on, or a drawn one."""
+    if run.seed is not None:
+        return run.seed
+    saved = saved_facts(logdir) if run.resume else None
+    return np.random.RandomState().randint(2 ** 31 - 1) if saved is None else saved['seed']
+
+
+def _run(context, optimizer_spec, rows, select_random_problems, callbacks):
+    """What is left of a run: one draw of problems after another; a `TrainingResult`."""
+    training, progress, machine = context.training, context.progress, context.machine
+    draws = draw_problems(len(rows), context.num_problems, training.problems_at_once,
                           select_random_problems, progress.generator(DRAWS))
-    with contextlib.ExitStack() as ends:
-        ends.enter_context(context.store.lock())
-        _begin(context, optimizer_spec)
-        ends.callback(context.reporter.end)
-        while progress.problem < num_problems and not progress.complete:
-            rows = [as_row(problems_and_data[index]) for index in draws[progress.problem]]
-            built = draw.build(optimizer_spec, rows, training, machine,
-                               progress.generator(PROBLEM, progress.problem))
-            for callback in callbacks or ():
+    try:
+        while progress.problem < context.num_problems and not progress.complete:
+            built = draw.build(optimizer_spec, [rows[index] for index in draws[progress.problem]],
+                               training, machine, progress.generator(PROBLEM, progress.problem))
+            for callback in callbacks:
                 for trained in built.trained:
                     callback(trained.problem)
             with machine.session(built.graph, progress,
@@ -150,6 +165,8 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
             del built
             gc.collect()  # graphs are cyclic, and large
         machine.end(progress)
+    finally:
+        context.reporter.end()
     if machine.is_chief:
         _check_that_some_are_finite(progress)
     best_cost = min(progress.best_cost, progress.baseline_cost)
@@ -159,15 +176,18 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
         progress.trained_is_best)
 
 
-def _begin(context, optimizer_spec):
+def _begin(context, optimizer_spec, rows):
     """Goes on from what the run's folder holds, or begins there; tells the reporter."""
     progress, machine, first_checkpoint = context.progress, context.machine, None
     if machine.is_chief:
         context.store.begin(context.run.resume)
         if context.run.resume:
-            first_checkpoint = context.store.restore(progress, lambda: meta_step.saved_types(
-                optimizer_spec.build, context.training.meta_optimizer,
-                context.training.imitates_apart))
+            first_checkpoint = context.store.restore(
+                progress, context.training.begin_with, lambda: meta_step.saved_types(
+                    optimizer_spec.build, context.training.meta_optimizer,
+                    context.training.imitates_apart))
+        if context.store.writes:
+            record.write(context.store.folder, context.store.described, context.run, rows)
     machine.begin(progress, context.run.resume)
     total = context.num_problems * context.num_meta_iterations
     context.reporter.begin(progress, total if machine.is_chief else None)

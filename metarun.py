@@ -30,7 +30,8 @@ from l2o.commandline import (
     training_config,
 )
 from l2o.metatraining import reporting
-from l2o.runs import cluster, machines, run_files, run_record
+from l2o.metatraining.history import History
+from l2o.runs import cluster, machines, run_record
 
 
 def main(values: FlagValues, reporter: Optional[reporting.Reporter] = None) -> None:
@@ -66,15 +67,11 @@ def _train(values, machine, reporter):
     seed = resuming.find_seed(values, folder, machine) if machine.is_chief else machine.seed
     spec = optimizer_flags.optimizer_spec(values)
     training = training_config.meta_training(values, seed)
-    run = training_config.run(values, seed, machine)
-    if machine.is_chief:
-        resuming.check_state(values, folder, training, seed)
     rows = problem_flags.problems_and_data(values, flags.METARUN, seed)
+    run = training_config.run(values, seed, machine)
     with resuming.lock(folder) if machine.is_chief else contextlib.nullcontext():
         if machine.is_chief:
-            if not run.resume:  # first, lest the old state be found beside the new record
-                run_files.discard(folder)
-            resuming.write_record(values, folder, training, run, rows)
+            resuming.check_state(values, folder, spec, rows, training, seed)
             _announce(values, seed, rows, training.penalty)
         run = run._replace(reporter=reporter or _reporter(values, folder, machine))
         try:
@@ -93,7 +90,8 @@ def _reporter(values, folder, machine):
     if not machine.is_chief:
         return reporting.Reporter(out, prefix='worker %d: ' % machine.task)
     return reporting.Reporter(out, reporting.Summaries(folder, period) if period else None,
-                              folder if values.set_profiling else None)
+                              folder if values.set_profiling else None,
+                              history=History(folder))
 
 
 def _announce(values, seed, rows, penalty):

@@ -1,7 +1,8 @@
 """What the project is for, in two minutes: `make demo`, or `python -m examples.demo [FOLDER]`.
 
-A shipped optimizer, with nothing to tune, beside SGD, Adam and RMSProp, each with a grid of
-learning rates; then some seconds of meta-training. Both are commands of the project; it shows them.
+A shipped optimizer, with nothing to tune, beside Adam, Muon and schedule-free AdamW, each with a
+grid of learning rates; then some seconds of meta-training. Both are commands of the project; it
+shows them.
 """
 
 import json
@@ -18,7 +19,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STEPS = {'fashion': 300, 'digits': 100}
 EPISODES = 20
 COMPARISON = [
-    '--learned=normalized_mlp', '--test_optimizer=L2o,SGD,Adam,RMSProp',
+    '--learned=normalized_mlp', '--test_optimizer=L2o,Adam,Muon,ScheduleFreeAdamW',
     '--include_convnet_problems', '--seeds=6,12,18', '--finalists=1', '--equal_time', '--jobs=2']
 #: The published command, shortened: episodes of one length in place of the curriculum, so that all
 #: validations are alike, and a meta-learning rate at which seconds are enough.

@@ -56,7 +56,18 @@ IMAGE_SOURCES = ('auto', 'mnist', 'digits', 'fashion')
 LEARNED = 'L2o'
 
 #: Of l2o.evaluation.rules.
-HAND_TUNED = ('SGD', 'Momentum', 'Adam', 'AdamW', 'RMSProp', 'Adagrad')
+HAND_TUNED = (
+    'SGD',
+    'Momentum',
+    'Adam',
+    'AdamW',
+    'RMSProp',
+    'Adagrad',
+    'Muon',
+    'ScheduleFreeAdamW',
+    'Prodigy',
+    'Lion'
+)
 
 #: Of l2o.evaluation.rules.
 LEARNING_RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -66,6 +77,12 @@ CONSTANT = 'constant'
 
 #: Of l2o.evaluation.rules.
 SCHEDULES = ('constant', 'cosine', 'linear')
+
+#: Of l2o.evaluation.rules.
+SCHEDULE_FREE = ('ScheduleFreeAdamW',)
+
+#: Of l2o.evaluation.rules.
+RATE_FREE = ('Prodigy',)
 
 #: Of problems.problem_sets: name -> (what it holds, whether metarun trains on it).
 PROBLEM_SETS: Dict[str, Any] = {
@@ -154,5 +171,8 @@ PROBLEM_SETS: Dict[str, Any] = {
     'gru': ('Recurrent networks with GRU cells that predict characters.', True),
     'lstm': ('Recurrent networks with LSTM cells that predict characters.', True),
     'transformer': ('Transformer decoders that predict characters.', True),
-    'regression': ('Regressions by perceptrons: synthetic data, and a study of diabetes.', True)
+    'regression': ('Regressions by perceptrons: synthetic data, and a study of diabetes.', True),
+    'deep': ('Networks of 10 layers and more.', True),
+    'by_heart': ('Few examples, which are learned by heart, and wrong labels.', True),
+    'batches': ('Small and large batches.', True)
 }

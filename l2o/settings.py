@@ -22,6 +22,7 @@ from l2o.bounds import (
     POSITIVE,
     SHARE,
     SHARE_OR_OTHER,
+    TEXT,
     UP_TO_ONE,
 )
 
@@ -55,6 +56,12 @@ class Technique(NamedTuple):
 
 #: Title -> the settings that belong to no technique.
 SETTINGS: Dict[str, Tuple[Setting, ...]] = collections.OrderedDict([
+    ('optimizer', (
+        Setting('begin_with', 'begin_with', '', 'Folder of a run, or name of a shipped optimizer, '
+                'whose meta-parameters the training begins with; the optimizer is of the same kind '
+                'and size; empty: with the initial ones.', TEXT,
+                stored=lambda folder: folder or None),
+    )),
     ('problems', (
         Setting('problems_at_once', 'problems_at_once', 1, 'Number of problems in each draw: they '
                 'share a graph, and each episode is on one of them.', POSITIVE),

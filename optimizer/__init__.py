@@ -139,6 +139,9 @@ def build(name: str, arguments: Dict[str, Any],
     Raises:
       ValueError: there is no such optimizer, or it does not take these arguments.
     """
+    if '.' in name:
+        raise ValueError('%s is a class of its author, none of the table: make it in your program '
+                         'and call its init_from_checkpoint(folder).' % name)
     if name not in OPTIMIZERS:
         raise ValueError('Unknown optimizer %r: choose from %s.' % (name, ', '.join(OPTIMIZERS)))
     try:

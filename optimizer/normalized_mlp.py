@@ -6,16 +6,20 @@ differs is where the network is: it runs once for each tensor, not for each para
 step costs a few passes over memory.
 """
 
-from typing import Any, NamedTuple, Optional, Sequence
+import collections
+import contextlib
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import trainable_optimizer
 from optimizer.layout import Layout
+from optimizer.meta_parameters import outermost_graph
 from optimizer.types import Rule, Theta, Update
 
 FAST, SLOW, SQUARE = 0.9, 0.99, 0.99  # decays of the two momenta and of the squared gradient
+AGREEMENT = 0.98  # decay of the agreement of successive gradients
 LEAST_RMS = 1e-2  # of a direction; a weaker one is not brought to RMS 1, and none stays none
 TINY = 1e-30  # a mean square of the gradient that counts as zero
 LOG_RANGE = 7.0  # logarithms that enter the network are at least minus this, relative to what is 1
@@ -23,11 +27,30 @@ TAIL = 0.01  # share of the planned steps that 1 - x is kept away from 0 by
 
 #: What the network sees of a tensor, and its outputs, with their values before meta-training.
 INPUTS = ('fast', 'slow', 'gradient', 'parameter', 'is_matrix', 'fan_in', 'size', 'depth',
-          'steps_done', 'planned', 'x', 'x_squared', 'log_rest')
-OUTPUTS = ('log_size', 'slow', 'gradient', 'log_smoothing', 'magnitude', 'agreement')
-INITIAL_BIASES = {'log_size': -7.6, 'log_smoothing': -4.0}
+          'steps_done', 'planned', 'x', 'x_squared', 'log_rest', 'agreement', 'growth')
+OUTPUTS = ('log_size', 'slow', 'gradient', 'log_smoothing', 'magnitude', 'agreement',
+           'orthogonal', 'log_decay')
+INITIAL_BIASES = {'log_size': -7.6, 'log_smoothing': -4.0, 'orthogonal': 1.5, 'log_decay': -6.5}
 INITIAL_WEIGHTS = {('parameter', 'log_size'): 0.3, ('fan_in', 'log_size'): -1.2,
-                   ('is_matrix', 'log_size'): 1.4, ('log_rest', 'log_size'): 0.7}
+                   ('is_matrix', 'log_size'): 1.4, ('log_rest', 'log_size'): 0.7,
+                   ('depth', 'log_size'): -0.5, ('is_matrix', 'log_decay'): 3.5}
+
+#: The brake: once the gradient is so many times its usual size, steps shrink as it grows.
+BRAKE, STRONGEST_BRAKE = 10.0, 0.01
+RISE, FALL = 0.003, 0.02  # shares of the way that the logarithm of the usual size goes in a step
+
+#: Where the number of steps is not known, sizes fall with 1 / sqrt(steps) after so many.
+LONG = 1000.0
+
+#: The power of the share of a table's rows that have a gradient, by which their steps are divided:
+#: between 0.5, which is where momentum takes a row whose gradients are noise, and 1, all the same.
+RARITY = 0.75
+
+#: Orthogonal directions: the coefficients of Newton and Schulz's iteration that Muon uses, how many
+#: iterations, and the rows of a block, into which a large matrix is cut.
+NEWTON_SCHULZ = 3.4445, -4.7750, 2.0315
+ITERATIONS = 4
+BLOCK = 64
 
 
 class Moments(NamedTuple):
@@ -37,9 +60,16 @@ class Moments(NamedTuple):
     square: tf.Tensor  # of its square, decay 0.99
 
 
+class Tensors(NamedTuple):
+    """Rows `[1, tensors]`."""
+    agreement: tf.Tensor  # decayed sum of (gradient * its fast mean before) / (mean square)
+
+
 class State(NamedTuple):
     """What one step hands to the next."""
     chunks: list  # the `Moments` of each chunk
+    tensors: Tensors
+    usual: tf.Tensor  # float32 [], the logarithm of the usual size of the model's gradient
     steps_done: tf.Tensor  # float32 []
     num_steps: tf.Tensor  # float32 [], how many meta-training plans; 0: not known
 
@@ -53,25 +83,31 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
         s = 1 / sqrt(v + smoothing^2 * mean(v))
         d = (m1 + slow * m2 + gradient * g) * s
         d = d * (1 + magnitude * |softsign(d)| + agreement * softsign(d * g * s))
-        step = -size * d / RMS(d)
+        u = d / RMS(d), and for matrices (1 - orthogonal) * d / RMS(d) + orthogonal * O / RMS(O)
+        step = -size * (u + decay * parameter)
 
-    Before meta-training the coefficients are about those of normalised Adam: 0 but for the sizes
-    and a small smoothing. The network, one layer of tanh units beside a linear map, sees for each
-    tensor the logarithms of RMS(m1), RMS(m2), RMS(g), each relative to sqrt(mean(v)), and of
-    RMS(parameters), fan-in, number of parameters, of matrices in the model and of steps done;
-    whether it is a matrix; whether the number of steps is planned, and if so, of the share x of
-    them that is done: x, x^2, log(1 - x). Sizes are at most 1. Steps do not change where the loss
-    is multiplied by a constant.
+    O is a matrix near to d with singular values near 1, as Muon's (see `orthogonalized`); a tensor
+    of rank 2 or more is a matrix of prod(shape[:-1]) rows. A row of a table that has a gradient
+    rarely takes the larger steps, so that it gets as far as with a dense gradient.
+
+    The network, one layer of tanh units beside a linear map, sees for each tensor the logarithms of
+    RMS(m1), RMS(m2), RMS(g), each relative to sqrt(mean(v)), and of RMS(parameters), fan-in, number
+    of parameters, of matrices in the model and of steps done; whether it is a matrix; whether the
+    number of steps is planned, and if so, of the share x of them that is done: x, x^2, log(1 - x);
+    how well successive gradients agree; and how the model's gradient has grown. Before
+    meta-training the coefficients are about those of an orthogonal, normalised Adam with a small
+    decay.
+
+    Sizes are at most 1, and fall with the number of matrices. A brake holds where training goes
+    wrong: from a gradient on that is 10 times its usual size, sizes fall as that grows, down to a
+    hundredth. The usual size follows, so that they come back. Where the number of steps is not
+    known, sizes also fall with 1 / sqrt(steps) after the first 1,000. Steps do not change where the
+    loss is multiplied by a constant.
 
     Args:
       num_steps: after how many steps training ends; None: not known.
       units: of the tanh layer.
       **kwargs: see `TrainableOptimizer`.
-
-    Attributes:
-      planned_steps: a float32 placeholder, read when a state begins, where `num_steps` is None:
-        meta-training feeds the length of the episode; 0, the default: not known. None in eager
-        code.
 
     Raises:
       ValueError: `num_steps` or `units` below 1.
@@ -88,10 +124,7 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
             raise ValueError('NormalizedMLP needs num_steps and units of 1 or more, not %s and %s.'
                              % (num_steps, units))
         self._num_steps = num_steps
-        self.planned_steps = None
-        if not tf.executing_eagerly():
-            with tf.init_scope():
-                self.planned_steps = tf.placeholder_with_default(0.0, [], name='planned_steps')
+        self._planned_steps: Dict[tf.Graph, tf.Tensor] = {}
         shapes = {'linear/w': [len(INPUTS), len(OUTPUTS)], 'linear/b': [len(OUTPUTS)],
                   'hidden/w': [len(INPUTS), units], 'hidden/b': [units],
                   'output/w': [units, len(OUTPUTS)]}
@@ -103,18 +136,65 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
             self.create_meta_parameter('NormalizedMLP/' + layer, shape,
                                        initializers.get(layer, tf.zeros_initializer()))
 
+    @property
+    def planned_steps(self) -> Optional[tf.Tensor]:
+        """A float32 placeholder of the current graph, read when a state begins, where `num_steps`
+        is None: meta-training feeds the length of the episode; 0, the default: not known. None in
+        eager code."""
+        graph = outermost_graph()
+        if graph is not None and graph not in self._planned_steps:
+            with tf.init_scope(), tf.name_scope(None):
+                self._planned_steps[graph] = tf.placeholder_with_default(0.0, [], 'planned_steps')
+        return self._planned_steps.get(graph)
+
+    def init_from_checkpoint(self, path: str) -> None:
+        with _saying_what_to_do():
+            super().init_from_checkpoint(path)
+
+    def start_from(self, values: Dict[str, np.ndarray]) -> None:
+        with _saying_what_to_do():
+            super().start_from(values)
+
     def layout(self, shapes: Sequence[Sequence[int]]) -> Layout:
         return Layout(shapes, max_chunk=2 ** 62)
 
     def initial_state(self, layout: Layout, theta: Theta, key: tf.Tensor) -> State:
-        planned = tf.zeros([]) if self.planned_steps is None else tf.identity(self.planned_steps)
+        placeholder = self.planned_steps
+        planned = tf.zeros([]) if placeholder is None else tf.identity(placeholder)
         return State([Moments(*[tf.zeros([1, chunk.size])] * 3) for chunk in layout.chunks],
-                     tf.zeros([]), planned)
+                     Tensors(tf.zeros([1, layout.num_tensors])), tf.zeros([]), tf.zeros([]),
+                     planned)
 
     def update_rule(self, layout: Layout, theta: Theta) -> Rule:
         layout = layout.prepare()
         return lambda gradients, state, parameters: _step(layout, theta, self._num_steps,
                                                           gradients, state, parameters)
+
+
+_ADVICE = ('NormalizedMLP with 13 inputs is an earlier version: load the shipped normalized_mlp, '
+           'or meta-train again with its flags.txt.')
+
+
+@contextlib.contextmanager
+def _saying_what_to_do():
+    """What would be right is said where a checkpoint is of the rule before orthogonal directions,
+    whose network has 13 inputs."""
+    try:
+        yield
+    except ValueError as error:
+        if 'linear/w' not in str(error) or _ADVICE in str(error):
+            raise
+        raise ValueError('%s %s' % (error, _ADVICE)) from error
+
+
+class MeanSquares(NamedTuple):
+    """Of each tensor, `[tensors]`; of sums, not means, over time."""
+    fast: tf.Tensor
+    slow: tf.Tensor
+    gradient: tf.Tensor
+    parameter: tf.Tensor
+    square: tf.Tensor  # the mean of the squares' decayed sum
+    product: tf.Tensor  # of gradient and `fast` before
 
 
 def _step(layout, weights, num_steps, gradients, state, parameters):
@@ -125,38 +205,163 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
 
     moments = [Moments(FAST * old.fast + g, SLOW * old.slow + g, SQUARE * old.square + tf.square(g))
                for old, g in zip(state.chunks, gradients)]
-    sums = [tf.concat([_sums_of_squares(chunk, m.fast), _sums_of_squares(chunk, m.slow),
-                       _sums_of_squares(chunk, g), _sums_of_squares(chunk, p),
-                       chunk.sums(m.square)], 0)
-            for chunk, m, g, p in zip(layout.chunks, moments, gradients, parameters)]
-    fast, slow, gradient, parameter, square = tf.unstack(layout.tensor_means(sums))
-    square = to_mean[SQUARE] * square
-    relative = tf.stack([tf.square(to_mean[FAST]) * fast, tf.square(to_mean[SLOW]) * slow,
-                         gradient]) / (square + TINY)
-    inputs = tf.concat([_half_log(relative), _half_log(parameter)[tf.newaxis],
+    means = _mean_squares(layout, state.chunks, moments, gradients, parameters)
+    square = to_mean[SQUARE] * means.square
+    relative = tf.stack([tf.square(to_mean[FAST]) * means.fast,
+                         tf.square(to_mean[SLOW]) * means.slow,
+                         means.gradient]) / (square + TINY)
+    agreement = AGREEMENT * state.tensors.agreement + tf.nn.softsign(
+        (1.0 - FAST) * means.product / (square + TINY))
+    usual, growth = _growth(layout, means.gradient, state.usual, t)
+    planned = tf.cast(state.num_steps if num_steps is None else num_steps, tf.float32)
+    inputs = tf.concat([_half_log(relative), _half_log(means.parameter)[tf.newaxis],
                         _constants(layout.shapes), _progress(
-                            state.steps_done, state.num_steps if num_steps is None else num_steps,
-                            layout.num_tensors)], 0)
+                            state.steps_done, planned, layout.num_tensors),
+                        10.0 * (1.0 - AGREEMENT) * agreement,
+                        tf.fill([1, layout.num_tensors], tf.clip_by_value(growth, -3.0, 3.0))], 0)
     outputs = dict(zip(OUTPUTS, tf.unstack(_network(weights, tf.stop_gradient(inputs)))))
+    sizes = tf.exp(tf.clip_by_value(outputs['log_size'], -16.0, 0.0)
+                   - tf.clip_by_value(growth - np.log(BRAKE), 0.0, -np.log(STRONGEST_BRAKE)))
+    sizes *= tf.where_v2(planned > 0.0, 1.0, tf.rsqrt(tf.maximum(t / LONG, 1.0)))
 
-    coefficients = layout.per_chunk(tf.stack([
+    mixing = layout.per_chunk(tf.stack([
         tf.exp(2.0 * tf.clip_by_value(outputs['log_smoothing'], -10.0, 3.0)) * square,
         outputs['slow'] * to_mean[SLOW], outputs['gradient'],
         tf.tanh(outputs['magnitude']), tf.tanh(outputs['agreement'])]))
     directions = []
-    for chunk, m, g, own in zip(layout.chunks, moments, gradients, coefficients):
-        smoothing, slow, gradient, magnitude, agreement = tf.split(chunk.spread(own), 5)
+    for chunk, m, g, own in zip(layout.chunks, moments, gradients, mixing):
+        smoothing, of_slow, of_gradient, magnitude, of_agreement = tf.split(chunk.spread(own), 5)
         scale = tf.rsqrt(to_mean[SQUARE] * m.square + (smoothing + TINY))
-        d = scale * tf.add_n([to_mean[FAST] * m.fast, slow * m.slow, gradient * g])
+        d = scale * tf.add_n([to_mean[FAST] * m.fast, of_slow * m.slow, of_gradient * g])
         directions.append(d + d * (magnitude * tf.abs(tf.nn.softsign(d))
-                                   + agreement * tf.nn.softsign(d * g * scale)))
-    squares = layout.tensor_means([_sums_of_squares(chunk, d)[0:1]
-                                   for chunk, d in zip(layout.chunks, directions)])
-    sizes = layout.per_chunk(-tf.exp(tf.clip_by_value(outputs['log_size'], -16.0, 0.0))
-                             * tf.rsqrt(squares + LEAST_RMS ** 2))
-    steps = [chunk.spread(size) * d
-             for chunk, size, d in zip(layout.chunks, sizes, directions)]
-    return Update(steps, None, State(moments, t, state.num_steps))
+                                   + of_agreement * tf.nn.softsign(d * g * scale)))
+    squares = layout.tensor_means([_sums_of_squares(chunk, d)
+                                   for chunk, d in zip(layout.chunks, directions)])[0]
+    shares = _shares(layout)
+    rarely = tf.pow(shares, RARITY)
+    squares *= tf.square(rarely)
+    how = tf.sigmoid(outputs['orthogonal'])
+    # Rows: factors of the direction, of the orthogonal one, and of the parameters.
+    to_unit, sizes = tf.rsqrt(squares + TINY), sizes * tf.sqrt(squares / (squares + LEAST_RMS ** 2))
+    factors = layout.per_chunk(-tf.stack([
+        sizes * (1.0 - how * _is_cut(layout.shapes)) * to_unit,
+        sizes * how / rarely,
+        tf.minimum(sizes * tf.exp(tf.clip_by_value(outputs['log_decay'], -16.0, 0.0)) / shares,
+                   0.1)]))
+    steps = []
+    for chunk, own, *terms in zip(layout.chunks, factors, directions,
+                                  _orthogonal(layout, directions), parameters):
+        steps.append(tf.add_n([factor * term for factor, term
+                               in zip(tf.split(chunk.spread(own), 3), terms)]))
+    return Update(steps, None, State(moments, Tensors(agreement), usual, t, state.num_steps))
+
+
+def _mean_squares(layout, before, moments, gradients, parameters):
+    """The `MeanSquares`."""
+    sums = [tf.concat([_sums_of_squares(chunk, m.fast), _sums_of_squares(chunk, m.slow),
+                       _sums_of_squares(chunk, g), _sums_of_squares(chunk, p),
+                       chunk.sums(m.square), chunk.sums(g * old.fast)], 0)
+            for chunk, old, m, g, p in zip(layout.chunks, before, moments, gradients, parameters)]
+    return MeanSquares(*tf.unstack(layout.tensor_means(sums)))
+
+
+def _growth(layout, gradient, usual, t):
+    """The logarithm of the usual size of the model's gradient, and of what it is now in its units.
+
+    The usual size follows a gradient that shrinks, but rises slowly.
+    """
+    size = 0.5 * tf.log(tf.reduce_mean(gradient) + TINY)
+    growth = tf.where_v2(t > 1.0, size - usual, 0.0)
+    follow = tf.where_v2(growth > 0.0, RISE, FALL) * tf.maximum(growth, -3.0)
+    return tf.where_v2(t > 1.0, usual + follow, size), growth
+
+
+def _is_cut(shapes):
+    """1 for the tensors that have orthogonal directions, `[tensors]`, else 0."""
+    return tf.constant([float(_sides(shape) is not None) for shape in shapes])
+
+
+def _sides(shape):
+    """Rows and columns of a tensor as a matrix; None where a side is below 2."""
+    if len(shape) < 2:
+        return None
+    rows, columns = int(np.prod(shape[:-1])), int(shape[-1])
+    return (rows, columns) if min(rows, columns) > 1 else None
+
+
+def _shares(layout):
+    """The share of each tensor that the step is made on, `[tensors]`: 1 but for rows of tables."""
+    sizes = [max(1, np.prod(shape, dtype=int)) for shape in layout.shapes]
+    if layout.counts is not None:
+        return layout.counts / tf.constant(sizes, tf.float32)
+    return tf.stack([tf.maximum(1.0, tf.cast(here, tf.float32)) / size
+                     if index in layout.tables else tf.ones([])
+                     for index, (here, size) in enumerate(zip(layout.sizes, sizes))])
+
+
+def _orthogonal(layout, rows):
+    """Orthogonal matrices near to the tensors that are matrices, of RMS 1; zeros for the others.
+
+    Takes and gives a row for each chunk. Tensors of one shape are computed together.
+    """
+    tensors = layout.to_tensors([row if chunk.counted is None else row * chunk.counted
+                                 for chunk, row in zip(layout.chunks, rows)])
+    groups: Dict[Any, List[int]] = collections.OrderedDict()
+    for index, shape in enumerate(layout.shapes):
+        if _sides(shape) is not None:
+            key = index if index in layout.tables else _sides(shape)
+            groups.setdefault(key, []).append(index)
+    found = [tf.zeros_like(tensor) for tensor in tensors]
+    for members in groups.values():
+        sides = _sides(layout.shapes[members[0]])
+        matrices = [tf.reshape(tensors[index], [-1, sides[1]]) for index in members]
+        batch = tf.stack(matrices) if len(matrices) > 1 else matrices[0][tf.newaxis]
+        result = orthogonalized(batch, sides, members[0] in layout.tables)
+        for index, value in zip(members, tf.unstack(result, len(members))):
+            found[index] = tf.reshape(value, tf.shape(tensors[index]))
+    return layout.to_chunks(found)
+
+
+def orthogonalized(matrices: tf.Tensor, sides: Tuple[int, int],
+                   is_table: bool = False) -> tf.Tensor:
+    """Brings singular values near to one another, and the RMS of each matrix to 1.
+
+    Newton and Schulz's iteration X <- (a + b X X' + c (X X')^2) X as in Muon, but on X X' alone (or
+    X' X, whichever is smaller); the product of the polynomials is applied in the end. A matrix
+    whose smaller side is above `BLOCK` is cut into blocks of so many rows, each for itself.
+
+    Args:
+      matrices: `[n, rows, columns]`.
+      sides: the static rows and columns.
+      is_table: whether only some of the rows are there; then it is X' X, and uncut.
+    """
+    rows, columns = sides
+    blocks = -(-rows // BLOCK) if min(sides) > BLOCK and not is_table else 1
+    height = -(-rows // blocks)
+    wide = height <= columns and not is_table
+    x = matrices
+    if blocks > 1:
+        x = tf.pad(x, [[0, 0], [0, blocks * height - rows], [0, 0]]) if rows % height else x
+        x = tf.reshape(x, [-1, height, columns])
+    gram = squares = tf.matmul(x, x, transpose_a=not wide, transpose_b=wide)
+    to_unit = tf.rsqrt(tf.reduce_sum(tf.square(gram), [1, 2], keepdims=True) + TINY)
+    gram *= to_unit
+    a, b, c = NEWTON_SCHULZ
+    identity, product = tf.eye(height if wide else columns), None
+    for iteration in range(ITERATIONS):
+        polynomial = a * identity + b * gram + c * tf.matmul(gram, gram)
+        product = polynomial if product is None else tf.matmul(polynomial, product)
+        if iteration + 1 < ITERATIONS:
+            gram = tf.matmul(polynomial, tf.matmul(gram, polynomial))
+    product *= tf.sqrt(to_unit)
+    # The mean square of the result follows from the small matrices.
+    total = tf.reduce_sum(tf.reshape(tf.reduce_sum(tf.matmul(product, squares) * product, [1, 2]),
+                                     [-1, blocks]), 1)
+    entries = tf.cast(tf.reduce_prod(tf.shape(matrices)[1:]), tf.float32)
+    scale = tf.rsqrt(total / entries + TINY)
+    product *= tf.reshape(tf.tile(scale[:, tf.newaxis], [1, blocks]), [-1, 1, 1])
+    x = tf.matmul(product, x) if wide else tf.matmul(x, product)
+    return tf.reshape(x, [-1, blocks * height, columns])[:, :rows] if blocks > 1 else x
 
 
 def _network(weights, inputs):
@@ -193,7 +398,6 @@ def _constants(shapes):
 
 def _progress(steps_done, num_steps, num_tensors):
     """What the network sees of the time, `[5, tensors]`."""
-    num_steps = tf.cast(num_steps, tf.float32)
     planned = tf.cast(num_steps > 0.0, tf.float32)
     x = planned * tf.clip_by_value(steps_done / tf.maximum(num_steps, 1.0), 0.0, 1.0)
     time = tf.stack([tf.log(steps_done + 1.0) / 3.0 - 1.0, planned, x, tf.square(x),

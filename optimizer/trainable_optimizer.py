@@ -58,7 +58,7 @@ class TrainableOptimizer(MetaParameters, tf.train.Optimizer):
     """
 
     computes_rows_alone = False  # whether of a table only the rows with a gradient are computed
-    planned_steps = None  # a placeholder, where an optimizer can be told how many steps there are
+    planned_steps: Any = None  # a placeholder, where it can be told how many steps there are
     sees_parameters = False  # whether the update rule also takes the parameters' rows
     draws_state = True  # whether `initial_state` draws anything with its key
     OPTIONS: Tuple[str, ...] = ('xla', 'learning_rate', 'weight_decay')

@@ -11,6 +11,7 @@ import collections
 import functools
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from problems import datasets, image_files
@@ -70,6 +71,22 @@ def _text(length, vocabulary_size, train, source):
 
 
 @functools.lru_cache(maxsize=None)
+def _few_images(side, size, noise, train, source):
+    """So few images that they are learned by heart; of these a share `noise` has drawn labels.
+
+    The held-out ones are as usual.
+    """
+    if not train:
+        return _images(side, False, source)
+    rng, images = np.random.RandomState(size), _images(side, True, source)
+    chosen = rng.permutation(images.size)[:size]
+    labels = images.labels[chosen]
+    drawn = rng.uniform(size=labels.size) < noise
+    labels = np.where(drawn, rng.randint(10, size=labels.size), labels)
+    return datasets.Dataset(images.data[chosen], labels, images.source)
+
+
+@functools.lru_cache(maxsize=None)
 def _friedman(n_features, seed, train, source):
     del source
     return datasets.friedman(1000, seed if train else seed + 1000, n_features)
@@ -84,6 +101,12 @@ def _image_task(name, problem, side, batch_size, *args, examples=_images, **kwar
     """A task on images as vectors."""
     spec = Spec(problem, (side * side,) + args, kwargs)
     return Task(name, spec, functools.partial(examples, side), batch_size)
+
+
+def _by_heart_task(name, side, batch_size, sizes, examples, noise=0.0, **kwargs):
+    """A perceptron on few images, or on images with wrong labels."""
+    spec = Spec(Perceptron, (side * side, 10, sizes), kwargs)
+    return Task(name, spec, functools.partial(_few_images, side, examples, noise), batch_size)
 
 
 def _convolutional_task(name, problem, side, batch_size, *args, **kwargs):
@@ -199,6 +222,51 @@ FAMILIES = collections.OrderedDict([
             'regression_15', 15, functools.partial(_friedman, 15, 3), 48, (24, 24))],
         full=[_regression_task('regression', 10, _diabetes, 32, (32, 16))],
         help='Regressions by perceptrons: synthetic data, and a study of diabetes.')),
+    ('deep', Family(
+        small=[
+            _image_task('relu_mlp_8_deep_10', Perceptron, 8, 64, 10, (24,) * 10),
+            _image_task('tanh_mlp_8_deep_12', Perceptron, 8, 32, 10, (20,) * 12,
+                        activation=tf.tanh),
+            _image_task('relu_mlp_14_deep_16', Perceptron, 14, 32, 10, (24,) * 16),
+            _image_task('relu_mlp_8_deep_28', Perceptron, 8, 64, 10, (32,) * 28),
+            _convolutional_task('plain_net_8_deep', VGG, 8, 16, ((6,) * 6, (8,) * 6)),
+            _text_task('transformer_8_deep', Transformer, 32, 8, 8, width=16, n_heads=2,
+                       n_blocks=5)],
+        validation=[
+            _image_task('relu_mlp_14_deep_22', Perceptron, 14, 48, 10, (40,) * 22),
+            _text_task('transformer_12_deep', Transformer, 48, 12, 8, width=24, n_heads=3,
+                       n_blocks=4)],
+        full=[
+            _image_task('relu_mlp_31', Perceptron, 28, 128, 10, (64,) * 30),
+            _convolutional_task('plain_net_20', VGG, 28, 32, ((8,) * 10, (16,) * 10)),
+            _convolutional_task('residual_net_20', ResidualNet, 28, 32,
+                                (8,) * 3 + (16,) * 3 + (32,) * 3, first_stride=2),
+            _text_task('transformer_6', Transformer, 64, 32, 16, width=64, n_blocks=6),
+            _text_task('transformer_12', Transformer, 64, 32, 16, width=48, n_blocks=12)],
+        help='Networks of 10 layers and more.')),
+    ('by_heart', Family(
+        small=[
+            _by_heart_task('relu_mlp_8_few', 8, 32, (40, 40), 500),
+            _by_heart_task('tanh_mlp_14_few', 14, 64, (32,) * 3, 1200, activation=tf.tanh),
+            _by_heart_task('relu_mlp_8_noisy', 8, 64, (48,), 2000, noise=0.3)],
+        validation=[
+            _by_heart_task('relu_mlp_14_few', 14, 32, (48, 32), 1000),
+            _by_heart_task('tanh_mlp_8_noisy', 8, 64, (40,) * 3, 1500, noise=0.2,
+                           activation=tf.tanh)],
+        full=[
+            _by_heart_task('relu_mlp_few', 28, 64, (128, 64), 5000),
+            _by_heart_task('relu_mlp_noisy', 28, 128, (128, 64), 60000, noise=0.3)],
+        help='Few examples, which are learned by heart, and wrong labels.')),
+    ('batches', Family(
+        small=[
+            _image_task('relu_mlp_8_batch_4', Perceptron, 8, 4, 10, (32,)),
+            _image_task('tanh_mlp_8_batch_1000', Perceptron, 8, 1000, 10, (24,) * 2,
+                        activation=tf.tanh)],
+        validation=[_image_task('relu_mlp_14_batch_8', Perceptron, 14, 8, 10, (40, 24))],
+        full=[
+            _image_task('relu_mlp_batch_8', Perceptron, 28, 8, 10, (128, 64)),
+            _image_task('relu_mlp_batch_2048', Perceptron, 28, 2048, 10, (96, 64))],
+        help='Small and large batches.')),
 ])
 
 

@@ -4,6 +4,7 @@ import base64
 import csv
 import html.parser
 import io
+import itertools
 import json
 import os
 import pickle
@@ -83,7 +84,9 @@ def test_a_learned_optimizer_is_held_against_its_rivals_over_all_problems():
     times = [running.EqualTime(summary.problem, 'learned', summary, 9, final)
              for summary, final in zip(summaries[2:4], (0.8, 4.0))]
     default = comparison.standing('learned', 'Adam 0.001', summaries, times)
-    np.testing.assert_allclose(default, (2, 2, np.log(0.5) / 2, np.log(0.25) / 2, 1), rtol=1e-6)
+    np.testing.assert_allclose(default[:5], (2, 2, np.log(0.5) / 2, np.log(0.25) / 2, 1),
+                               rtol=1e-6)
+    assert default.best_held_out_log_ratio is None
     best = comparison.standing('learned', 'Adam, best rate', summaries, times)
     np.testing.assert_allclose(best[:3], (2, 1, np.log(2.0) / 2), rtol=1e-6)
     assert best.wins_at_equal_time is None
@@ -93,6 +96,25 @@ def test_a_learned_optimizer_is_held_against_its_rivals_over_all_problems():
     assert '| learned | Adam 0.001 | 2 of 2 | -0.347 | -0.693 | 1 of 2 |' in table
     assert '| two | 4 | 4 (Adam 0.001) | 4 (Adam 0.001) | 2 (SGD 0.1) |' in (
         result_files.overview(summaries, ['learned']))
+
+
+def test_a_rule_is_a_rival_at_one_rate_for_all_problems_and_at_the_best_for_each():
+    """The rate that is best over all problems is best on neither of these."""
+    summaries = [ending(name, rate, problem, final, 1.0, 'cosine')
+                 for name, rate, finals in (('Muon', 0.1, (1.0, 9.0)), ('Muon', 0.01, (2.0, 2.0)),
+                                            ('Muon', 0.001, (9.0, 1.0)), ('Lion', 0.1, (3.0, 3.0)))
+                 for problem, final in zip(('one', 'two'), finals)]
+
+    def finals(words):
+        return [comparison.rival(words, problem, summaries).final for problem in ('one', 'two')]
+
+    assert finals('Muon cosine, one rate') == finals('best single setting') == [2.0, 2.0]
+    assert finals('Muon cosine, best rate') == finals('best hand-tuned rule') == [1.0, 1.0]
+    assert comparison.single_settings(summaries) == ['Muon cosine 0.01', 'Lion cosine 0.1']
+    learned = [ending('learned', None, problem, 1.0, 1.0) for problem in ('one', 'two')]
+    table = result_files.standings(summaries + learned, [], ['learned'])
+    assert '| learned | Muon cosine, one rate (Muon cosine 0.01) | 2 of 2 | -0.693 |' in table
+    assert '| learned | Muon cosine, best rate | 2 of 2 | +0.000 |' in table
 
 
 def test_csv_and_pickles_agree(tmp_path):
@@ -144,6 +166,52 @@ def test_a_diverged_optimizer_is_drawn_and_said_to_have_diverged():
     figure = comparison.make_figure(CURVES[4:], comparison.summarize(CURVES[4:]))
     words, = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert '1 diverged' in words
+
+
+def drawn_of(losses):
+    """Line, lowest and highest point of the band, words of the legend, of runs of one optimizer."""
+    pytest.importorskip('matplotlib')
+    curves = [curve('L2o', None, seed, each) for seed, each in enumerate(losses)]
+    axes, = comparison.make_figure(curves, comparison.summarize(curves)).axes
+    line, = axes.lines
+    corners = axes.collections[0].get_paths()[0].vertices[:, 1]
+    words, = [text.get_text() for text in axes.get_legend().get_texts()]
+    return line.get_ydata(), corners.min(), corners.max(), words
+
+
+def test_the_band_is_within_what_the_seeds_have_reached():
+    """Losses of very different size: exp(mean + deviation of the logarithms) would exceed all."""
+    losses = [[1e-6] * 99, [2.0] * 99, [2.28] * 99, [1e-4] * 99, [0.3] * 99]
+    line, low, high, words = drawn_of(losses)
+    np.testing.assert_allclose(line, 0.3)
+    np.testing.assert_allclose([low, high], [1e-4, 2.0])
+    assert words == 'L2o: 0.3'
+
+
+def test_the_legend_has_where_the_line_ends():
+    rng = np.random.RandomState(0)
+    line, _, _, words = drawn_of(np.exp(rng.standard_normal([5, 200])).tolist())
+    assert words == 'L2o: %.2g' % line[-1]
+
+
+def test_small_losses_after_large_ones_are_drawn_as_they_are():
+    line, _, _, words = drawn_of([[1e12] * 50 + [1e-7] * 150] * 3)
+    np.testing.assert_allclose(line[60:], 1e-7, rtol=1e-9)
+    assert words == 'L2o: 1e-07'
+
+
+def test_one_of_five_seeds_that_diverges_hides_neither_line_nor_band():
+    line, low, high, words = drawn_of([[1.0] * 50, [2.0] * 50, [3.0] * 50, [4.0] * 50,
+                                       [5.0] * 20 + [np.nan] * 30])
+    np.testing.assert_allclose(line, 3.0)
+    assert (low, high) == (2.0, 4.0) and words == 'L2o (1 diverged): 3'
+
+
+def test_what_is_drawn_is_said_below_the_picture_and_in_the_report():
+    pytest.importorskip('matplotlib')
+    figure = comparison.make_figure(CURVES, comparison.summarize(CURVES))
+    said, = [text.get_text() for text in figure.texts]
+    assert 'median' in said and 'quartile' in said
 
 
 def test_the_overview_is_in_units_of_adam_at_its_best_rate():
@@ -261,6 +329,30 @@ def test_adamw_shrinks_and_then_is_adam():
 
 
 # Many runs.
+
+
+class FallsAndRises(Line):
+    """A loss on held-out examples that is lowest in the middle of a run, at 0.5."""
+
+    needs_data = True
+
+    def _objective(self, parameters, data, labels):
+        line = tf.reduce_sum(parameters[0])
+        return line + 0.0 * tf.reduce_sum(data) + tf.reduce_mean(data) * tf.square(line + 0.5)
+
+
+def test_held_out_examples_are_measured_along_the_way():
+    """The best is that of the checkpoint which who looks twenty times has kept."""
+    ones, many = (datasets.Dataset(np.full([2, 1], value), None) for value in (0.0, 1e3))
+    candidate, = rules.hand_tuned(['SGD'], [0.01])
+    row = Row(Spec(FallsAndRises, (1,), {}), ones, 1, many, 'line')
+    curve = running.run(running.Trial(candidate, row, 1, 100))
+    start = curve.losses[0]
+    ends = start - 0.01 * np.arange(5, 105, 5)
+    expected = ends + 1e3 * (ends + 0.5) ** 2
+    np.testing.assert_allclose([curve.best_held_out_loss, curve.held_out_loss],
+                               [expected.min(), expected[-1]], rtol=1e-3)
+    assert len(curve.losses) == 100 and curve.best_accuracy is None
 
 
 def test_held_out_examples_are_measured_after_the_last_step():
@@ -424,12 +516,25 @@ def observe(out, clock):
 def test_progress_is_one_line_a_minute():
     times = iter([0, 30, 61, 61])
     text = observe(io.StringIO(), lambda: next(times))
-    assert text == '2 of 2 runs done; quadratic: best so far 0.25 (SGD 0.1)\n'
+    assert text == '2 of 2 runs done; quadratic: best mean so far 0.25 (SGD 0.1, 1 seed)\n'
+
+
+def test_one_lucky_seed_is_not_the_best_so_far():
+    out, times = io.StringIO(), itertools.count(0, 61)
+    progress = ComparisonProgress(out, lambda: next(times))
+    for candidate, seed, end in ((GRID[0], 1, 1e-8), (GRID[0], 2, 4.0), (GRID[1], 1, 1.0),
+                                 (GRID[1], 2, 1.5)):
+        progress.done(running.Trial(candidate, QUADRATIC, seed, 100),
+                      curve('', 0.1, seed, [end] * 100), False)
+    first, second = [label(candidate) for candidate in GRID[:2]]
+    assert [line.split('so far ')[1] for line in out.getvalue().splitlines()] == [
+        '1e-08 (%s, 1 seed)' % first, '2 (%s, 2 seeds)' % first, '2 (%s, 2 seeds)' % first,
+        '1.25 (%s, 2 seeds)' % second]
 
 
 def test_progress_is_a_bar_on_a_terminal():
     text = observe(Terminal(), lambda: 0)
-    assert '2/2' in text and 'best so far 0.25 (SGD 0.1)' in text
+    assert '2/2' in text and 'best mean so far 0.25 (SGD 0.1, 1 seed)' in text
 
 
 class Page(html.parser.HTMLParser):

@@ -373,7 +373,7 @@ def test_values_are_read_when_load_is_called(make_run_folder, tmp_path, monkeypa
 # One instance, several graphs.
 
 
-@pytest.mark.parametrize('name', ['HierarchicalRNN', 'RNNProp'])
+@pytest.mark.parametrize('name', ['HierarchicalRNN', 'NormalizedMLP', 'RNNProp'])
 def test_an_instance_works_in_every_graph(make_run_folder, name):
     learned = load(make_run_folder(name, small(name)))
     values = []
@@ -459,16 +459,17 @@ def test_a_tensor_is_no_variable():
                                     tf.AggregationMethod.EXPERIMENTAL_ACCUMULATE_N])
 def test_aggregation_methods_and_given_gradients(method):
     variable = tf.get_variable('w', initializer=[1.0, 2.0])
-    train = make('GlobalLearningRate').minimize(
+    train = make('GlobalLearningRate', initial_rate=0.1).minimize(
         3.0 * variable, aggregation_method=method, grad_loss=tf.constant([42.0, -42.0]))
     np.testing.assert_allclose(steps(train, variable), [1.0 - 12.6, 2.0 + 12.6], rtol=1e-6)
 
 
 def test_gradients_that_are_variables():
     variable = tf.get_variable('w', initializer=[1.0, 2.0])
-    pairs = make('GlobalLearningRate').compute_gradients(tf.reduce_sum(5.0 * variable))
+    descent = make('GlobalLearningRate', initial_rate=0.1)
+    pairs = descent.compute_gradients(tf.reduce_sum(5.0 * variable))
     kept = [(tf.get_variable('gradient', [2], initializer=tf.zeros_initializer()), variable)]
-    train = make('GlobalLearningRate').apply_gradients(kept)
+    train = descent.apply_gradients(kept)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run(kept[0][0].assign(pairs[0][0]))

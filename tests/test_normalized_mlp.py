@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from optimizer import normalized_mlp
 from optimizer.normalized_mlp import NormalizedMLP
 from problems.problem import Problem
 
@@ -13,8 +14,8 @@ MATRICES = sum(len(shape) > 1 for shape in SHAPES)
 
 def meta_parameters(rng):
     """Values that no coefficient is trivial with."""
-    shapes = {'linear/w': (13, 6), 'linear/b': (6,), 'hidden/w': (13, 16), 'hidden/b': (16,),
-              'output/w': (16, 6)}
+    shapes = {'linear/w': (15, 8), 'linear/b': (8,), 'hidden/w': (15, 16), 'hidden/b': (16,),
+              'output/w': (16, 8)}
     values = {name: 0.15 * rng.standard_normal(shape) for name, shape in shapes.items()}
     values['linear/b'][0] -= 5.0
     return values
@@ -28,46 +29,148 @@ def softsign(x):
     return x / (1.0 + np.abs(x))
 
 
-def formula_step(theta, g, x, moments, t, num_steps):
-    """One step of one tensor, as the class describes it: the step and the new moments."""
-    fast, slow, square = moments
+def unscaled_orthogonalized(matrix):
+    """The polynomial applied to the matrix itself, and not to its product with its transpose."""
+    wide = matrix.shape[0] < matrix.shape[1]
+    x = matrix if wide else matrix.T
+    x = x / np.sqrt(np.linalg.norm(x @ x.T))
+    for _ in range(4):
+        gram = x @ x.T
+        x = (3.4445 * np.eye(len(x)) - 4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x if wide else x.T
+
+
+def orthogonalized(matrix):
+    """The same for a small matrix, with an RMS of 1."""
+    x = unscaled_orthogonalized(matrix)
+    return x / np.sqrt(np.mean(x ** 2))
+
+
+def formula_step(theta, g, x, memory, t, num_steps, growth):
+    """One step of one tensor, as the class describes it: the step and what is remembered."""
+    fast, slow, square, agreement = memory
+    product = np.mean(g * fast)  # with the mean of the gradients before, not corrected
     fast = 0.9 * fast + 0.1 * g
     slow = 0.99 * slow + 0.01 * g
     square = 0.99 * square + 0.01 * g ** 2
     m1, m2, v = fast / (1 - 0.9 ** t), slow / (1 - 0.99 ** t), square / (1 - 0.99 ** t)
+    agreement = 0.98 * agreement + 0.02 * softsign(product / np.mean(v))
     share = min(1.0, (t - 1) / num_steps) if num_steps else 0.0
     fan_in = np.prod(x.shape[:-1])
     inputs = np.array(
         [half_log(np.mean(value ** 2) / np.mean(v)) for value in (m1, m2, g)]
         + [half_log(np.mean(x ** 2)), x.ndim > 1, 0.5 * np.log(fan_in) - 1.5,
            0.25 * np.log(x.size) - 1.5, np.log(MATRICES) - 1.5, np.log(t) / 3.0 - 1.0,
-           bool(num_steps), share, share ** 2, np.log(1.0 - share + 0.01)])
+           bool(num_steps), share, share ** 2, np.log(1.0 - share + 0.01), 10.0 * agreement,
+           np.clip(growth, -3, 3)])
     outputs = inputs @ theta['linear/w'] + theta['linear/b'] + np.tanh(
         inputs @ theta['hidden/w'] + theta['hidden/b']) @ theta['output/w']
-    log_size, of_slow, of_gradient, log_smoothing, magnitude, agreement = outputs
+    (log_size, of_slow, of_gradient, log_smoothing, magnitude, of_agreement, orthogonal,
+     log_decay) = outputs
     scale = 1.0 / np.sqrt(v + np.exp(np.clip(log_smoothing, -10, 3)) ** 2 * np.mean(v))
     d = (m1 + of_slow * m2 + of_gradient * g) * scale
     d = d * (1.0 + np.tanh(magnitude) * np.abs(softsign(d))
-             + np.tanh(agreement) * softsign(d * g * scale))
-    size = np.exp(np.clip(log_size, -16, 0))
-    return -size * d / np.sqrt(np.mean(d ** 2) + 1e-4), (fast, slow, square)
+             + np.tanh(of_agreement) * softsign(d * g * scale))
+    rms = np.sqrt(np.mean(d ** 2))
+    u = d / rms
+    if x.ndim > 1:
+        how = 1.0 / (1.0 + np.exp(-orthogonal))
+        matrix = orthogonalized(d.reshape(fan_in, -1)).reshape(d.shape)
+        u = (1.0 - how) * u + how * matrix
+    size = np.exp(np.clip(log_size, -16, 0) - np.clip(growth - np.log(10), 0, np.log(100)))
+    size *= rms / np.sqrt(rms ** 2 + 1e-4)
+    decay = min(0.1, size * np.exp(np.clip(log_decay, -16, 0)))
+    return -size * u - decay * x, (fast, slow, square, agreement)
+
+
+def formula_path(theta, start, gradients, num_steps):
+    """The parameters after steps with these gradients."""
+    reached, memories, usual = [np.copy(x) for x in start], [(0.0,) * 4] * len(SHAPES), None
+    for t, of_step in enumerate(gradients, 1):
+        size = 0.5 * np.log(np.mean([np.mean(g ** 2) for g in of_step]))
+        growth = 0.0 if usual is None else size - usual
+        usual = size if usual is None else usual + (
+            0.003 if growth > 0 else 0.02) * max(growth, -3)
+        for index, g in enumerate(of_step):
+            step, memories[index] = formula_step(theta, g, reached[index], memories[index], t,
+                                                 num_steps, growth)
+            reached[index] = reached[index] + step
+    return reached
 
 
 @pytest.mark.parametrize('num_steps', [None, 6])
 def test_steps_are_those_of_the_formula(num_steps):
+    """The gradient grows a hundredfold in the middle, and falls again: the brake is in it."""
     rng = np.random.RandomState(0)
     theta = meta_parameters(rng)
     start = [rng.standard_normal(shape) for shape in SHAPES]
-    gradients = [[0.1 * rng.standard_normal(shape) for shape in SHAPES] for _ in range(8)]
-    expected, moments = [np.copy(x) for x in start], [(0.0, 0.0, 0.0)] * len(SHAPES)
-    for t, of_step in enumerate(gradients, 1):
-        for index, g in enumerate(of_step):
-            step, moments[index] = formula_step(theta, g, expected[index], moments[index], t,
-                                                num_steps)
-            expected[index] = expected[index] + step
+    gradients = [[scale * rng.standard_normal(shape) for shape in SHAPES]
+                 for scale in (0.1, 0.1, 0.2, 0.1, 10.0, 0.1, 0.01, 0.1)]
     found = trained(NormalizedMLP(num_steps), start, gradients, theta)
-    for one, other in zip(found, expected):
+    for one, other in zip(found, formula_path(theta, start, gradients, num_steps)):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('rows, columns, blocks', [
+    (150, 200, 3), (200, 150, 4), (300, 10, 1), (10, 300, 1), (64, 64, 1), (130, 70, 3)])
+def test_large_matrices_are_made_orthogonal_in_blocks_of_rows(rows, columns, blocks):
+    matrices = np.random.RandomState(0).standard_normal([2, rows, columns])
+    with tf.Session() as session:
+        found = session.run(normalized_mlp.orthogonalized(
+            tf.constant(matrices, tf.float32), (rows, columns)))
+    height = -(-rows // blocks)
+    for matrix, one in zip(matrices, found):
+        parts = [matrix[begin:begin + height] for begin in range(0, rows, height)]
+        together = np.concatenate([unscaled_orthogonalized(part) for part in parts])
+        together /= np.sqrt(np.mean(together ** 2))
+        np.testing.assert_allclose(one, together, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('noise', [0.0, 5.0])
+def test_a_table_of_rows_moves_as_it_does_with_a_dense_gradient(noise):
+    """Though a row that has a gradient in one of four steps is moved in those alone."""
+    rng = np.random.RandomState(0)
+    gradients = rng.standard_normal([40, 6]) + noise * rng.standard_normal([160, 40, 6])
+    order = [part for _ in range(40) for part in np.split(rng.permutation(40), 4)]
+    lengths = []
+    for sparse in (False, True):
+        table = tf.Variable(tf.zeros([40, 6]))
+        rows, here = tf.placeholder(tf.int32, [10]), tf.placeholder(tf.float32, [40, 6])
+        gradient = tf.IndexedSlices(tf.gather(here, rows), rows)
+        if not sparse:
+            gradient = tf.unsorted_segment_sum(gradient.values, rows, 40)
+        train = NormalizedMLP(random_seed=0).apply_gradients([(gradient, table)])
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            for part, values in zip(order, gradients):
+                session.run(train, {rows: part, here: values})
+            lengths.append(np.sqrt(np.mean(session.run(table) ** 2)))
+    assert 0.4 < lengths[1] / lengths[0] < 2.0
+
+
+def test_the_brake_holds_where_gradients_explode_and_lets_go():
+    """At once, and once the large gradient has become the usual one."""
+    start, small, large = [np.zeros([4, 4])], [np.ones([4, 4])], [np.full([4, 4], 1e4)]
+
+    def last_step(path):
+        return np.abs(trained(NormalizedMLP(random_seed=0), start, path[:-1])[0]
+                      - trained(NormalizedMLP(random_seed=0), start, path)[0]).max()
+
+    assert last_step([small] * 60 + [large]) < 0.05 * last_step([small] * 61)
+    assert last_step([small] * 60 + [large] * 900) > 0.3 * last_step([small] * 960)
+
+
+def test_where_the_end_is_not_known_steps_fall_after_the_first_thousand():
+    theta = {name: 0.0 * value for name, value in meta_parameters(np.random.RandomState(0)).items()}
+    theta['linear/b'][[0, 7]] = -5.0, -100.0  # a size, and no decay
+
+    def last_step(num_steps, length):
+        path = [[np.ones([4, 4])]] * length
+        return np.abs(np.subtract(*[trained(NormalizedMLP(num_steps), [np.zeros([4, 4])], each,
+                                            theta)[0] for each in (path[:-1], path)])).max()
+
+    np.testing.assert_allclose(last_step(None, 4000), 0.5 * last_step(None, 900), rtol=0.05)
+    np.testing.assert_allclose(last_step(9000, 4000), last_step(9000, 900), rtol=0.05)
 
 
 def trained(optimizer, start, gradients, theta=None, dtype=tf.float32):
@@ -162,3 +265,16 @@ def test_sizes_fall_towards_the_planned_end():
 def test_wrong_arguments(arguments):
     with pytest.raises(ValueError, match='num_steps and units of 1 or more'):
         NormalizedMLP(**arguments)
+
+
+def test_a_checkpoint_of_the_rule_before_is_refused_with_what_to_do(tmp_path):
+    path = str(tmp_path / 'model.ckpt-0')
+    with tf.Graph().as_default(), tf.Session() as session:
+        shapes = {'linear/w': [13, 6], 'linear/b': [6], 'hidden/w': [13, 16], 'hidden/b': [16],
+                  'output/w': [16, 6]}
+        variables = {'LOL/NormalizedMLP/' + layer: tf.Variable(tf.zeros(shape))
+                     for layer, shape in shapes.items()}
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver(variables).save(session, path)
+    with pytest.raises(ValueError, match='load the shipped normalized_mlp, or meta-train again'):
+        NormalizedMLP().init_from_checkpoint(path)

@@ -18,7 +18,7 @@ from absl import flags as absl_flags
 import metaopt
 import metarun
 from l2o.commandline import flags
-from l2o.metatraining import config, reporting
+from l2o.metatraining import config, history, reporting
 from l2o.metatraining.progress import Progress
 from l2o.techniques import curriculum as curricula
 from l2o.techniques import regularization
@@ -145,6 +145,54 @@ def test_silence():
     reporter.unroll(progress, report())
     reporter.validation(progress, 0, 1.0, True)
     reporter.end()
+
+
+# History.
+
+
+def rows_of(folder):
+    return [(int(row['meta_iterations']), int(row['problem']), float(row['validation']))
+            for row in history.read(str(folder))]
+
+
+def test_the_history_has_a_row_for_each_validation(tmp_path):
+    clock, progress = Clock(), new_progress()
+    reporter = reporting.Reporter(None, clock=clock, history=history.History(str(tmp_path), clock))
+    reporter.begin(progress, 3)
+    reporter.unroll(progress, report(0.25))
+    reporter.unroll(progress, report(0.75))
+    reporter.unroll(progress, report(9.0, imitated=True))
+    clock.now += 12
+    progress.validation_steps = 40
+    reporter.validation(progress, 1, 1.5, True)
+    reporter.validation(progress, 1, float('nan'), False)
+    first, second = history.read(str(tmp_path))
+    assert float(first['meta_objective']) == 0.5 and float(first['imitation_objective']) == 9.0
+    assert (first['stage'], first['validation_steps'], first['best'], first['seconds']) == (
+        '2', '40', '1', '12.0')
+    assert second['meta_objective'] == '' and second['validation'] == 'nan'
+
+
+@pytest.mark.parametrize('state, kept', [
+    ((0, 0, 0), []), ((0, 1, 1), [0, 1]), ((0, 2, 2), [0, 1, 2]), ((1, 0, 2), [0, 1, 2]),
+    ((1, 1, 3), [0, 1, 2, 3, 4])])
+def test_a_run_that_goes_on_leaves_out_the_rows_after_its_saved_state(state, kept, tmp_path):
+    """State: draw, meta-iterations on it, meta-iterations in all."""
+    progress, clock = new_progress(), Clock()
+    first = history.History(str(tmp_path), clock)
+    first.begin(progress)
+    for index, (problem, done) in enumerate([(0, 0), (0, 1), (0, 2), (1, 2), (1, 3)]):
+        progress.problem, progress.meta_iterations = problem, done
+        clock.now += 10
+        first.validation(progress, 0, float(index), False)
+    progress.problem, progress.iteration, progress.meta_iterations = state
+    clock.now += 1000  # the interruption
+    second = history.History(str(tmp_path), clock)
+    second.begin(progress)
+    clock.now += 5
+    second.validation(progress, 0, 9.0, False)
+    assert [int(value) for _, _, value in rows_of(tmp_path)] == kept + [9]
+    assert float(history.read(str(tmp_path))[-1]['seconds']) == 10 * len(kept) + 5
 
 
 # TensorBoard.

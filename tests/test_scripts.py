@@ -91,7 +91,8 @@ def test_training(trained):
     assert re.match(r'Seed: \d+$', lines[0])
     assert re.match(r'Data: digits .*1500 training images', lines[1])
     assert 'The penalty never counts in this run' in lines[2]
-    assert re.match(r'meta-iteration 0, stage 1, validation [\d.]+ \(best\), \d+ s$', lines[3])
+    assert re.match(r'meta-iteration 0, stage 1, validation [\d.]+ after \d+ steps \(best\), '
+                    r'\d+ s$', lines[3])
     assert re.match(r'meta-iteration 1, stage 1, meta-objective -?[\d.e-]+, validation ', lines[4])
     assert re.match(r'Best validation [\d.]+ after 1 meta-iterations: ' + re.escape(
         os.path.join('trained', CHECKPOINT)) + '$', lines[5])

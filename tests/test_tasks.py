@@ -448,7 +448,7 @@ def test_no_task_is_in_two_sets():
 
 
 @pytest.mark.parametrize('name, count', [
-    ('mixed_small', len(SMALL)), ('mixed_validation', 12), ('real_tasks', 11)])
+    ('mixed_small', len(SMALL)), ('mixed_validation', 17), ('real_tasks', 11)])
 def test_a_mixed_set_has_each_family_with_names_and_held_out_examples(name, count):
     chosen = problem_sets.PROBLEM_SETS[name].testing(DIGITS)
     assert len(chosen) == len({row.name for row in chosen}) == count
@@ -457,6 +457,16 @@ def test_a_mixed_set_has_each_family_with_names_and_held_out_examples(name, coun
         assert np.isfinite(row.dataset.data).all() and row.held_out.size <= row.dataset.size
         assert (row.dataset.data[:row.held_out.size] != row.held_out.data).any()
         assert row.batch_size <= row.dataset.size
+
+
+def test_few_images_are_the_same_each_time_and_noise_is_in_their_labels():
+    few, clean, noisy = (tasks._few_images(8, 300, noise, True, DIGITS)
+                         for noise in (0.0, 0.0, 0.5))
+    np.testing.assert_array_equal(few.data, clean.data)
+    np.testing.assert_array_equal(few.data, noisy.data)
+    assert 0.35 < np.mean(clean.labels != noisy.labels) < 0.55
+    held_out = tasks._few_images(8, 300, 0.5, False, DIGITS)
+    assert held_out is tasks._images(8, False, DIGITS)
 
 
 def test_a_family_is_small_in_training_and_full_in_tests():

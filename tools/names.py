@@ -47,6 +47,8 @@ def tables():
         'LEARNING_RATES': ('l2o.evaluation.rules', rules.LEARNING_RATES),
         'CONSTANT': ('l2o.evaluation.rules', rules.CONSTANT),
         'SCHEDULES': ('l2o.evaluation.rules', tuple(rules.SCHEDULES)),
+        'SCHEDULE_FREE': ('l2o.evaluation.rules', rules.SCHEDULE_FREE),
+        'RATE_FREE': ('l2o.evaluation.rules', rules.RATE_FREE),
         'PROBLEM_SETS': (
             'problems.problem_sets: name -> (what it holds, whether metarun trains on it)',
             {name: (rows.help, rows.training is not None)

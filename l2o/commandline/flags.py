@@ -186,9 +186,11 @@ SCRIPT_FLAGS: Dict[str, List[Flag]] = collections.OrderedDict([
                   'list: folders of runs, or names of shipped ones; empty: the run in --train_dir.',
                   TEXT),
         _metatest('learning_rates', list(names.LEARNING_RATES), 'Learning rates with which '
-                  'each hand-tuned optimizer is tried.', POSITIVE),
+                  'each hand-tuned optimizer is tried; %s, which finds its rate itself, has the '
+                  'rate 1 alone.' % ', '.join(names.RATE_FREE), POSITIVE),
         _metatest('schedules', [names.CONSTANT], 'Schedules of the learning rates of hand-tuned '
-                  'optimizers, a comma-separated list: %s.' % ', '.join(names.SCHEDULES),
+                  'optimizers, a comma-separated list: %s; %s, which needs none, has constant '
+                  'rates alone.' % (', '.join(names.SCHEDULES), ', '.join(names.SCHEDULE_FREE)),
                   names.SCHEDULES),
         _metatest('finalists', 0, 'Number of learning rates of each grid that run with all seeds: '
                   'the best with the first seed; 0: all.', NOT_NEGATIVE),

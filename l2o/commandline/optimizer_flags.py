@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 from absl.flags import FlagValues
@@ -16,16 +16,23 @@ from problems.problem_spec import Spec
 def run_folder(values: FlagValues) -> str:
     """The folder of a training run, named as published."""
     return os.path.join(values.train_dir, '%s_%s_%d_%d' % (
-        values.optimizer, values.cell_cls, values.cell_size, values.num_cells))
+        _name(values), values.cell_cls, values.cell_size, values.num_cells))
+
+
+class Made(NamedTuple):
+    """An argument of a constructor that is made of several flags."""
+
+    flags: Tuple[str, ...]
+    make: Callable[..., Any]  # of their values
 
 
 #: Where an argument of an optimizer's constructor does not come from the flag of its own name: the
-#: flag that gives it, or a function of the flags' values; None: its default stays. The row None is
-#: for all optimizers.
+#: flag that gives it, or how it is `Made`; None: its default stays. The row None is for all
+#: optimizers.
 ALIASES: Dict[Optional[str], Dict[str, Any]] = {
     None: {
         'obj_train_max_multiplier': 'objective_training_max_multiplier',
-        'init_lr_range': lambda values: (values.min_lr, values.max_lr),
+        'init_lr_range': Made(('min_lr', 'max_lr'), lambda low, high: (low, high)),
     },
     'HierarchicalRNN': {
         'level_sizes': 'hrnn_level_sizes',
@@ -35,7 +42,7 @@ ALIASES: Dict[Optional[str], Dict[str, Any]] = {
         'cell_cls': None,
     },
     'CoordinatewiseRNN': {
-        'cell_sizes': lambda values: [values.cell_size] * values.num_cells,
+        'cell_sizes': Made(('cell_size', 'num_cells'), lambda size, number: [size] * number),
         'rnn_readout_scale': 'crnn_rnn_readout_scale',
         'default_decay_var_init': 'crnn_default_decay_var_init',
     },
@@ -51,21 +58,47 @@ def optimizer_config(values: FlagValues) -> Tuple[str, Dict[str, Any]]:
     """(name, constructor arguments) of the learned optimizer: what `run.json` records.
 
     Every argument of the constructor that has a flag, by its name or by `ALIASES`, gets its value.
+    Where the run begins with an optimizer that is there, its arguments stand but for flags on the
+    command line.
 
     Raises:
       FlagError: flags that the optimizer cannot follow.
     """
-    _check_optimizer(values)
-    name, script_flags = values.optimizer, {flag.name for flag in FLAGS}
+    name, begun_with = _name(values), _begun_with(values)
+    _check_optimizer(values, name)
+    script_flags = {flag.name for flag in FLAGS}
     aliases = dict(ALIASES[None], **ALIASES.get(name, {}))
-    arguments = {}
+    arguments = dict(begun_with[1]) if begun_with else {}
     for argument in constructor_arguments(OPTIMIZERS[name]):
         origin = aliases.get(argument, argument)
-        if callable(origin):
-            arguments[argument] = origin(values)
-        elif origin in script_flags:
-            arguments[argument] = getattr(values, origin)
+        made = origin if isinstance(origin, Made) else Made((origin,), lambda value: value)
+        if script_flags.issuperset(made.flags) and not (
+                argument in arguments and not any(values[flag].present for flag in made.flags)):
+            arguments[argument] = made.make(*[getattr(values, flag) for flag in made.flags])
     return name, arguments
+
+
+def _begun_with(values):
+    """(name, constructor arguments) of the optimizer with which a run begins, or None."""
+    if not getattr(values, 'begin_with', ''):  # metatest has no such flag
+        return None
+    try:
+        name, arguments = describe(values.begin_with)
+    except ValueError as error:
+        raise FlagError('--begin_with: %s' % error) from error
+    if name not in OPTIMIZERS:
+        raise FlagError('--begin_with: %s is a %s, which is none of the optimizers %s' % (
+            values.begin_with, name, ', '.join(OPTIMIZERS)))
+    if values['optimizer'].present and values.optimizer != name:
+        raise FlagError('--optimizer=%s, but --begin_with=%s is a %s' % (
+            values.optimizer, values.begin_with, name))
+    return name, arguments
+
+
+def _name(values):
+    """The name of the learned optimizer's class."""
+    begun_with = _begun_with(values)
+    return begun_with[0] if begun_with else values.optimizer
 
 
 def constructor_arguments(cls: type) -> List[str]:
@@ -81,20 +114,20 @@ def constructor_arguments(cls: type) -> List[str]:
     return names
 
 
-def _check_optimizer(values):
+def _check_optimizer(values, name):
     """Says which flags the optimizer cannot follow, by their names."""
     if values.min_lr > values.max_lr:
         raise FlagError('--min_lr=%g must not exceed --max_lr=%g' % (values.min_lr, values.max_lr))
-    if values.optimizer != 'HierarchicalRNN':
+    if name != 'HierarchicalRNN':
         if values.use_attention:
             raise FlagError('--use_attention: only HierarchicalRNN has attention')
         return
     if len(values.hrnn_level_sizes) > 3:
         raise FlagError('--hrnn_level_sizes takes one to three numbers, not %d'
                         % len(values.hrnn_level_sizes))
-    for name in ('use_relative_lr', 'use_extreme_indicator', 'use_lr_shortcut'):
-        if getattr(values, name) and not values.dynamic_output_scale:
-            raise FlagError('--%s needs --dynamic_output_scale' % name)
+    for feature in ('use_relative_lr', 'use_extreme_indicator', 'use_lr_shortcut'):
+        if getattr(values, feature) and not values.dynamic_output_scale:
+            raise FlagError('--%s needs --dynamic_output_scale' % feature)
 
 
 def optimizer_spec(values: FlagValues) -> Spec:

@@ -7,15 +7,15 @@ from typing import Any, ContextManager, Sequence
 import numpy as np
 from absl.flags import FlagValues
 
-from l2o.commandline import optimizer_flags, problem_flags
+from l2o.commandline import problem_flags
 from l2o.commandline.flags import FREE, METARUN, FlagError
-from l2o.metatraining import meta_step
-from l2o.metatraining.config import MetaTraining, Run, as_data
+from l2o.metatraining import meta_step, record
+from l2o.metatraining.config import MetaTraining
 from l2o.metatraining.progress import Progress
 from l2o.metatraining.store import Store
 from l2o.runs import run_files, run_lock, run_record
 from l2o.runs.machines import OneMachine
-from problems.problem_spec import Row
+from problems.problem_spec import Row, Spec
 
 
 def find_seed(values: FlagValues, folder: str, machine: OneMachine) -> int:
@@ -24,20 +24,23 @@ def find_seed(values: FlagValues, folder: str, machine: OneMachine) -> int:
     Raises:
       FlagError: the folder holds a run that was made with other flags.
     """
-    record = None if values.overwrite else _recorded(folder)
-    if record is None and values.seed == -1:
+    found = None if values.overwrite else _recorded(folder)
+    if found is None and values.seed == -1:
         drawn = int(np.random.RandomState().randint(2 ** 31 - 1))
         return drawn if machine.seed is None else machine.seed
-    if record is None:
+    if found is None:
         return values.seed
-    others = run_record.differences(record['flags'], problem_flags.as_dict(values, METARUN),
+    if found.get('script', METARUN) != METARUN:
+        raise FlagError('--train_dir: the run in %s was made by %s, which can go on with it; '
+                        '--overwrite begins anew' % (folder, found['script']))
+    others = run_record.differences(found['flags'], problem_flags.as_dict(values, METARUN),
                                     FREE)
-    if values.seed not in (-1, record['seed']):
-        others.append('--seed=%d, now %d' % (record['seed'], values.seed))
+    if values.seed not in (-1, found['seed']):
+        others.append('--seed=%d, now %d' % (found['seed'], values.seed))
     if others:
         raise FlagError('--train_dir: the run in %s was made with other flags (%s); '
                               '--overwrite begins anew' % (folder, '; '.join(others)))
-    return record['seed']
+    return found['seed']
 
 
 def _recorded(folder):
@@ -50,15 +53,17 @@ def _recorded(folder):
         raise FlagError('--train_dir: %s' % error) from error
 
 
-def check_state(values: FlagValues, folder: str, training: MetaTraining, seed: int) -> None:
+def check_state(values: FlagValues, folder: str, spec: Spec, rows: Sequence[Row],
+                training: MetaTraining, seed: int) -> None:
     """Reads the saved state once, so that a damaged one is found before anything is run."""
     if values.overwrite:
         return
+    described = record.described(spec, rows, training, values.num_problems,
+                                 values.num_meta_iterations, select_random_problems=True)
     try:
-        Store(folder, as_data(training), 0, writes=False).restore(
-            Progress(seed), lambda: meta_step.saved_types(
-                optimizer_flags.optimizer_spec(values).build, training.meta_optimizer,
-                training.imitates_apart))
+        Store(folder, described, 0, writes=False).restore(
+            Progress(seed), None, lambda: meta_step.saved_types(
+                spec.build, training.meta_optimizer, training.imitates_apart))
     except ValueError as error:
         raise FlagError('%s; --overwrite begins anew' % error) from error
 
@@ -78,19 +83,3 @@ def lock(folder: str) -> ContextManager[Any]:
         raise FlagError('--train_dir: cannot write %s: %s' % (
             error.filename or folder, error.strerror)) from error
     return ends
-
-
-def write_record(values: FlagValues, folder: str, training: MetaTraining, run: Run,
-                 rows: Sequence[Row]) -> None:
-    """Writes `run.json`.
-
-    Raises:
-      FlagError: it cannot be written.
-    """
-    try:
-        run_record.write(folder, METARUN, problem_flags.as_dict(values, METARUN), run.seed, rows,
-                         optimizer_flags.optimizer_config(values), training=as_data(training),
-                         run=as_data(run._replace(machine=None, reporter=None)))
-    except OSError as error:
-        raise FlagError('--train_dir: cannot write %s: %s' % (
-            error.filename or folder, error.strerror)) from error

@@ -6,7 +6,7 @@ from absl.flags import FlagValues
 
 from l2o import settings
 from l2o.commandline import optimizer_flags, problem_flags
-from l2o.commandline.flags import FlagError
+from l2o.commandline.flags import METARUN, FlagError
 from l2o.metatraining import options
 from l2o.metatraining.config import MetaTraining, Run
 from l2o.runs.machines import OneMachine
@@ -39,4 +39,5 @@ def meta_training(values: FlagValues, seed: Optional[int]) -> MetaTraining:
 def run(values: FlagValues, seed: Optional[int], machine: OneMachine) -> Run:
     """How it is carried out: the `Run`."""
     words = {setting.field: getattr(values, setting.name) for setting in settings.RUN}
-    return Run(seed=seed, resume=not values.overwrite, machine=machine, **words)
+    return Run(seed=seed, resume=not values.overwrite, machine=machine, script=METARUN,
+               flags=problem_flags.as_dict(values, METARUN), **words)

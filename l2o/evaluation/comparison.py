@@ -2,8 +2,9 @@
 
 import collections
 import io
+import math
 import warnings
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -26,6 +27,8 @@ class Curve(NamedTuple):
     held_out_loss: Optional[float] = None  # at the end; None: there are no held-out examples
     accuracy: Optional[float] = None  # on held-out examples; None: there are no classes
     last_loss: Optional[float] = None  # after the last step, on that step's mini-batch
+    best_held_out_loss: Optional[float] = None  # along the way, see `l2o.evaluation.running`
+    best_accuracy: Optional[float] = None
 
 
 class Summary(NamedTuple):
@@ -45,6 +48,8 @@ class Summary(NamedTuple):
     schedule: str = CONSTANT
     held_out_loss: Optional[float] = None  # means over the seeds
     accuracy: Optional[float] = None
+    best_held_out_loss: Optional[float] = None
+    best_accuracy: Optional[float] = None
 
 
 # Numbers.
@@ -90,9 +95,9 @@ def _summary(group, finals, adam_time):
         steps_to_adam=_steps_to(best_so_far, min(adams.values())) if adams else None,
         step_time=step_time, times_adam=step_time / adam_time if adam_time else None,
         diverged=diverged, best=bool(final == min(grid.values(), key=sortable)),
-        schedule=first.schedule,
-        held_out_loss=mean_of_known([curve.held_out_loss for curve in group]),
-        accuracy=mean_of_known([curve.accuracy for curve in group]))
+        schedule=first.schedule, **{
+            name: mean_of_known([getattr(curve, name) for curve in group])
+            for name in ('held_out_loss', 'accuracy', 'best_held_out_loss', 'best_accuracy')})
 
 
 def _steps_to(best_so_far, target):
@@ -114,25 +119,75 @@ def sortable(value: float) -> float:
     return value if np.isfinite(value) else np.inf
 
 
-def in_order(values: Iterable[str]) -> List[str]:
+def in_order(values: Iterable[Any]) -> List[Any]:
     """Each of the values once, in the order of their first appearance."""
     return list(collections.OrderedDict.fromkeys(values))
 
 
-#: What a learned optimizer is held against: words -> whether a `Summary` of a rule is one of them.
-#: Of several, the one with the lowest final loss on a problem is taken.
-RIVALS = collections.OrderedDict([
-    ('Adam 0.001', is_default),
-    ('Adam, best rate', lambda row: (row.optimizer, row.schedule) == (ADAM, CONSTANT)),
-    ('Adam cosine, best rate', lambda row: (row.optimizer, row.schedule) == (ADAM, 'cosine')),
-    ('best hand-tuned rule', lambda row: True),
-])
+DEFAULT, STRONGEST, BEST = 'Adam 0.001', 'best single setting', 'best hand-tuned rule'
+
+
+def rivals(summaries: Sequence[Summary]) -> Dict[str, Callable[[Summary], bool]]:
+    """What learned optimizers are held against: words -> whether the `Summary` of a rule is meant.
+
+    Of several on one problem, the one with the lowest final loss is taken. Each rule, with each
+    schedule, is there twice: at the best rate for each problem, and at the one rate that is best
+    over all of them, which is the fair rival of an optimizer that nobody tunes. The strongest of
+    the latter, and the best of all for each problem, have names of their own.
+    """
+    rules = [row for row in summaries if row.learning_rate is not None]
+    found: Dict[str, Callable[[Summary], bool]] = collections.OrderedDict()
+    if any(map(is_default, rules)):
+        found[DEFAULT] = is_default
+    single = {grid: _single_setting(grid, rules) for grid in in_order(map(_grid, rules))}
+    for grid in single:
+        words = ' '.join([grid[0]] + [grid[1]] * (grid[1] != CONSTANT))
+        found[words + ', best rate'] = lambda row, grid=grid: _grid(row) == grid
+        if single[grid]:
+            found[words + ', one rate'] = _labelled(single[grid][0])
+    settings = [setting for setting in single.values() if setting]
+    if settings:
+        found[STRONGEST] = _labelled(min(settings, key=lambda setting: setting[1])[0])
+    if rules:
+        found[BEST] = lambda row: True
+    return found
+
+
+def single_settings(summaries: Sequence[Summary]) -> List[str]:
+    """The labels of the rules, one rate of each grid, that are best over all problems."""
+    rules = [row for row in summaries if row.learning_rate is not None]
+    found = [_single_setting(grid, rules) for grid in in_order(map(_grid, rules))]
+    return [setting[0] for setting in found if setting]
+
+
+def _grid(row):
+    return row.optimizer, row.schedule
+
+
+def _labelled(name):
+    return lambda row: label(row) == name
+
+
+def _single_setting(grid, rules):
+    """The rate of a grid that is best over all problems: (label, mean log loss).
+
+    None where no rate was run on all of them.
+    """
+    problems = set(row.problem for row in rules)
+    losses: Dict[str, Dict[str, float]] = collections.defaultdict(dict)
+    for row in rules:
+        if _grid(row) == grid:
+            losses[label(row)][row.problem] = np.log(sortable(row.final))
+    means = {name: float(np.mean(list(logs.values()))) for name, logs in losses.items()
+             if set(logs) == problems}
+    return min(means.items(), key=lambda item: item[1]) if means else None
 
 
 def rival(words: str, problem: str, summaries: Sequence[Summary]) -> Optional[Summary]:
-    """The `Summary` of a rival, see `RIVALS`, on a problem; None where there is none."""
+    """The `Summary` of a rival, see `rivals`, on a problem; None where there is none."""
+    is_meant = rivals(summaries).get(words)
     rules = [row for row in summaries if row.problem == problem
-             and row.learning_rate is not None and RIVALS[words](row)]
+             and row.learning_rate is not None and is_meant and is_meant(row)]
     return min(rules, key=lambda row: sortable(row.final)) if rules else None
 
 
@@ -144,6 +199,7 @@ class Standing(NamedTuple):
     log_ratio: float  # mean natural logarithm of its final loss in units of the rival's
     held_out_log_ratio: Optional[float]  # the same of the losses on held-out examples; None: none
     wins_at_equal_time: Optional[int]  # None: not run
+    best_held_out_log_ratio: Optional[float] = None  # of the lowest held-out losses along the way
 
 
 def standing(name: str, words: str, summaries: Sequence[Summary],
@@ -157,17 +213,21 @@ def standing(name: str, words: str, summaries: Sequence[Summary],
     pairs = [(row, other) for row, other in pairs if other is not None]
     if not pairs:
         return None
-    held_out = [np.log(row.held_out_loss / other.held_out_loss) for row, other in pairs
-                if row.held_out_loss is not None and other.held_out_loss is not None]
+
+    def log_ratio_of(field):
+        both = [(getattr(row, field), getattr(other, field)) for row, other in pairs]
+        logs = [np.log(one / another) for one, another in both if None not in (one, another)]
+        return float(np.mean(logs)) if logs else None
+
     timed = [(row, [each.final for each in equal_time if each.learned == name
                     and label(each.summary) == label(other)
                     and each.problem == row.problem]) for row, other in pairs]
     return Standing(
         len(pairs), sum(row.final <= other.final for row, other in pairs),
-        float(np.mean([np.log(row.final / other.final) for row, other in pairs])),
-        float(np.mean(held_out)) if held_out else None,
+        log_ratio_of('final'), log_ratio_of('held_out_loss'),
         sum(row.final <= finals[0] for row, finals in timed) if all(
-            finals for _, finals in timed) else None)
+            finals for _, finals in timed) else None,
+        log_ratio_of('best_held_out_loss'))
 
 
 # Pictures.
@@ -176,13 +236,13 @@ def standing(name: str, words: str, summaries: Sequence[Summary],
 def make_overview(summaries: Sequence[Summary], learned: Sequence[str]) -> Any:
     """A figure of final losses in units of Adam's at its best rate: a row for each problem.
 
-    Shown are the learned optimizers, Adam as it comes, and the best hand-tuned rule. None where
-    Adam was not run on two problems: one row says no more than the curves.
+    Shown are the learned optimizers, Adam as it comes, the rule that is best at one setting for
+    all problems, and the best hand-tuned rule for each. None where Adam was not run on two
+    problems: one row says no more than the curves.
     """
     from matplotlib.figure import Figure
 
-    default, unit, best = 'Adam 0.001', 'Adam, best rate', 'best hand-tuned rule'
-    units = {problem: rival(unit, problem, summaries)
+    units = {problem: rival('Adam, best rate', problem, summaries)
              for problem in in_order(row.problem for row in summaries)}
     problems = [problem for problem, row in units.items() if row and np.isfinite(row.final)]
     if len(problems) < 2:
@@ -190,10 +250,12 @@ def make_overview(summaries: Sequence[Summary], learned: Sequence[str]) -> Any:
     figure = Figure(figsize=(8, 1.6 + 0.36 * len(problems)), tight_layout=True)
     axes = figure.add_subplot(1, 1, 1)
     for place, (name, marker) in enumerate(
-            [(default, 'x'), (best, '|')] + [(name, 'o') for name in learned]):
-        shown = [(rival(name, problem, summaries) if name in RIVALS else next(
-            (row for row in summaries if (row.optimizer, row.problem) == (name, problem)), None))
-            for problem in problems]
+            [(DEFAULT, 'x'), (STRONGEST, '+'), (BEST, '|')] + [(name, 'o') for name in learned]):
+        shown = [(next(
+            (row for row in summaries if (row.optimizer, row.problem) == (name, problem)), None)
+                  if marker == 'o' else rival(name, problem, summaries)) for problem in problems]
+        if name == STRONGEST and all(map(is_default, filter(None, shown))):
+            continue
         points = [(row.final / units[row.problem].final, problems.index(row.problem))
                   for row in shown if row is not None and np.isfinite(row.final)]
         if points:
@@ -209,7 +271,7 @@ def make_overview(summaries: Sequence[Summary], learned: Sequence[str]) -> Any:
 
 
 def draw_curves(path: str, curves: Sequence[Curve], summaries: Sequence[Summary]) -> None:
-    """Draws log loss against step, for the best learning rate of each optimizer, into a file."""
+    """Draws loss against step, for the best learning rate of each optimizer, into a file."""
     run_files.write(path, picture(make_figure(curves, summaries)))
 
 
@@ -222,27 +284,50 @@ def picture(figure: Any) -> bytes:
     return content.getvalue()
 
 
+class Band(NamedTuple):
+    """What is drawn of the runs of one candidate on one problem; not a number: it has diverged."""
+
+    median: np.ndarray  # [steps], over the seeds, of the losses as running means
+    low: np.ndarray  # their lower quartile: the largest value that a quarter of the seeds reach
+    high: np.ndarray  # their upper quartile
+
+
+#: What is said below the curves.
+DRAWN = ('Line: median over the seeds of the loss, itself a running mean over 3% of the steps; the '
+         'legend has where it ends.\nBand: from the lower to the upper quartile of the seeds. '
+         '(The final losses in tables are means over the seeds.)')
+
+
 def make_figure(curves: Sequence[Curve], summaries: Sequence[Summary]) -> Any:
-    """The figure of `draw_curves`: a panel for each problem, mean and band over the seeds; an
-    optimizer has the same colour in all."""
+    """The figure of `draw_curves`: a panel for each problem, median and quartiles over the seeds;
+    an optimizer has the same colour in all."""
     from matplotlib.figure import Figure
 
     problems = in_order(summary.problem for summary in summaries)
     columns = 1 if len(problems) < 4 else 2
     rows = -(-len(problems) // columns)
     rules = in_order(summary.optimizer + summary.schedule for summary in summaries)
-    figure = Figure(figsize=(7 * columns, 4.5 * rows), tight_layout=True)
+    height = 4.5 * rows + 0.5
+    figure = Figure(figsize=(7 * columns, height), tight_layout={'rect': (0, 0.5 / height, 1, 1)})
     for index, problem in enumerate(problems):
         axes = figure.add_subplot(rows, columns, index + 1)
-        best = sorted((summary for summary in summaries if summary.best
-                       and summary.problem == problem), key=lambda row: sortable(row.final))
-        for summary in best:
-            losses = [curve.losses for curve in curves
-                      if curve.problem == problem and label(curve) == label(summary)]
-            _draw_band(axes, summary, losses, rules.index(summary.optimizer + summary.schedule))
+        bands = [(summary, band([curve.losses for curve in curves if curve.problem == problem
+                                 and label(curve) == label(summary)]))
+                 for summary in summaries if summary.best and summary.problem == problem]
+        for summary, drawn in sorted(bands, key=lambda pair: sortable(pair[1].median[-1])):
+            _draw_band(axes, summary, drawn, rules.index(summary.optimizer + summary.schedule))
         axes.set(title=plain(problem), xlabel='step', ylabel='loss', yscale='log')
         axes.legend()
+    figure.text(0.01, 0.1 / height, DRAWN, fontsize='x-small', color='0.3')
     return figure
+
+
+def band(losses: Sequence[Sequence[float]]) -> Band:
+    """The `Band` of runs, a list of losses for each seed."""
+    smooth = np.sort([_running_mean(np.asarray(each, float)) for each in losses], axis=0)
+    last = len(smooth) - 1  # not a number was sorted behind all others
+    return Band(np.median(np.nan_to_num(smooth, nan=np.inf, posinf=np.inf), axis=0),
+                smooth[int(0.25 * last)], smooth[math.ceil(0.75 * last)])
 
 
 def plain(text: str) -> str:
@@ -250,22 +335,24 @@ def plain(text: str) -> str:
     return text.replace('$', r'\$')
 
 
-def _draw_band(axes, summary, losses, index):
+def _draw_band(axes, summary, drawn, index):
     """One optimizer's; its index among all decides its colour."""
-    logs = np.log(np.maximum(_smooth(np.array(losses)), 1e-20))
-    mean, spread = np.mean(logs, axis=0), np.std(logs, axis=0)
-    steps = np.arange(mean.size)
+    median, low, high = (np.where(np.isfinite(values), np.maximum(values, 1e-20), np.nan)
+                         for values in drawn)
     name = label(summary) + (' (%d diverged)' % summary.diverged if summary.diverged else '')
     color = 'C%d' % (index % 10)
-    axes.plot(steps, np.exp(mean), label=plain('%s: %.2g' % (name, summary.final)), color=color,
+    axes.plot(median, label=plain('%s: %.2g' % (name, drawn.median[-1])), color=color,
               linewidth=2.5 if summary.learning_rate is None else 1.5,
               linestyle='-' if index < 10 else '--')
-    axes.fill_between(steps, np.exp(mean - spread), np.exp(mean + spread), alpha=0.2, color=color,
-                      linewidth=0)
+    axes.fill_between(np.arange(median.size), low, high, alpha=0.2, color=color, linewidth=0)
 
 
-def _smooth(losses):
-    """A running mean over 3% of the steps: mini-batch losses are noisy."""
-    width = max(1, losses.shape[1] // 33)
-    sums = np.cumsum(np.pad(losses, ((0, 0), (width, 0)), mode='edge'), axis=1)
-    return (sums[:, width:] - sums[:, :-width]) / width
+def _running_mean(losses):
+    """The mean over the last 3% of the steps: mini-batch losses are noisy.
+
+    Each is a sum of its own: differences of sums from the beginning would lose the digits of small
+    losses behind large ones.
+    """
+    width = max(1, losses.size // 33)
+    return np.convolve(np.pad(losses, (width - 1, 0), mode='edge'), np.full(width, 1.0 / width),
+                       'valid')

@@ -1,8 +1,9 @@
 """Shows how far a comparison is: a bar on a terminal, else one line a minute."""
 
 import time
-from typing import Callable, Dict, Optional, TextIO, Tuple
+from typing import Callable, Dict, List, Optional, TextIO, Tuple
 
+import numpy as np
 import tqdm
 
 from l2o.evaluation import comparison
@@ -23,7 +24,8 @@ class ComparisonProgress:
     def __init__(self, out: Optional[TextIO], clock: Callable[[], float] = time.time) -> None:
         self._out, self._clock = out, clock
         self._total = self._done = 0
-        self._best: Dict[str, Tuple[float, str]] = {}
+        # (problem, number of steps) -> candidate -> final losses, one for each seed
+        self._finals: Dict[Tuple[str, int], Dict[str, List[float]]] = {}
         self._last_line, self._bar = clock(), None
         if out is not None and getattr(out, 'isatty', lambda: False)():
             self._bar = tqdm.tqdm(total=0, file=out, unit='run', dynamic_ncols=True, leave=False)
@@ -38,10 +40,9 @@ class ComparisonProgress:
     def done(self, trial: Trial, curve: comparison.Curve, was_kept: bool) -> None:
         """A trial has been run, or its result been kept from before."""
         self._done += 1
-        final, problem = comparison.final_loss(curve.losses), trial.row.name
-        if problem not in self._best or final < self._best[problem][0]:
-            self._best[problem] = final, label(trial.candidate)
-        words = '%s: best so far %.3g (%s)' % ((problem,) + self._best[problem])
+        finals = self._finals.setdefault((trial.row.name, trial.num_steps), {})
+        finals.setdefault(label(trial.candidate), []).append(comparison.final_loss(curve.losses))
+        words = '%s: %s' % (trial.row.name, _best_in_words(finals))
         if self._bar is not None:
             self._bar.set_postfix_str(words, refresh=False)
             self._bar.update()
@@ -55,3 +56,11 @@ class ComparisonProgress:
         if self._bar is not None:
             self._bar.refresh()
             self._bar.close()
+
+
+def _best_in_words(finals):
+    """The lowest mean final loss of the candidates that have been run with the most seeds."""
+    seeds = max(map(len, finals.values()))
+    mean, name = min((float(np.mean(losses)), name) for name, losses in finals.items()
+                     if len(losses) == seeds)
+    return 'best mean so far %.3g (%s, %d seed%s)' % (mean, name, seeds, 's' * (seeds > 1))

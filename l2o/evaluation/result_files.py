@@ -14,12 +14,14 @@ import tensorflow.compat.v1 as tf
 
 from l2o.evaluation import comparison
 from l2o.evaluation.rules import LEARNED, label
-from l2o.evaluation.running import EqualTime, Trial
+from l2o.evaluation.running import ALONG_THE_WAY, ALONG_THE_WAY_LIMIT, EqualTime, Trial
 from l2o.runs import run_files
 from problems.problem_spec import Row, Spec
 
 PROTOCOL = 1  # to be raised where a run of the same trial gives other results than before
 KEPT = 'runs'  # folder of the runs that are kept, inside of that of the results
+#: Fields of a `Curve` that may be None, in their order.
+_OPTIONAL = 'held_out_loss', 'accuracy', 'last_loss', 'best_held_out_loss', 'best_accuracy'
 
 
 def write_pickle(folder: str, model_name: str, curve: comparison.Curve) -> str:
@@ -69,8 +71,9 @@ def summary_text(summaries: Sequence[comparison.Summary],
     for problem in comparison.in_order(summary.problem for summary in summaries):
         lines += ['## %s\n\n' % problem,
                   '| optimizer | final loss | spread | best-so-far area | held-out loss | accuracy '
-                  '| steps to Adam\'s best | ms per step | times Adam\'s | diverged |\n',
-                  '|---|---|---|---|---|---|---|---|---|---|\n']
+                  '| best held out | best accuracy | steps to Adam\'s best | ms per step '
+                  '| times Adam\'s | diverged |\n',
+                  '|---|---|---|---|---|---|---|---|---|---|---|---|\n']
         rows = [summary for summary in summaries if summary.problem == problem]
         lines += [_markdown_row(row)
                   for row in sorted(rows, key=lambda row: comparison.sortable(row.final))]
@@ -79,16 +82,18 @@ def summary_text(summaries: Sequence[comparison.Summary],
     lines.append('Final loss: mean over the last %d steps and over the seeds; spread: standard '
                  'deviation over the seeds; area: mean over the steps of the best loss so far; '
                  'held-out loss and accuracy: after the last step, on examples that no step has '
-                 'seen. Bold: the best learning rate of each optimizer.\n'
-                 % comparison.FINAL_STEPS)
+                 'seen; best held out and best accuracy: of %d times along the way, on the first '
+                 '%d of them. Bold: the best learning rate of each optimizer.\n'
+                 % (comparison.FINAL_STEPS, ALONG_THE_WAY, ALONG_THE_WAY_LIMIT))
     return ''.join(lines)
 
 
 def _markdown_row(summary):
     name = '**%s**' % label(summary) if summary.best else label(summary)
-    return '| %s | %.3g | %.2g | %.3g | %s | %s | %s | %.2f | %s | %s |\n' % (
+    return '| %s | %.3g | %.2g | %.3g | %s | %s | %s | %s | %s | %.2f | %s | %s |\n' % (
         name, summary.final, summary.spread, summary.area, _or_dash('%.3g', summary.held_out_loss),
-        _or_dash('%.3f', summary.accuracy), _or_dash('%d', summary.steps_to_adam),
+        _or_dash('%.3f', summary.accuracy), _or_dash('%.3g', summary.best_held_out_loss),
+        _or_dash('%.3f', summary.best_accuracy), _or_dash('%d', summary.steps_to_adam),
         1e3 * summary.step_time, _or_dash('%.1f', summary.times_adam), summary.diverged or '')
 
 
@@ -114,10 +119,12 @@ def overview(summaries: Sequence[comparison.Summary], learned: Sequence[str]) ->
 
     Args:
       summaries: of a comparison.
-      learned: names of the learned optimizers; beside them are `comparison.RIVALS`.
+      learned: names of the learned optimizers; beside them are Adam, the rule that is best at one
+        setting for all problems, and the best of all rules for each.
     """
-    rivals = [words for words in comparison.RIVALS if any(
-        comparison.rival(words, row.problem, summaries) for row in summaries)]
+    known = comparison.rivals(summaries)
+    rivals = [words for words in (comparison.DEFAULT, 'Adam, best rate', 'Adam cosine, best rate',
+                                  comparison.BEST, comparison.STRONGEST) if words in known]
     lines = [['problem'] + list(learned) + rivals]
     for problem in comparison.in_order(row.problem for row in summaries):
         final = {row.optimizer: '%.3g' % row.final for row in summaries if row.problem == problem}
@@ -131,15 +138,20 @@ def standings(summaries: Sequence[comparison.Summary], equal_time: Sequence[Equa
               learned: Sequence[str]) -> str:
     """A Markdown table: how each learned optimizer stands against each rival over all problems."""
     lines = [['optimizer', 'against', 'at or below', 'log ratio', 'held-out log ratio',
-              'at or below, equal time']]
+              'at or below, equal time', 'best held-out log ratio']]
     for name in learned:
-        for words in comparison.RIVALS:
+        for words in comparison.rivals(summaries):
             found = comparison.standing(name, words, summaries, equal_time)
             if found is not None:
-                lines.append([name, words, '%d of %d' % (found.wins, found.problems),
+                meant = {label(row) for row in summaries if row.learning_rate is not None
+                         and comparison.rivals(summaries)[words](row)}
+                setting = ' (%s)' % meant.pop() if len(meant) == 1 else ''
+                lines.append([name, words + (setting if setting[2:-1] != words else ''),
+                              '%d of %d' % (found.wins, found.problems),
                               '%+.3f' % found.log_ratio,
                               _or_dash('%+.3f', found.held_out_log_ratio),
-                              _or_dash('%%d of %d' % found.problems, found.wins_at_equal_time)])
+                              _or_dash('%%d of %d' % found.problems, found.wins_at_equal_time),
+                              _or_dash('%+.3f', found.best_held_out_log_ratio)])
     return markdown_table(lines)
 
 
@@ -188,26 +200,23 @@ class KeptRuns:
             if self._anew:
                 return None
             with np.load(self._path(trial)) as arrays:
-                losses, step_time, held_out_loss, accuracy, last_loss = [
-                    arrays[name] for name in (
-                        'losses', 'step_time', 'held_out_loss', 'accuracy', 'last_loss')]
+                losses, step_time = arrays['losses'], arrays['step_time']
+                optional = [arrays[name] for name in _OPTIONAL]
         except Exception:  # no file, or whatever a damaged one gives: the trial is run again
             return None
         candidate = trial.candidate
         return comparison.Curve(
             candidate.optimizer, candidate.learning_rate, trial.row.name, trial.seed,
             losses.tolist(), float(step_time), candidate.schedule,
-            *[float(value) if value.size else None
-              for value in (held_out_loss, accuracy, last_loss)])
+            *[float(value) if value.size else None for value in optional])
 
     def write(self, trial: Trial, curve: comparison.Curve) -> None:
         """Keeps the `Curve` of a trial."""
         os.makedirs(self._folder, exist_ok=True)
         content = io.BytesIO()
         arrays: Dict[str, Any] = {
-            name: [] if value is None else value for name, value in (
-                ('held_out_loss', curve.held_out_loss), ('accuracy', curve.accuracy),
-                ('last_loss', curve.last_loss))}
+            name: [] if getattr(curve, name) is None else getattr(curve, name)
+            for name in _OPTIONAL}
         np.savez(content, losses=curve.losses, step_time=curve.step_time, **arrays)
         run_files.write(self._path(trial), content.getvalue())
 

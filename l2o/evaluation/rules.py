@@ -6,39 +6,16 @@ optimizers (arXiv 2010.09089, section 4), and with schedules that let the rate f
 
 import collections
 import math
-from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
-Rate = Union[float, tf.Tensor]
+from l2o.evaluation.rivals import AdamW, GradsAndVars, Lion, Muon, Prodigy, ScheduleFreeAdamW
 
 LEARNED = 'L2o'
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 CONSTANT = 'constant'
 ADAM, ADAM_DEFAULT = 'Adam', 1e-3  # the yardstick of all others, and the rate that is its default
-
-
-class AdamW(tf.train.AdamOptimizer):
-    """Adam with decoupled weight decay (arXiv 1711.05101): x <- (1 - rate * decay) x, then Adam.
-
-    Args:
-      learning_rate: a float or a tensor.
-      weight_decay: the decay; 0.01, as usual elsewhere.
-    """
-
-    def __init__(self, learning_rate: Rate = 1e-3, weight_decay: float = 0.01,
-                 name: str = 'AdamW') -> None:
-        super().__init__(learning_rate, name=name)
-        self._shrinkage = learning_rate * weight_decay
-
-    def apply_gradients(self, grads_and_vars: Iterable[Tuple[Any, tf.Variable]],
-                        global_step: Optional[tf.Variable] = None,
-                        name: Optional[str] = None) -> tf.Operation:
-        pairs = [pair for pair in grads_and_vars if pair[0] is not None]
-        with tf.control_dependencies([gradient for gradient, _ in pairs]):
-            decays = [variable.assign_sub(self._shrinkage * variable) for _, variable in pairs]
-        with tf.control_dependencies(decays):
-            return super().apply_gradients(pairs, global_step, name)
 
 
 #: Name -> function of the learning rate (a float or a tensor) -> `tf.train.Optimizer`.
@@ -49,7 +26,14 @@ HAND_TUNED = collections.OrderedDict([
     ('AdamW', AdamW),
     ('RMSProp', tf.train.RMSPropOptimizer),
     ('Adagrad', tf.train.AdagradOptimizer),
+    ('Muon', Muon),
+    ('ScheduleFreeAdamW', ScheduleFreeAdamW),
+    ('Prodigy', Prodigy),
+    ('Lion', Lion),
 ])
+
+#: Rules that need no schedule, and that find their rate themselves: their grids are shorter.
+SCHEDULE_FREE, RATE_FREE = ('ScheduleFreeAdamW',), ('Prodigy',)
 
 #: Name -> function of the share of the run that is done, a tensor in [0, 1] -> factor of the rate.
 SCHEDULES = collections.OrderedDict([
@@ -93,8 +77,9 @@ def hand_tuned(names: Sequence[str], learning_rates: Sequence[float],
 
     Args:
       names: keys of `HAND_TUNED`.
-      learning_rates: of each grid.
-      schedules: keys of `SCHEDULES`; a rule has a grid for each.
+      learning_rates: of each grid; those in `RATE_FREE` have the rate 1 alone.
+      schedules: keys of `SCHEDULES`; a rule has a grid for each, those in `SCHEDULE_FREE` have
+        constant rates alone.
 
     Raises:
       ValueError: an unknown name.
@@ -105,8 +90,9 @@ def hand_tuned(names: Sequence[str], learning_rates: Sequence[float],
         if unknown:
             raise ValueError('unknown %s %s: choose from %s'
                              % (kind, ', '.join(unknown), ', '.join(table)))
-    return [_hand_tuned(name, rate, schedule) for name in names for schedule in schedules
-            for rate in learning_rates]
+    return [_hand_tuned(name, rate, schedule) for name in names
+            for schedule in ((CONSTANT,) if name in SCHEDULE_FREE else schedules)
+            for rate in ((1.0,) if name in RATE_FREE else learning_rates)]
 
 
 def _hand_tuned(name, rate, schedule):
@@ -134,7 +120,7 @@ class Scheduled(tf.train.Optimizer):
         self._rule, self._initial_rate = rule, initial_rate
         self._schedule, self._num_steps = schedule, num_steps
 
-    def apply_gradients(self, grads_and_vars: Iterable[Tuple[Any, tf.Variable]],
+    def apply_gradients(self, grads_and_vars: GradsAndVars,
                         global_step: Optional[tf.Variable] = None,
                         name: Optional[str] = None) -> tf.Operation:
         if global_step is None:

@@ -23,6 +23,8 @@ from problems.problem_spec import Row
 
 HELD_OUT_LIMIT = 10000  # of more held-out examples, so many are measured
 HELD_OUT_BATCH = 1000  # examples of one evaluation of held-out examples
+ALONG_THE_WAY = 20  # how many times in a run some held-out examples are measured, ...
+ALONG_THE_WAY_LIMIT = 2000  # ... so many; the best of these is what who keeps checkpoints has
 EQUAL_TIME_LIMIT = 50  # at equal time a rule runs for at most so many times the steps
 
 
@@ -93,22 +95,29 @@ def run(trial: Trial) -> comparison.Curve:
         held_out = _HeldOut(problem, test, row.held_out) if row.held_out else None
         with tf.Session(graph=graph) as session:
             test.start(session)
-            losses, step_time = _take_steps(session, test, num_steps)
+            losses, step_time, way = _take_steps(session, test, num_steps, held_out)
             last_loss = float(session.run(test.objective))
-            held_out_loss, accuracy = held_out.measure(session) if held_out else (None, None)
-    return comparison.Curve(candidate.optimizer, candidate.learning_rate, row.name, seed, losses,
-                            step_time, candidate.schedule, held_out_loss, accuracy, last_loss)
+            end = held_out.measure(session, HELD_OUT_LIMIT) if held_out else (None, None)
+    return comparison.Curve(
+        candidate.optimizer, candidate.learning_rate, row.name, seed, losses, step_time,
+        candidate.schedule, held_out_loss=end[0], accuracy=end[1], last_loss=last_loss,
+        best_held_out_loss=min((loss for loss, _ in way), default=None),
+        best_accuracy=max((each for _, each in way if each is not None), default=None))
 
 
-def _take_steps(session, test, num_steps):
-    """The losses before each step, and the seconds of a step; the first one counts if alone."""
-    step = test.stepper(session)
-    begin = time.perf_counter()
-    losses = [step()]
-    if num_steps > 1:
-        begin = time.perf_counter()
-        losses += [step() for _ in range(num_steps - 1)]
-    return losses, (time.perf_counter() - begin) / max(1, num_steps - 1)
+def _take_steps(session, test, num_steps, held_out):
+    """The losses before each step, the seconds of a step, and held-out (loss, accuracy) along the
+    way. The first step counts in the time if it is alone."""
+    step, losses, way, seconds = test.stepper(session), [], [], 0.0
+    ends = sorted({-(-num_steps * part // ALONG_THE_WAY) for part in range(1, ALONG_THE_WAY + 1)}
+                  | {1})
+    for begin, end in zip([0] + ends, ends):
+        start = time.perf_counter()
+        losses += [step() for _ in range(end - begin)]
+        seconds += time.perf_counter() - start if begin or num_steps == 1 else 0.0
+        if held_out and (begin or num_steps == 1):
+            way.append(held_out.measure(session, ALONG_THE_WAY_LIMIT))
+    return losses, seconds / max(1, num_steps - 1), way
 
 
 class _HeldOut:
@@ -122,9 +131,10 @@ class _HeldOut:
         accuracy = problem.accuracy(test.true_parameters, *self._places)
         self._wanted += [] if accuracy is None else [accuracy]
 
-    def measure(self, session):
-        """The loss and the accuracy, None where there are no classes."""
-        data, labels = self._arrays
+    def measure(self, session: tf.Session, limit: int) -> Tuple[float, Optional[float]]:
+        """Of the first examples, at most `limit`: the loss, and the accuracy, None where there are
+        no classes."""
+        data, labels = (array[:limit] for array in self._arrays)
         begins = range(0, len(data), HELD_OUT_BATCH)
         means = [session.run(self._wanted, dict(zip(self._places, (
             data[begin:begin + HELD_OUT_BATCH], labels[begin:begin + HELD_OUT_BATCH]))))
@@ -259,13 +269,14 @@ def compare(candidates: Sequence[Candidate], rows: Sequence[Row], seeds: Sequenc
 def _screen(plan, seed, runner, grids):
     """The plan without the learning rates that are left out, and the curves of these.
 
-    Adam as it comes is not left out.
+    Adam as it comes is not left out, nor the one rate of each grid that is best over all rows.
     """
     trials = [[Trial(candidate, row, seed, min(length, grids.screening_steps or length))
                for candidate in candidates if not candidate.is_learned]
               for row, length, candidates in plan]
-    curves = iter(runner.run([trial for row_trials in trials for trial in row_trials]))
-    smaller, left_out = [], []
+    found = runner.run([trial for row_trials in trials for trial in row_trials])
+    singles = comparison.single_settings(comparison.summarize(found))
+    curves, smaller, left_out = iter(found), [], []
     for (row, length, candidates), row_trials in zip(plan, trials):
         results = [(trial.candidate, next(curves)) for trial in row_trials]
         results.sort(key=lambda result: comparison.final_loss(result[1].losses))
@@ -273,7 +284,8 @@ def _screen(plan, seed, runner, grids):
         finalists = set()
         for candidate, curve in results:
             grid = candidate.optimizer, candidate.schedule
-            if places[grid] < grids.finalists or is_default(candidate):
+            if (places[grid] < grids.finalists or is_default(candidate)
+                    or label(candidate) in singles):
                 finalists.add(candidate)
             else:
                 left_out.append(curve)

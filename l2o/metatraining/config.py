@@ -137,6 +137,9 @@ class MetaTraining(NamedTuple):
     checkpoint_every: int = default('checkpoint_every')  # see `optimizer.unroll.build_unroll`
     swap_memory: bool = default('swap_memory')  # see `optimizer.unroll.build_unroll`
     xla: bool = default('xla')  # compile the optimizer's update rule with XLA; TensorFlow 2 only
+    #: Folder of a run, or name of a shipped optimizer, with whose meta-parameters the training
+    #: begins; None: with the initial ones.
+    begin_with: Optional[str] = default('begin_with')
 
     @property
     def is_summed(self) -> bool:
@@ -160,6 +163,8 @@ class Run(NamedTuple):
     keep_checkpoints: int = default('keep_checkpoints')
     machine: Any = None  # a `l2o.runs.machines.OneMachine`; None: this one alone
     reporter: Any = None  # a `l2o.metatraining.reporting.Reporter`; None: one that writes to `out`
+    script: str = 'metaopt.train_optimizer'  # what made the run, for `run.json`
+    flags: Optional[Dict[str, Any]] = None  # of the script, for `run.json`
 
 
 class UnrollReport(NamedTuple):
@@ -251,5 +256,6 @@ def upgraded(recorded: Dict[str, Any], present: Dict[str, Any]) -> Dict[str, Any
             found['imitation']['teacher'] = present['imitation']['teacher']
     found['meta_objective'] = present['meta_objective']
     found['obj_train_max_multiplier'] = present['obj_train_max_multiplier']
+    found['begin_with'] = present['begin_with']
     found['meta_optimizer'] = dict(present['meta_optimizer'], **found['meta_optimizer'])
     return found

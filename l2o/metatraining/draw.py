@@ -60,7 +60,8 @@ def build(optimizer_spec: Spec, rows: Sequence[Row], training: MetaTraining,
                                   machine=machine) for pair in zip(problems, examples)]
         pairs = list(zip(problems, map(Examples.unchanging, examples)))
         if training.validation.rows:
-            pairs = [(row.spec.build(draw_seed(rng)), Examples(row, training.mini_batch_size))
+            pairs = [(row.spec.build(draw_seed(rng)),
+                      Examples(row, training.mini_batch_size, set_aside))
                      for row in training.validation.rows]
         validated = [ValidatedProblem(optimizer, *pair, training.initial_params)
                      for pair in pairs]

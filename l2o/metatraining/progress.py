@@ -35,6 +35,7 @@ class Progress:
       baseline_cost: of the validation before anything was trained on these problems.
       carried: for each problem a list of arrays, the optimizer's state, where episodes go on
         with it.
+      validation_steps: how long the runs of the last validation were.
       complete: whether the run has come to its end.
     """
 
@@ -42,7 +43,7 @@ class Progress:
         self.seed, self._task = seed, task
         self.curriculum = CurriculumState()
         self.problem = self.iteration = self.meta_iterations = self.unrolls = 0
-        self.nonfinite_unrolls = self.nonfinite_streak = self.imitated = 0
+        self.nonfinite_unrolls = self.nonfinite_streak = self.imitated = self.validation_steps = 0
         self.values: Dict[str, np.ndarray] = {}
         self.best: Dict[str, np.ndarray] = {}
         self.carried: List[List[np.ndarray]] = []

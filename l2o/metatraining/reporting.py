@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 import tqdm
 
 from l2o.metatraining.config import UnrollReport
+from l2o.metatraining.history import History
 from l2o.metatraining.progress import Progress
 from l2o.runs import run_files
 
@@ -33,13 +34,14 @@ class Reporter:
       timeline: folder for `timeline.json`, the trace of one unroll; None: write none.
       clock: gives seconds.
       prefix: what every line begins with.
+      history: a `history.History`; None: none is kept.
     """
 
     def __init__(self, out: Optional[TextIO], summaries: Optional['Summaries'] = None,
                  timeline: Optional[str] = None, clock: Callable[[], float] = time.time,
-                 prefix: str = '') -> None:
+                 prefix: str = '', history: Optional[History] = None) -> None:
         self._display = _display(out, clock, prefix)
-        self._summaries, self._timeline = summaries, timeline
+        self._summaries, self._timeline, self._history = summaries, timeline, history
         self._objectives: List[float] = []
 
     def begin(self, progress: Progress, num_meta_iterations: Optional[int]) -> None:
@@ -50,6 +52,8 @@ class Reporter:
           num_meta_iterations: how many there shall be; None: that is not known.
         """
         self._display.begin(progress.meta_iterations, num_meta_iterations)
+        if self._history is not None:
+            self._history.begin(progress)
 
     def notice(self, text: str) -> None:
         """Shows a line that the user should know."""
@@ -82,12 +86,17 @@ class Reporter:
             self._objectives.append(float(report.meta_objective))
         if details:
             self._summaries.unroll(progress, report, details)
+        if self._history is not None:
+            self._history.unroll(report)
         self._display.unroll(progress, report)
 
     def validation(self, progress: Progress, stage: int, cost: float, improved: bool) -> None:
         """Reports a validation, with the mean meta-objective of the unrolls since the last one."""
+        steps = ' after %d steps' % progress.validation_steps if progress.validation_steps else ''
         self._display.line(self._done(progress, stage) + [
-            'validation %.4g%s' % (cost, ' (best)' if improved else '')])
+            'validation %.4g%s%s' % (cost, steps, ' (best)' if improved else '')])
+        if self._history is not None:
+            self._history.validation(progress, stage, cost, improved)
         if self._summaries is not None:
             self._summaries.validation(progress, stage, cost)
 

@@ -14,7 +14,7 @@ from l2o.metatraining.meta_step import SavedTypes
 from l2o.metatraining.progress import Progress
 from l2o.runs import run_files, run_lock
 from l2o.techniques.curriculum import CurriculumState
-from optimizer import checkpoints
+from optimizer import checkpoints, find
 
 BEST_CHECKPOINT = run_files.CHECKPOINT + '-0'
 
@@ -33,39 +33,47 @@ class Store:
 
     Args:
       folder: created with the first writing.
-      training: what `config.as_data` makes of the run's `MetaTraining`.
+      described: what is trained and how, as JSON can hold it; a run that goes on must agree in
+        all of it. Under 'training' is what `config.as_data` makes of the `MetaTraining`.
       keep_checkpoints: how many of the latest validated meta-parameters are kept; -1: all.
       writes: whether this process saves.
+
+    Attributes:
+      folder: as given; `described` and `writes` likewise.
     """
 
-    def __init__(self, folder: str, training: Dict[str, Any], keep_checkpoints: int,
+    def __init__(self, folder: str, described: Dict[str, Any], keep_checkpoints: int,
                  writes: bool) -> None:
-        self._folder, self._training = folder, training
-        self._keep, self._writes = keep_checkpoints, writes
+        self.folder, self.described = folder, described
+        self._keep, self.writes = keep_checkpoints, writes
 
     @property
     def best_checkpoint(self) -> str:
         """The path of the best meta-parameters."""
-        return os.path.join(self._folder, BEST_CHECKPOINT)
+        return os.path.join(self.folder, BEST_CHECKPOINT)
 
     def lock(self) -> ContextManager[Any]:
         """Until the end of the block nobody else saves in the folder; see `run_lock.held`."""
-        return run_lock.held(self._folder) if self._writes else contextlib.nullcontext()
+        return run_lock.held(self.folder) if self.writes else contextlib.nullcontext()
 
     def begin(self, resume: bool) -> None:
         """Makes the folder; removes what a killed process has left, or with it all of a run."""
-        os.makedirs(self._folder, exist_ok=True)
-        if self._writes:
-            (run_files.tidy if resume else run_files.discard)(self._folder)
+        os.makedirs(self.folder, exist_ok=True)
+        if self.writes:
+            (run_files.tidy if resume else run_files.discard)(self.folder)
 
-    def restore(self, progress: Progress, find_expected: Callable[[], SavedTypes]) -> Optional[str]:
-        """Goes on from a saved state; without one, begins with the newest checkpoint, if any.
+    def restore(self, progress: Progress, begin_with: Optional[str],
+                find_expected: Callable[[], SavedTypes]) -> Optional[str]:
+        """Goes on from a saved state; without one, begins with a checkpoint, if there is any.
 
-        That is the one which the file `checkpoint` names, else the one that was written last. The
-        checkpoints that are there then are of another run: they are kept, as `before-<name>`.
+        That is `begin_with`, else the folder's newest: the one which the file `checkpoint` names,
+        else the one that was written last. The checkpoints that are there then are of another run:
+        they are kept, as `before-<name>`.
 
         Args:
           progress: a new `Progress`.
+          begin_with: folder of a run or name of a shipped optimizer, of which the meta-parameters
+            are taken alone; or None.
           find_expected: gives the `meta_step.SavedTypes` of the run; called where there is
             something to check.
 
@@ -79,18 +87,24 @@ class Store:
         if self._restore_state(progress):
             _check_types(progress, find_expected().types)
             return None
-        newest = checkpoints.latest_checkpoint(self._folder)
-        if newest is None or not os.path.samefile(os.path.dirname(newest), self._folder):
-            newest = run_files.newest_checkpoint(self._folder)
-        if newest is None:
-            return None
-        progress.values = _fitting(newest, checkpoints.read_checkpoint(newest),
-                                   find_expected())
-        if not self._writes:
-            return newest
+        newest = checkpoints.latest_checkpoint(self.folder)
+        if newest is None or not os.path.samefile(os.path.dirname(newest), self.folder):
+            newest = run_files.newest_checkpoint(self.folder)
+        if begin_with is not None:
+            expected = find_expected()
+            begin_with = checkpoints.checkpoint_in(find(begin_with))
+            fitting = _fitting(begin_with, checkpoints.read_checkpoint(begin_with), expected)
+            progress.values = {name: fitting[name] for name in expected.meta_parameters}
+        elif newest is not None:
+            progress.values = _fitting(newest, checkpoints.read_checkpoint(newest),
+                                       find_expected())
+        aside = {}
+        if newest is not None and self.writes:
+            aside = run_files.set_checkpoints_aside(self.folder)
+        if begin_with is not None or newest is None:
+            return begin_with
         name = os.path.basename(newest)
-        return os.path.join(self._folder,
-                            run_files.set_checkpoints_aside(self._folder).get(name, name))
+        return os.path.join(self.folder, aside.get(name, name)) if self.writes else newest
 
     def save_best(self, values: Dict[str, np.ndarray]) -> None:
         """Writes the best meta-parameters."""
@@ -98,14 +112,14 @@ class Store:
 
     def read_best(self) -> Optional[Dict[str, np.ndarray]]:
         """The best meta-parameters that are saved; None: this process saves none."""
-        return checkpoints.read_checkpoint(self.best_checkpoint) if self._writes else None
+        return checkpoints.read_checkpoint(self.best_checkpoint) if self.writes else None
 
     def save_validated(self, meta_iterations: int, values: Dict[str, np.ndarray]) -> None:
         """Writes the meta-parameters of a validation, and removes old ones."""
         if self._keep:
             self._write(meta_iterations, values)
-        if self._writes and self._keep >= 0:
-            run_files.keep_latest(self._folder, self._keep)
+        if self.writes and self._keep >= 0:
+            run_files.keep_latest(self.folder, self._keep)
 
     def save_best_of_stage(self, stage: int, values: Dict[str, np.ndarray]) -> None:
         """Writes the best meta-parameters of a curriculum's stage, an index from 0."""
@@ -117,10 +131,10 @@ class Store:
         Raises:
           OSError: it cannot be written; the old one stays.
         """
-        if not self._writes:
+        if not self.writes:
             return
         facts = {name: getattr(progress, name) for name in _COUNTERS + ('complete', 'seed')}
-        facts.update(best_cost=_finite_or_none(progress.best_cost), training=self._training,
+        facts.update(self.described, best_cost=_finite_or_none(progress.best_cost),
                      baseline_cost=_finite_or_none(progress.baseline_cost),
                      curriculum=dict(progress.curriculum._asdict(), best_cost=_finite_or_none(
                          progress.curriculum.best_cost)))
@@ -131,11 +145,11 @@ class Store:
                        for index, value in enumerate(state)})
         content = io.BytesIO()
         np.savez(content, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
-        run_files.write(os.path.join(self._folder, run_files.STATE), content.getvalue())
+        run_files.write(os.path.join(self.folder, run_files.STATE), content.getvalue())
 
     def _restore_state(self, progress):
         """Goes on from a saved state, if there is one; tells whether."""
-        path = os.path.join(self._folder, run_files.STATE)
+        path = os.path.join(self.folder, run_files.STATE)
         if not os.path.exists(path):
             return False
         try:
@@ -152,16 +166,20 @@ class Store:
         """Raises a ValueError where a state is of another run."""
         if facts['seed'] != progress.seed:
             raise ValueError('it is of seed %s, not %s' % (facts['seed'], progress.seed))
-        changed = config.differences(config.upgraded(facts['training'], self._training),
-                                     self._training)
+        present = self.described
+        changed = config.differences(config.upgraded(facts['training'], present['training']),
+                                     present['training'])
+        for name in sorted(set(present) - {'training'}):
+            if name in facts:  # an older version has not recorded all
+                changed += config.differences(facts[name], present[name], name)
         if changed:
             more = len(changed) - SHOWN
             raise ValueError('it is of another training: %s%s' % (
                 '; '.join(changed[:SHOWN]), '; and %d more' % more if more > 0 else ''))
 
     def _write(self, number, values):
-        if self._writes:
-            run_files.write_checkpoint(self._folder, number, values)
+        if self.writes:
+            run_files.write_checkpoint(self.folder, number, values)
 
 
 def _fitting(path, values, expected):

@@ -113,4 +113,5 @@ class TrainingSession:
             self._validator = Validator(self._draw.validated, training.validation,
                                         progress.generator(VALIDATION, progress.problem))
         steps = training.curriculum.validation_steps(self._context.progress.curriculum)
+        self._context.progress.validation_steps = steps
         return values, self._validator.cost(self._session, steps, frozen)

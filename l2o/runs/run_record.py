@@ -83,7 +83,8 @@ def differences(recorded: Dict[str, Any], values: Dict[str, Any],
 
 def data_sources(rows: Sequence[Sequence[Any]]) -> List[str]:
     """Where the problems' data come from: a sorted list of words."""
-    return sorted({row[1].source for row in rows if row[1] is not None})
+    return sorted({getattr(row[1], 'source', type(row[1]).__name__) for row in rows
+                   if row[1] is not None})
 
 
 def git_commit() -> Optional[str]:

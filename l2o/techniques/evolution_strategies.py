@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
+from l2o.settings import default
 from optimizer import inner_loop, unroll
 from optimizer.trainable_optimizer import TrainableOptimizer
 from problems.problem import Problem
@@ -22,8 +23,8 @@ PERTURBATION = 2 ** 18  # added to a random key, makes it that of the perturbati
 class Config(NamedTuple):
     """The estimator of a meta-gradient."""
 
-    pairs: int = 2  # of particles
-    sigma: float = 0.03  # standard deviation of a perturbation
+    pairs: int = default('pes_pairs')  # of particles
+    sigma: float = default('pes_sigma')  # standard deviation of a perturbation
 
 
 class Particles(NamedTuple):

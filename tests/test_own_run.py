@@ -1,0 +1,181 @@
+"""A run made in Python is a run as metarun makes it: opened, tested, gone on with, begun with."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from absl import flags as absl_flags
+
+import metaopt
+import metarun
+import optimizer
+from l2o.commandline import flags, optimizer_flags
+from l2o.metatraining import record
+from l2o.runs import run_lock, run_record
+from l2o.techniques.curriculum import Curriculum
+from optimizer import checkpoints
+from optimizer.coordinatewise_optimizer import CoordinatewiseOptimizer
+from problems import problem_generator as pg
+from problems.problem_spec import Row, Spec
+
+QUADRATIC = Row(Spec(pg.Quadratic, (3,), {'random_seed': 1}))
+RNNPROP = Spec(optimizer.OPTIMIZERS['RNNProp'], (), {'units': 4})
+SHORT = {'curriculum': Curriculum.fixed(4), 'unroll_length': 2, 'evaluation_epochs': 1, 'out': None}
+
+
+def train(folder, spec=RNNPROP, num_meta_iterations=1, **options):
+    return metaopt.train_optimizer(str(folder), spec, [QUADRATIC], 1, num_meta_iterations,
+                                   **dict(SHORT, **options))
+
+
+def parse(script, *arguments):
+    values = absl_flags.FlagValues()
+    flags.define(script, values)
+    values([script] + list(arguments))
+    return values
+
+
+def test_load_opens_it_from_its_record(tmp_path):
+    result = train(tmp_path, seed=3, learning_rate=1e-2)
+    learned = optimizer.load(str(tmp_path))
+    assert type(learned) is RNNPROP.callable
+    saved = checkpoints.read_checkpoint(result.checkpoint)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for name, value in session.run(learned.named_meta_parameters).items():
+            np.testing.assert_array_equal(value, saved[name])
+
+
+def test_its_record_is_that_of_metarun(tmp_path):
+    train(tmp_path / 'own', seed=3)
+    metarun.main(parse(flags.METARUN, '--train_dir=%s' % tmp_path, '--include_bowl_problems',
+                       '--optimizer=RNNProp', '--fix_unroll', '--fix_num_steps=2', '--quiet',
+                       '--num_meta_iterations=1', '--evaluation_epochs=1', '--seed=3'))
+    own, other = run_record.read(str(tmp_path / 'own')), run_record.read(
+        str(tmp_path / 'RNNProp_GRUCell_20_2'))
+    assert set(own) == set(other) and set(own['training']) == set(other['training'])
+    assert own['optimizer'] == {'name': 'RNNProp', 'kwargs': {'units': 4}}
+    assert (own['script'], own['flags'], own['seed']) == ('metaopt.train_optimizer', {}, 3)
+    assert own['run'] == dict(other['run'])
+
+
+def test_the_same_call_without_a_seed_goes_on_with_the_recorded_one(tmp_path):
+    first = train(tmp_path)
+    seed = run_record.read(str(tmp_path))['seed']
+    assert train(tmp_path) == first and run_record.read(str(tmp_path))['seed'] == seed
+
+
+@pytest.mark.parametrize('change, named', [
+    ({'spec': RNNPROP._replace(kwargs={'units': 4, 'use_second_derivatives': False})},
+     'optimizer.kwargs.use_second_derivatives was None, is False'),
+    ({'num_meta_iterations': 2}, 'num_meta_iterations was 1, is 2'),
+    ({'select_random_problems': False}, 'select_random_problems was True, is False')])
+def test_another_run_does_not_go_on_with_it(change, named, tmp_path):
+    train(tmp_path)
+    before = (tmp_path / 'run.json').read_bytes()
+    with pytest.raises(ValueError, match=named):
+        train(tmp_path, **change)
+    assert (tmp_path / 'run.json').read_bytes() == before
+
+
+def test_metarun_says_who_can_go_on_with_it(tmp_path):
+    values = parse(flags.METARUN, '--train_dir=%s' % tmp_path, '--include_bowl_problems')
+    train(optimizer_flags.run_folder(values))
+    with pytest.raises(flags.FlagError, match='was made by metaopt.train_optimizer'):
+        metarun.main(values)
+
+
+def test_a_folder_in_use_is_refused(tmp_path, monkeypatch):
+    with run_lock.held(str(tmp_path)):
+        monkeypatch.setattr(run_lock, '_held', set())  # as in another process
+        with pytest.raises(run_lock.FolderInUseError, match='another run is at work'):
+            train(tmp_path)
+
+
+class Descent(CoordinatewiseOptimizer):
+    """Gradient descent, no row of the table."""
+
+    def __init__(self, rate, name='Descent', **kwargs):
+        super().__init__(name, **kwargs)
+        self.create_meta_parameter('rate', (), tf.constant_initializer(rate))
+
+    def initial_rows(self, size, read, key):
+        return []
+
+    def row_rule(self, weights, gradient, rows, steps_done):
+        return -weights['rate'] * gradient, rows
+
+
+def test_an_optimizer_of_ones_own_is_recorded_and_named_where_it_is_opened(tmp_path):
+    train(tmp_path, Spec(Descent, (0.1,), {}))
+    with open(str(tmp_path / 'run.json')) as file:
+        assert json.load(file)['optimizer'] == {
+            'name': __name__ + '.Descent', 'kwargs': {'rate': 0.1}}
+    with pytest.raises(ValueError, match='Descent is a class of its author.*init_from_checkpoint'):
+        optimizer.load(str(tmp_path))
+
+
+@pytest.mark.parametrize('spec, expected', [
+    (Spec(optimizer.OPTIMIZERS['HierarchicalRNN'], ((4, 3),), {'init_lr_range': (0.1, 0.2)}),
+     ('HierarchicalRNN', {'level_sizes': [4, 3], 'init_lr_range': [0.1, 0.2]})),
+    (Spec(Descent, (np.float32(0.5),), {'random_seed': 3}),
+     (__name__ + '.Descent', {'rate': 0.5, 'random_seed': 3})),
+    (Spec(Descent, (abs,), {}), (__name__ + '.Descent', {'rate': 'abs'}))])
+def test_what_is_recorded_of_an_optimizer(spec, expected):
+    assert record.optimizer_entry(spec) == expected
+
+
+# Begin with.
+
+
+@pytest.fixture(name='shipped', scope='module')
+def fixture_shipped(tmp_path_factory):
+    """The folder of a trained RNNProp."""
+    folder = tmp_path_factory.mktemp('shipped')
+    with tf.Graph().as_default():
+        train(folder, seed=7, learning_rate=0.1, meta_optimizer='adam')
+    return str(folder)
+
+
+def test_a_training_begins_with_what_is_there(tmp_path, shipped):
+    """With a learning rate of zero it stays what it is; nothing but meta-parameters is taken."""
+    train(tmp_path, begin_with=shipped, learning_rate=0.0, meta_optimizer='adam')
+    given = checkpoints.read_checkpoint(shipped)
+    with np.load(str(tmp_path / 'state.npz')) as arrays:
+        for name in optimizer.load(shipped).named_meta_parameters:
+            np.testing.assert_array_equal(arrays['values/' + name], given[name])
+        assert arrays['values/global_step'] == 2
+        facts = json.loads(str(arrays['facts']))
+    assert facts['training']['begin_with'] == shipped
+
+
+def test_metarun_takes_the_optimizer_from_there(tmp_path, shipped):
+    values = parse(flags.METARUN, '--begin_with=' + shipped, '--train_dir=%s' % tmp_path,
+                   '--include_bowl_problems', '--nouse_second_derivatives', '--fix_unroll',
+                   '--fix_num_steps=2', '--quiet', '--num_meta_iterations=1',
+                   '--evaluation_epochs=1')
+    assert optimizer_flags.optimizer_config(values) == (
+        'RNNProp', dict(optimizer_flags.optimizer_config(values)[1], units=4,
+                        use_second_derivatives=False))
+    metarun.main(values)
+    made = run_record.read(os.path.join(str(tmp_path), 'RNNProp_GRUCell_20_2'))
+    assert made['optimizer']['kwargs']['units'] == 4 and made['flags']['begin_with'] == shipped
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--begin_with=absent'], '--begin_with: There is no folder absent'),
+    (['--begin_with=rnnprop', '--optimizer=L2ODM'], '--optimizer=L2ODM, but --begin_with=rnnprop '
+     'is a RNNProp')])
+def test_what_a_run_cannot_begin_with(arguments, message, tmp_path):
+    values = parse(flags.METARUN, '--train_dir=%s' % tmp_path, '--include_bowl_problems',
+                   *arguments)
+    with pytest.raises(flags.FlagError, match=message):
+        metarun.main(values)
+    assert not os.listdir(str(tmp_path))
+
+
+def test_an_optimizer_of_another_size_is_refused(tmp_path, shipped):
+    with pytest.raises(ValueError, match='is of another optimizer'):
+        train(tmp_path, RNNPROP._replace(kwargs={'units': 5}), begin_with=shipped)
