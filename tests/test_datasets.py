@@ -127,8 +127,8 @@ def idx(array):
 def save_fashion(folder, part, size):
     folder.mkdir(exist_ok=True, parents=True)
     pixels = np.random.RandomState(size).randint(0, 256, [size, 28, 28])
-    (folder / '%s-images-idx3-ubyte.gz' % part).write_bytes(idx(pixels))
-    (folder / '%s-labels-idx1-ubyte.gz' % part).write_bytes(idx(np.arange(size) % 10))
+    (folder / ('%s-images-idx3-ubyte.gz' % part)).write_bytes(idx(pixels))
+    (folder / ('%s-labels-idx1-ubyte.gz' % part)).write_bytes(idx(np.arange(size) % 10))
     return pixels
 
 
