@@ -336,6 +336,9 @@ class _Watched:
         self._read.add(name)
         return getattr(self._values, name)
 
+    def __getitem__(self, name):
+        return self._values[name]
+
 
 def test_flags_without_effect_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr(metaopt, 'train_optimizer',
