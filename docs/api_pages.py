@@ -34,6 +34,6 @@ def classes(root):
     paths = {alias.name: '%s.%s' % (node.module, alias.name) for node in tree.body
              if isinstance(node, ast.ImportFrom) for alias in node.names}
     table, = (node.value for node in tree.body if isinstance(node, ast.Assign)
-              and ast.unparse(node.targets[0]) == 'OPTIMIZERS')
+              and getattr(node.targets[0], 'id', None) == 'OPTIMIZERS')
     return [paths[node.id] for node in ast.walk(table)
             if isinstance(node, ast.Name) and node.id in paths]

@@ -241,11 +241,13 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
     rarely = tf.pow(shares, RARITY)
     squares *= tf.square(rarely)
     how = tf.sigmoid(outputs['orthogonal'])
+    # An orthogonal direction has RMS 1 over all elements, also where only some of them count.
+    counted = 1.0 if layout.counts is None else tf.sqrt(shares)
     # Rows: factors of the direction, of the orthogonal one, and of the parameters.
     to_unit, sizes = tf.rsqrt(squares + TINY), sizes * tf.sqrt(squares / (squares + LEAST_RMS ** 2))
     factors = layout.per_chunk(-tf.stack([
         sizes * (1.0 - how * _is_cut(layout.shapes)) * to_unit,
-        sizes * how / rarely,
+        sizes * how * counted / rarely,
         tf.minimum(sizes * tf.exp(tf.clip_by_value(outputs['log_decay'], -16.0, 0.0)) / shares,
                    0.1)]))
     steps = []

@@ -286,7 +286,7 @@ def fixture_no_work(monkeypatch):
     def fail(*_, **__):
         pytest.fail('work has begun')
     monkeypatch.setattr(metaopt, 'train_optimizer', fail)
-    monkeypatch.setattr(problem_flags, 'rows_of', fail)
+    monkeypatch.setattr(problem_flags, '_rows_of', fail)
 
 
 @pytest.mark.parametrize('named, arguments', CONFLICTS)

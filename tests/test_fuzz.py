@@ -88,7 +88,7 @@ def fixture_stubs(monkeypatch):
     """What comes after the settings are made ends the script."""
     monkeypatch.setattr(metaopt, 'train_optimizer', accept)
     monkeypatch.setattr(run_record, 'write', accept)
-    monkeypatch.setattr(problem_flags, 'rows_of', lambda *_: [])
+    monkeypatch.setattr(problem_flags, '_rows_of', lambda *_: [])
 
 
 @pytest.mark.parametrize('script', sorted(SCRIPTS))

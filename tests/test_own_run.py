@@ -88,8 +88,8 @@ def test_metarun_says_who_can_go_on_with_it(tmp_path):
 
 
 def test_a_folder_in_use_is_refused(tmp_path, monkeypatch):
-    with run_lock.held(str(tmp_path)):
-        monkeypatch.setattr(run_lock, '_held', set())  # as in another process
+    with run_lock.held(str(tmp_path)), monkeypatch.context() as patch:
+        patch.setattr(run_lock, '_held', set())  # as in another process
         with pytest.raises(run_lock.FolderInUseError, match='another run is at work'):
             train(tmp_path)
 
