@@ -21,11 +21,11 @@ from problems import problem_generator as pg
 from problems.problem_spec import Row, Spec
 
 QUADRATIC = Row(Spec(pg.Quadratic, (3,), {'random_seed': 1}))
-RNNPROP = Spec(optimizer.OPTIMIZERS['RNNProp'], (), {'units': 4})
+RATE = Spec(optimizer.OPTIMIZERS['GlobalLearningRate'], (), {'initial_rate': 0.05})
 SHORT = {'curriculum': Curriculum.fixed(4), 'unroll_length': 2, 'evaluation_epochs': 1, 'out': None}
 
 
-def train(folder, spec=RNNPROP, num_meta_iterations=1, **options):
+def train(folder, spec=RATE, num_meta_iterations=1, **options):
     return metaopt.train_optimizer(str(folder), spec, [QUADRATIC], 1, num_meta_iterations,
                                    **dict(SHORT, **options))
 
@@ -40,7 +40,7 @@ def parse(script, *arguments):
 def test_load_opens_it_from_its_record(tmp_path):
     result = train(tmp_path, seed=3, learning_rate=1e-2)
     learned = optimizer.load(str(tmp_path))
-    assert type(learned) is RNNPROP.callable
+    assert type(learned) is RATE.callable
     saved = checkpoints.read_checkpoint(result.checkpoint)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
@@ -51,12 +51,12 @@ def test_load_opens_it_from_its_record(tmp_path):
 def test_its_record_is_that_of_metarun(tmp_path):
     train(tmp_path / 'own', seed=3)
     metarun.main(parse(flags.METARUN, '--train_dir=%s' % tmp_path, '--include_bowl_problems',
-                       '--optimizer=RNNProp', '--fix_unroll', '--fix_num_steps=2', '--quiet',
+                       '--optimizer=GlobalLearningRate', '--fix_unroll', '--fix_num_steps=2', '--quiet',
                        '--num_meta_iterations=1', '--evaluation_epochs=1', '--seed=3'))
     own, other = run_record.read(str(tmp_path / 'own')), run_record.read(
-        str(tmp_path / 'RNNProp_GRUCell_20_2'))
+        str(tmp_path / 'GlobalLearningRate_GRUCell_20_2'))
     assert set(own) == set(other) and set(own['training']) == set(other['training'])
-    assert own['optimizer'] == {'name': 'RNNProp', 'kwargs': {'units': 4}}
+    assert own['optimizer'] == {'name': 'GlobalLearningRate', 'kwargs': RATE.kwargs}
     assert (own['script'], own['flags'], own['seed']) == ('metaopt.train_optimizer', {}, 3)
     assert own['run'] == dict(other['run'])
 
@@ -68,7 +68,7 @@ def test_the_same_call_without_a_seed_goes_on_with_the_recorded_one(tmp_path):
 
 
 @pytest.mark.parametrize('change, named', [
-    ({'spec': RNNPROP._replace(kwargs={'units': 4, 'use_second_derivatives': False})},
+    ({'spec': RATE._replace(kwargs={'initial_rate': 0.05, 'use_second_derivatives': False})},
      'optimizer.kwargs.use_second_derivatives was None, is False'),
     ({'num_meta_iterations': 2}, 'num_meta_iterations was 1, is 2'),
     ({'select_random_problems': False}, 'select_random_problems was True, is False')])
@@ -132,7 +132,7 @@ def test_what_is_recorded_of_an_optimizer(spec, expected):
 
 @pytest.fixture(name='shipped', scope='module')
 def fixture_shipped(tmp_path_factory):
-    """The folder of a trained RNNProp."""
+    """The folder of a trained optimizer."""
     folder = tmp_path_factory.mktemp('shipped')
     with tf.Graph().as_default():
         train(folder, seed=7, learning_rate=0.1, meta_optimizer='adam')
@@ -157,11 +157,13 @@ def test_metarun_takes_the_optimizer_from_there(tmp_path, shipped):
                    '--fix_num_steps=2', '--quiet', '--num_meta_iterations=1',
                    '--evaluation_epochs=1')
     assert optimizer_flags.optimizer_config(values) == (
-        'RNNProp', dict(optimizer_flags.optimizer_config(values)[1], units=4,
-                        use_second_derivatives=False))
+        'GlobalLearningRate', dict(optimizer_flags.optimizer_config(values)[1],
+                                   initial_rate=0.05, use_second_derivatives=False))
     metarun.main(values)
-    made = run_record.read(os.path.join(str(tmp_path), 'RNNProp_GRUCell_20_2'))
-    assert made['optimizer']['kwargs']['units'] == 4 and made['flags']['begin_with'] == shipped
+    made = run_record.read(os.path.join(
+        str(tmp_path), 'GlobalLearningRate_GRUCell_20_2'))
+    assert made['optimizer']['kwargs']['initial_rate'] == 0.05
+    assert made['flags']['begin_with'] == shipped
 
 
 @pytest.mark.parametrize('arguments, message', [
@@ -176,6 +178,6 @@ def test_what_a_run_cannot_begin_with(arguments, message, tmp_path):
     assert not os.listdir(str(tmp_path))
 
 
-def test_an_optimizer_of_another_size_is_refused(tmp_path, shipped):
+def test_another_optimizer_is_refused(tmp_path):
     with pytest.raises(ValueError, match='is of another optimizer'):
-        train(tmp_path, RNNPROP._replace(kwargs={'units': 5}), begin_with=shipped)
+        train(tmp_path, begin_with='rnnprop')
