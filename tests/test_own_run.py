@@ -51,7 +51,8 @@ def test_load_opens_it_from_its_record(tmp_path):
 def test_its_record_is_that_of_metarun(tmp_path):
     train(tmp_path / 'own', seed=3)
     metarun.main(parse(flags.METARUN, '--train_dir=%s' % tmp_path, '--include_bowl_problems',
-                       '--optimizer=GlobalLearningRate', '--fix_unroll', '--fix_num_steps=2', '--quiet',
+                       '--optimizer=GlobalLearningRate', '--fix_unroll', '--fix_num_steps=2',
+                       '--quiet',
                        '--num_meta_iterations=1', '--evaluation_epochs=1', '--seed=3'))
     own, other = run_record.read(str(tmp_path / 'own')), run_record.read(
         str(tmp_path / 'GlobalLearningRate_GRUCell_20_2'))
