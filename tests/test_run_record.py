@@ -52,14 +52,14 @@ def test_the_best_checkpoint_is_the_latest_of_a_folder_given_from_here(tmp_path,
 
 @pytest.mark.skipif(shutil.which('git') is None, reason='there is no git')
 def test_no_commit_where_another_project_keeps_the_installed_one(tmp_path, monkeypatch):
-    installed = tmp_path / 'site-packages' / 'runs'
+    installed = tmp_path / 'site-packages' / 'l2o' / 'runs'
     installed.mkdir(parents=True)
     subprocess.check_call(['git', 'init', '--quiet', str(tmp_path)])
     subprocess.check_call(['git', '-c', 'user.name=a', '-c', 'user.email=a@b', 'commit', '--quiet',
                            '--allow-empty', '-m', 'first'], cwd=str(tmp_path))
     monkeypatch.setattr(run_record, '__file__', str(installed / 'run_record.py'))
     assert run_record.git_commit() is None
-    monkeypatch.setattr(run_record, '__file__', str(tmp_path / 'runs' / 'run_record.py'))
+    monkeypatch.setattr(run_record, '__file__', str(tmp_path / 'l2o' / 'runs' / 'run_record.py'))
     assert len(run_record.git_commit()) == 40
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from l2o.commandline import signals
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(signals.__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: In a job of the background, SIGINT is ignored, and stays so.
 PROGRAM = """
 import os, signal, sys, time

@@ -14,7 +14,8 @@ import sys
 import time
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
-SCRIPT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'metarun.py')
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SCRIPT = os.path.join(ROOT, 'metarun.py')
 PERIOD = 0.2  # seconds from one look at the processes to the next
 GRACE = 60  # seconds for workers to notice the end of the run
 WRONG_FLAGS = 2  # exit status of a process for which another start is of no use

@@ -89,7 +89,7 @@ def data_sources(rows: Sequence[Sequence[Any]]) -> List[str]:
 
 def git_commit() -> Optional[str]:
     """The commit of the source tree, with `+` where it was changed; None outside of git."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
     def git(*arguments):
         return subprocess.check_output(('git',) + arguments, stderr=subprocess.DEVNULL, cwd=root,
