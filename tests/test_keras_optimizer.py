@@ -216,7 +216,7 @@ def main(scratch, folders):
 
     from optimizer.keras import LearnedOptimizer
     findings = {name[len('find_'):]: find(keras, LearnedOptimizer, folders, scratch)
-                for name, find in globals().items() if name.startswith('find_')}
+                for name, find in list(globals().items()) if name.startswith('find_')}
     with open(os.path.join(scratch, 'findings.json'), 'w') as file:
         json.dump(findings, file)
 

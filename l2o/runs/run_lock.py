@@ -11,11 +11,13 @@ import socket
 import threading
 from typing import Any, Iterator, Set, Tuple
 
+fcntl: Any = None
+msvcrt: Any = None
 try:
     import fcntl
-    msvcrt: Any = None
-except ImportError:  # Windows
-    import msvcrt
+except ImportError:  # not POSIX: Windows, or a system that locks no files
+    with contextlib.suppress(ImportError):
+        import msvcrt
 
 LOCK = 'lock'
 
@@ -32,8 +34,8 @@ class FolderInUseError(RuntimeError):
 def held(folder: str) -> Iterator[None]:
     """The folder, made if need be, is this thread's alone until the end of the block.
 
-    A block inside of the block may ask for it again. Where the folder's file system knows no locks,
-    nothing is locked.
+    A block inside of the block may ask for it again. Where the system or the folder's file system
+    knows no locks, nothing is locked.
 
     Raises:
       FolderInUseError: somebody else holds the lock; the process and its machine are named.
@@ -69,8 +71,9 @@ def _lock(file):
     Raises:
       BlockingIOError: somebody else has locked it.
     """
-    if msvcrt is None:
+    if fcntl is not None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if msvcrt is None:
         return
     file.seek(_LOCKED_BYTE)
     try:
