@@ -241,8 +241,8 @@ FAMILIES = collections.OrderedDict([
             _convolutional_task('plain_net_20', VGG, 28, 32, ((8,) * 10, (16,) * 10)),
             _convolutional_task('residual_net_20', ResidualNet, 28, 32,
                                 (8,) * 3 + (16,) * 3 + (32,) * 3, first_stride=2),
-            _text_task('transformer_6', Transformer, 64, 32, 16, width=64, n_blocks=6),
-            _text_task('transformer_12', Transformer, 64, 32, 16, width=48, n_blocks=12)],
+            _text_task('transformer_6_blocks', Transformer, 64, 32, 16, width=64, n_blocks=6),
+            _text_task('transformer_12_blocks', Transformer, 64, 32, 16, width=48, n_blocks=12)],
         help='Networks of 10 layers and more.')),
     ('by_heart', Family(
         small=[

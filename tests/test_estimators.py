@@ -36,7 +36,6 @@ OPTIONS = {
     'episodes of unknown length': ({'unplanned_episodes': 1.0}, {}),
     'normal starts': ({'initial_params': 'normal'}, {}),
     'state carried on': ({'reset_rnn_params': False}, {}),
-    'a limit of episodes': ({'episode_limit': -5.0}, {}),
     'a curriculum': ({'if_cl': True, 'cl_steps': (4, 8)}, {}),
     'a schedule of episodes': ({'episode_steps': (12,)}, {}),
 }

@@ -100,7 +100,7 @@ def test_the_slope_along_the_gradient_is_its_norm(name):
     moved = [tf.constant(value) + step * gradient / np.float32(norm)
              for value, gradient in zip(values, gradients)]
     objective = problem.objective(moved, data, labels)
-    size = (3e-4 if len(values) > 30 else 1e-2) / max(norm, 1.0)  # deep nets curve more
+    size = (3e-4 if len(values) > 20 else 1e-2) / max(norm, 1.0)  # deep nets curve more
     with tf.Session() as session:
         ahead, behind = (session.run(objective, {step: sign * size}) for sign in (1, -1))
     np.testing.assert_allclose((ahead - behind) / (2 * size), norm, rtol=0.02)

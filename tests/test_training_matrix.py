@@ -208,7 +208,7 @@ class Recorder(reporting.Reporter):
 
 
 @pytest.mark.parametrize('time, expected', [
-    ('prior', [True, True, True, False]), ('posterior', [False, False, False, True]),
+    ('prior', [True, True, False, False]), ('posterior', [False, False, False, True]),
     ('always', [True] * 4), ('none', [False] * 4)])
 def test_penalty_counts_at_its_time(time, expected, tmp_path):
     recorder = Recorder()
