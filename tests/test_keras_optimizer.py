@@ -137,7 +137,7 @@ def find_factors(keras, make, folders, scratch):
     falling = keras.optimizers.schedules.CosineDecay
     counts = []
     for make_one in [lambda rate=rate: make(folders[0], learning_rate=rate) for rate in (
-            1e-3, np.float32(1e-4), falling(1e-3, 100), 0.01, 1.0, falling(1.0, 100))] + [
+            1e-3, 1e-4, falling(1e-3, 100), 0.01, 1.0, falling(1.0, 100))] + [
                 lambda: type(make(folders[0])).from_config(
                     dict(make(folders[0]).get_config(), learning_rate=1e-3))]:
         with warnings.catch_warnings(record=True) as caught:
