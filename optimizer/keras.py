@@ -184,10 +184,13 @@ class StepSizes(keras.callbacks.Callback):
                 logs['times_learned_step'] = float(np.array(self.model.optimizer.learning_rate))
 
     def _weights(self):
-        """Dict from the layers' paths to copies of their trainable weights."""
+        """Dict from the layers' paths in the model to copies of their trainable weights."""
         layers: Dict[str, List[np.ndarray]] = {}
         for variable in self.model.trainable_variables:
-            layers.setdefault(variable.path.rpartition('/')[0], []).append(np.array(variable))
+            path = variable.path.split('/')[:-1]
+            if path[:1] == [self.model.name]:  # Sequential puts its name in front
+                path = path[1:]
+            layers.setdefault('/'.join(path), []).append(np.array(variable))
         return layers
 
 
