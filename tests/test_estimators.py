@@ -19,7 +19,7 @@ ESTIMATORS = {'backprop': {}, 'segments': {'checkpoint_every': 2},
 
 #: Option -> its settings, and the estimators that refuse it, by what they then name.
 OPTIONS = {
-    'an early end': ({'objective_training_max_multiplier': 1.001}, {}),
+    'an early end': ({'objective_training_max_multiplier': 0.999}, {}),
     'imitation': ({'if_mt': True, 'mt_ratio': 1.0}, {'pes': 'if_mt'}),
     'a penalty of the optimizer': (
         {'reg_optimizer': True, 'alpha': 0.1, 'reg_option': 'jacob', 'regularize_time': 'always'},
