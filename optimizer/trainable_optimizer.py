@@ -1,6 +1,7 @@
 """The base of all learned optimizers: meta-parameters, the update rule, `apply_gradients`."""
 
 import collections
+import importlib
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
@@ -295,7 +296,5 @@ def _train_op(operation):
 def __getattr__(name: str) -> Any:
     """`CoordinatewiseOptimizer` at its former place, from which subclasses of users import it."""
     if name == 'CoordinatewiseOptimizer':
-        from optimizer import coordinatewise_optimizer
-
-        return coordinatewise_optimizer.CoordinatewiseOptimizer
+        return importlib.import_module('optimizer.coordinatewise_optimizer').CoordinatewiseOptimizer
     raise AttributeError('module %r has no attribute %r' % (__name__, name))
