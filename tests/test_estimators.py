@@ -87,7 +87,7 @@ def check(plain, folder, estimator, option, has_effect):
         return
     with_option = trained(folder, dict(ESTIMATORS[estimator], **changes))
     same = with_option.shape == plain(estimator).shape and np.allclose(
-        with_option, plain(estimator), rtol=1e-5, atol=1e-7)
+        with_option, plain(estimator), rtol=1e-5, atol=1e-5)  # float32 sums in another order
     assert np.isfinite(with_option).all() and same != has_effect
 
 
