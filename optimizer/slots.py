@@ -86,8 +86,8 @@ class SlotState:
         owners = dict(zip(self._places, slots))
         steps = owners.get(STEPS)
         changes = step.changes(self._optimizer, theta, self._plan, gradients, variables, owners,
-                                      self._scaling(steps),
-                                      [variable.constraint for variable in variables])
+                               self._scaling(steps),
+                               [variable.constraint for variable in variables])
         if steps is not None:
             changes.append(step.Change(steps, tf.convert_to_tensor(steps) + 1))
         return changes
@@ -98,8 +98,7 @@ class SlotState:
         rate, decay = self._optimizer.learning_rate, self._optimizer.weight_decay
         if callable(rate):
             rate = rate(tf.convert_to_tensor(steps))
-        return step.Scaling(None if _is(rate, 1.0) else rate,
-                                   None if _is(decay, 0.0) else decay)
+        return step.Scaling(None if _is(rate, 1.0) else rate, None if _is(decay, 0.0) else decay)
 
     def _now(self):
         owners = dict(zip(self._places, self.slots))

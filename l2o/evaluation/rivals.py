@@ -9,6 +9,7 @@ from typing import Any, Iterable, List, Optional, Sequence, Tuple, Union
 import tensorflow.compat.v1 as tf
 
 from optimizer import gradients as gradients_of
+from optimizer.step import Change, assign_all
 
 Rate = Union[float, tf.Tensor]
 GradsAndVars = Iterable[Tuple[Any, tf.Variable]]
@@ -22,12 +23,13 @@ class Rule(tf.train.Optimizer):
 
     Args:
       learning_rate: a float or a tensor.
+      weight_decay: decoupled.
       name: of its operations and slots.
     """
 
-    def __init__(self, learning_rate: Rate, name: str) -> None:
+    def __init__(self, learning_rate: Rate, weight_decay: float, name: str) -> None:
         super().__init__(use_locking=False, name=name)
-        self._rate = learning_rate
+        self._rate, self._decay = learning_rate, weight_decay
 
     def changes(self, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable],
                 step: tf.Tensor) -> List[Tuple[tf.Variable, tf.Tensor]]:
@@ -51,9 +53,10 @@ class Rule(tf.train.Optimizer):
             steps = self._create_non_slot_variable(0.0, 'steps', colocate_with=variables[0])
         step = steps + 1.0
         changes = self.changes(gradients, variables, step) + [(steps, step)]
-        with tf.control_dependencies([value for _, value in changes]):
-            done = [variable.assign(value).op for variable, value in changes]
-            done += [] if global_step is None else [global_step.assign_add(1).op]
+        done = assign_all([Change(variable, value) for variable, value in changes])
+        if global_step is not None:
+            with tf.control_dependencies(done):
+                done.append(global_step.assign_add(1).op)
         return tf.group(*done, name=name)
 
     def zeros(self, variable: tf.Variable, name: str) -> tf.Variable:
@@ -108,8 +111,7 @@ class Lion(Rule):
 
     def __init__(self, learning_rate: Rate = 1e-4, weight_decay: float = 0.1,
                  name: str = 'Lion') -> None:
-        super().__init__(learning_rate, name)
-        self._decay = weight_decay
+        super().__init__(learning_rate, weight_decay, name)
 
     def changes(self, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable],
                 step: tf.Tensor) -> List[Tuple[tf.Variable, tf.Tensor]]:
@@ -132,8 +134,7 @@ class Muon(Rule):
 
     def __init__(self, learning_rate: Rate = 0.02, weight_decay: float = 0.01,
                  name: str = 'Muon') -> None:
-        super().__init__(learning_rate, name)
-        self._decay = weight_decay
+        super().__init__(learning_rate, weight_decay, name)
 
     def changes(self, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable],
                 step: tf.Tensor) -> List[Tuple[tf.Variable, tf.Tensor]]:
@@ -180,8 +181,8 @@ class Prodigy(Rule):
 
     def __init__(self, learning_rate: Rate = 1.0, weight_decay: float = 0.01,
                  initial_distance: float = 1e-6, name: str = 'Prodigy') -> None:
-        super().__init__(learning_rate, name)
-        self._decay, self._initial_distance = weight_decay, initial_distance
+        super().__init__(learning_rate, weight_decay, name)
+        self._initial_distance = initial_distance
 
     def changes(self, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable],
                 step: tf.Tensor) -> List[Tuple[tf.Variable, tf.Tensor]]:
@@ -221,8 +222,7 @@ class ScheduleFreeAdamW(Rule):
 
     def __init__(self, learning_rate: Rate = 1e-2, weight_decay: float = 0.01,
                  name: str = 'ScheduleFreeAdamW') -> None:
-        super().__init__(learning_rate, name)
-        self._decay = weight_decay
+        super().__init__(learning_rate, weight_decay, name)
 
     def changes(self, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable],
                 step: tf.Tensor) -> List[Tuple[tf.Variable, tf.Tensor]]:
