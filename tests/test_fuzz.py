@@ -3,6 +3,7 @@
 In one process through the functions that the scripts call; a few as processes (slow).
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 import metaopt
 import metarun
 import metatest
-from l2o.commandline import candidates, flags, problem_flags
+from l2o.commandline import candidates, flags, problem_flags, resuming
 from l2o.runs import run_files, run_record
 from problems import image_files
 from problems.image_files import DataError, DataSource
@@ -87,6 +88,7 @@ def outcome(script, line):
 def fixture_stubs(monkeypatch):
     """What comes after the settings are made ends the script."""
     monkeypatch.setattr(metaopt, 'train_optimizer', accept)
+    monkeypatch.setattr(resuming, 'lock', contextlib.nullcontext)
     monkeypatch.setattr(run_record, 'write', accept)
     monkeypatch.setattr(problem_flags, '_rows_of', lambda *_: [])
 
