@@ -8,6 +8,7 @@ from l2o.techniques import evolution_strategies
 from optimizer import OPTIMIZERS
 from optimizer.global_learning_rate import GlobalLearningRate
 from problems import problem_generator as pg
+from problems.convnets import VGG
 from problems.datasets import Dataset
 from problems.problem import Problem
 
@@ -159,3 +160,43 @@ def test_wrong_config(config):
     with pytest.raises(ValueError, match='a pair or more and a positive sigma'):
         evolution_strategies.build_unroll(
             GlobalLearningRate(), Parabola(), config=evolution_strategies.Config(*config))
+
+
+@pytest.mark.parametrize('bound', [0.0, 1.05])
+def test_particles_at_once_do_what_they_do_one_after_another(monkeypatch, bound):
+    found = []
+    for at_once in (True, False):
+        with tf.Graph().as_default():
+            optimizer = OPTIMIZERS['NormalizedMLP'](random_seed=1, obj_train_max_multiplier=bound)
+            monkeypatch.setattr(evolution_strategies, '_can_be_stacked',
+                                lambda *_, answer=at_once: answer)
+            graph = evolution_strategies.build_unroll(
+                optimizer, pg.Rosenbrock(random_seed=2),
+                config=evolution_strategies.Config(3, 0.5))
+            with tf.Session() as session:
+                session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+                found.append(session.run(
+                    [graph.meta_gradients, graph.problem_objectives, graph.ended_early,
+                     graph.next_state],
+                    {graph.objective_weights: np.ones(6), graph.batches: np.zeros([6, 0]),
+                     graph.initial_params[0]: [1.5, -1.0], graph.random_key: [3, 4]}))
+    tf.nest.map_structure(
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6), *found)
+    assert found[0][2] == bool(bound)
+
+
+def test_convolutions_and_random_numbers_are_computed_one_after_another():
+    optimizer = GlobalLearningRate(RATE)
+
+    class Drawn(Parabola):
+        def _objective(self, parameters, data, labels):
+            return tf.random.uniform([]) * tf.square(parameters[0])
+
+    def answer(problem, data=None):
+        inputs = evolution_strategies.unroll.placeholders(optimizer, problem, data)
+        return evolution_strategies._can_be_stacked(problem, inputs)
+
+    images = Dataset(np.zeros([4, 64], 'float32'), np.zeros(4, 'int32'))
+    assert answer(Parabola()) == (not tf.__version__.startswith('1.'))
+    assert not answer(Drawn())
+    assert not answer(VGG((1, 8, 8), 10, ((2,),)), images)

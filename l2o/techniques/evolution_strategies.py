@@ -8,6 +8,7 @@ sum of all perturbations since the episode began; so the effect of a step on lat
 which back-propagation through single unrolls leaves out.
 """
 
+import functools
 from typing import Any, NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
@@ -85,16 +86,18 @@ def build_unroll(optimizer: TrainableOptimizer, problem: Problem, dataset: Any =
                   for variable, noise in zip(optimizer.meta_parameters, new)]
         sums = [old + noise for old, noise in zip(start.perturbations, new)]
 
-        def run(particle):
-            theta = optimizer.as_theta(particle[0])
-            return _run(optimizer, problem, layout, theta, inputs, start.initial_objective,
-                        objectives_of, *particle[1:])
-
+        plan = inner_loop.Plan(problem, None, inputs.examples, objectives_of, inner_loop.bound_of(
+            optimizer.obj_train_max_multiplier, start.initial_objective))
+        run = functools.partial(_run, optimizer, layout, inputs, plan)
         carried = (start.params, start.attended, start.optimizer)
-        types = tf.nest.map_structure(lambda tensor: tensor.dtype, carried)
-        ends, objectives, exploded = tf.map_fn(
-            run, (thetas,) + carried, dtype=(types, tf.float32, tf.bool), back_prop=False,
-            parallel_iterations=1)
+        particles = (thetas,) + carried + (tf.fill([2 * config.pairs], start.initial_objective),)
+        if _can_be_stacked(problem, inputs):
+            ends, objectives, exploded = run(_at_once, particles)
+        else:
+            types = tf.nest.map_structure(lambda tensor: tensor.dtype, carried)
+            ends, objectives, exploded = tf.map_fn(
+                functools.partial(run, _alone), particles, dtype=(types, tf.float32, tf.bool),
+                back_prop=False, parallel_iterations=1)
         steps_taken = tf.size(inputs.objective_weights)
         costs = tf.map_fn(
             lambda of_one: unroll.meta_objective(optimizer, of_one, inputs, steps_taken),
@@ -112,6 +115,31 @@ def build_unroll(optimizer: TrainableOptimizer, problem: Problem, dataset: Any =
             steps_taken=steps_taken, ended_early=tf.reduce_any(exploded),
             state=state, next_state=next_state, meta_gradients=gradients,
             carry=unroll.assign(state, next_state, [cost] + gradients)))
+
+
+def _alone(function, particle):
+    return function(particle)
+
+
+def _at_once(function, particles):
+    return tf.vectorized_map(tf.autograph.experimental.do_not_convert(function), particles)
+
+
+def _can_be_stacked(problem, inputs):
+    """Whether a step of all particles can be computed at once.
+
+    TensorFlow cannot convolve each particle's images with filters of its own, nor draw the same
+    random numbers for all; TensorFlow 1.15 can compute nothing at once inside of a loop.
+    """
+    if tf.__version__.startswith('1.'):
+        return False
+    with tf.Graph().as_default() as graph:
+        params, data, labels = [
+            [tf.placeholder(tensor.dtype, tensor.shape) for tensor in tensors]
+            for tensors in (inputs.initial_params, [inputs.data], [inputs.labels])]
+        problem.objective(params, *data + labels)
+        return not any('Conv' in operation.type or operation.op_def.is_stateful
+                       for operation in graph.get_operations())
 
 
 def _zeros(optimizer, layout, pairs):
@@ -145,33 +173,46 @@ def _start(problem, inputs, state):
                      initial_objective, perturbations)
 
 
-def _run(optimizer, problem, layout, theta, inputs, initial_objective, objectives_of, params,
-         attended, state):
-    """The steps of one particle.
+def _run(optimizer, layout, inputs, plan, each, particles):
+    """The steps of one particle, or of all side by side.
+
+    Args:
+      plan: the `inner_loop.Plan`, but for the rule.
+      each: what applies a function of one particle to `particles`.
+      particles: values of the meta-parameters, parameters, attended points, states, and the
+        objective with which they began.
 
     Returns:
-      what it hands on; its objectives, `[n + 1]`, the first being the initial one; whether they
-      have exceeded the bound.
+      what is handed on: parameters, attended points and states; objectives, `[n + 1]` of each, the
+      first being the initial one; whether they have exceeded the bound.
     """
+    thetas, params, attended, state, initial = particles
     num_steps = tf.size(inputs.objective_weights)
-    state = tf.cond(inputs.reset_state,
-                    lambda: tf.nest.map_structure(tf.identity, optimizer.initial_state(
-                        layout, theta, inputs.random_key)),
+
+    def begin(theta):
+        return optimizer.initial_state(layout, optimizer.as_theta(theta), inputs.random_key)
+
+    def body(index, particles, objectives):
+        def step(particle):
+            theta, *place = particle
+            rule = inner_loop.learned_rule(optimizer, layout, optimizer.as_theta(theta))
+            here = inner_loop.Position(index, *place)
+            there, _ = inner_loop.inner_step(plan._replace(rule=rule), here)
+            if plan.bound is not None:
+                within = inner_loop.within_bound(plan, here.objective)
+                there = tf.nest.map_structure(
+                    lambda new, old: tf.where_v2(within, new, old), there, here)
+            return tuple(there[1:])
+
+        particles = each(step, (thetas,) + particles)
+        return index + 1, particles, objectives.write(index, particles[-1])
+
+    state = tf.cond(inputs.reset_state, lambda: each(begin, thetas),
                     lambda: tf.nest.map_structure(tf.identity, state), strict=True)
-    plan = inner_loop.Plan(
-        problem, inner_loop.learned_rule(optimizer, layout, theta), inputs.examples, objectives_of,
-        inner_loop.bound_of(optimizer.obj_train_max_multiplier, initial_objective))
-
-    def body(here, objectives):
-        there, seen = inner_loop.inner_step(plan, here)
-        return there, objectives.write(here.step, seen.objective)
-
-    end, objectives = tf.while_loop(
-        lambda here, _: inner_loop.goes_on(plan, here, num_steps), body,
-        (inner_loop.Position(tf.constant(0), params, attended, state, initial_objective),
-         tf.TensorArray(tf.float32, num_steps, element_shape=())), back_prop=False)
-    taken = objectives.gather(tf.range(end.step))
-    last = tf.fill([num_steps - end.step], end.objective)
-    return ((end.params, end.attended, end.state),
-            tf.concat([[initial_objective], taken, last], 0),
-            tf.logical_not(inner_loop.within_bound(plan, end.objective)))
+    _, (*ends, last), objectives = tf.while_loop(
+        lambda index, *_: index < num_steps, body,
+        (tf.constant(0), (params, attended, state, initial),
+         tf.TensorArray(tf.float32, num_steps, element_shape=initial.shape)), back_prop=False)
+    exploded = tf.logical_not(inner_loop.within_bound(plan, last))
+    objectives = tf.transpose(tf.concat([initial[tf.newaxis], objectives.stack()], 0))
+    return tuple(ends), objectives, exploded
