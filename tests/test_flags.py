@@ -263,6 +263,7 @@ CONFLICTS = [
     ('--min_lr', ['--min_lr=1', '--max_lr=0.1']),
     ('--min_lr', ['--min_lr=1', '--max_lr=0.1', '--optimizer=TrainableAdam']),
     ('--use_attention', ['--use_attention', '--optimizer=RNNProp']),
+    ('--filters_apart: only L2ODM', ['--filters_apart', '--optimizer=RNNProp']),
     ('--hrnn_level_sizes', ['--hrnn_level_sizes=1,2,3,4']),
     ('--use_relative_lr', ['--nodynamic_output_scale']),
     ('--use_extreme_indicator', ['--nodynamic_output_scale', '--nouse_relative_lr',

@@ -109,6 +109,8 @@ SCRIPT_FLAGS: Dict[str, List[Flag]] = collections.OrderedDict([
         _both('cell_size', 20, 'Units of each cell of CoordinatewiseRNN, and of the layers of '
               'RNNProp and L2ODM.', SIZE),
         _both('num_cells', 2, 'Number of cells of CoordinatewiseRNN, one upon the other.', FEW),
+        _both('filters_apart', False, 'Train a network of its own for the filters of convolutions '
+              '(L2ODM).'),
         _both('hrnn_level_sizes', list(names.PRESET['level_sizes']), 'Units of the levels of '
               'HierarchicalRNN: parameter, tensor, model; one to three numbers.', SIZE),
         _both('min_lr', 1e-6, 'Smallest initial learning rate of a parameter.', POSITIVE),

@@ -118,6 +118,8 @@ def _check_optimizer(values, name):
     """Says which flags the optimizer cannot follow, by their names."""
     if values.min_lr > values.max_lr:
         raise FlagError('--min_lr=%g must not exceed --max_lr=%g' % (values.min_lr, values.max_lr))
+    if values.filters_apart and name != 'L2ODM':
+        raise FlagError('--filters_apart: only L2ODM has a network for filters')
     if name != 'HierarchicalRNN':
         if values.use_attention:
             raise FlagError('--use_attention: only HierarchicalRNN has attention')
