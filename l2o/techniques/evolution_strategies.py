@@ -133,13 +133,11 @@ def _can_be_stacked(problem, inputs):
     """
     if tf.__version__.startswith('1.'):
         return False
-    with tf.Graph().as_default() as graph:
-        params, data, labels = [
-            [tf.placeholder(tensor.dtype, tensor.shape) for tensor in tensors]
-            for tensors in (inputs.initial_params, [inputs.data], [inputs.labels])]
-        problem.objective(params, *data + labels)
-        return not any('Conv' in operation.type or operation.op_def.is_stateful
-                       for operation in graph.get_operations())
+    graph = tf.get_default_graph()
+    before = len(graph.get_operations())
+    problem.objective(inputs.initial_params, inputs.data, inputs.labels)
+    return not any('Conv' in operation.type or operation.op_def.is_stateful
+                   for operation in graph.get_operations()[before:])
 
 
 def _zeros(optimizer, layout, pairs):
