@@ -39,8 +39,10 @@ def page(script: str, width: int = 100) -> str:
         chosen = [flag for flag in flags if flag.name in SHOWN[script]]
         if chosen:
             parts += ['%s:' % title] + [_entry(flag, script, width) for flag in chosen] + ['']
-    parts.append('Problems are chosen by --include_<set>_problems. --helpfull lists all sets and '
-                 'all flags.')
+    parts.append(textwrap.fill(
+        'Problems are chosen by --include_<set>_problems, of which --only=NAME,NAME picks some, or '
+        'are your own: --problem=FILE.py:NAME. --helpfull lists all sets and all flags.', width,
+        break_on_hyphens=False))
     return '\n'.join(parts)
 
 
