@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Optional, Sequence, TextIO
 import numpy as np
 
 from l2o.evaluation.rollout import run_wall_clock_test, test_optimizer
-from l2o.metatraining import draw, meta_step, options, record, reporting
+from l2o.metatraining import draw, inherited, meta_step, options, record, reporting
 from l2o.metatraining.config import (
     Evaluation,
     MetaOptimizer,
@@ -58,7 +58,8 @@ def sigmoid_weights(n: int, slope: float = 0.1, offset: float = 5) -> np.ndarray
     return weights / np.sum(weights)
 
 
-def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequence[Sequence[Any]],
+def train_optimizer(logdir: str, optimizer_spec: Optional[Any],
+                    problems_and_data: Sequence[Sequence[Any]],
                     num_problems: int, num_meta_iterations: int,
                     num_unroll_func: Optional[Callable[[], int]] = None,
                     num_partial_unroll_itrs_func: Optional[Callable[[], int]] = None,
@@ -68,7 +69,7 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
                     callbacks: Optional[Sequence[Callable[[Any], Any]]] = None,
                     obj_train_max_multiplier: Optional[float] = None,
                     out: Optional[TextIO] = sys.stdout, *,
-                    training: MetaTraining = MetaTraining(), run: Run = Run(),
+                    training: Optional[MetaTraining] = None, run: Run = Run(),
                     **changes: Any) -> TrainingResult:
     """Meta-trains the optimizer that a `Spec` describes.
 
@@ -76,7 +77,8 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
       logdir: folder of the run; created if need be. The meta-parameters of the best validation
         are saved there as `model.ckpt-0`, and `run.json` says what the run is, so that
         `optimizer.load` opens it and the same call goes on with it.
-      optimizer_spec: has `build()`, which returns a `TrainableOptimizer`.
+      optimizer_spec: has `build()`, which returns a `TrainableOptimizer`; None: the optimizer of
+        `begin_with`.
       problems_and_data: list of `Row`, or of (problem spec, dataset or None, batch size or None),
         with or without a name and a seed.
       num_problems: how many times problems are drawn, one draw after another; a draw is one
@@ -95,7 +97,9 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
       obj_train_max_multiplier: an unroll ends early where the objective exceeds the initial one by
         this factor; -1: never; None: as `training` says, by default never.
       out: file for the lines of progress, where `run` has no reporter.
-      training: a `MetaTraining`: what is learned, and from what.
+      training: a `MetaTraining`: what is learned, and from what. None: the defaults; with
+        `begin_with`, the settings that metarun made that optimizer with, see
+        `l2o.metatraining.inherited`.
       run: a `Run`: how that is carried out.
       **changes: what shall be different in `training` and `run`, nothing else of which changes:
         fields of either; and settings by their published names, those of the flags: `fix_unroll`,
@@ -115,6 +119,12 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
     """
     if not problems_and_data:
         raise ValueError('There are no problems to train on.')
+    rows = list(map(as_row, problems_and_data))
+    optimizer_spec, training = inherited.or_given(
+        optimizer_spec, training, dict(changes, num_unrolls=num_unroll_func,
+                                       meta_learning_rate=learning_rate,
+                                       gradient_clip_level=gradient_clip),
+        rows, num_meta_iterations)
     training, run = options.described(training, run, changes)
     training = options.with_arguments(training, changes, {
         'meta_learning_rate': learning_rate, 'gradient_clip_level': gradient_clip,
@@ -122,7 +132,7 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
     if not (changes.get('fix_unroll') or changes.get('if_cl')):
         training = options.with_functions(training, num_unroll_func, num_partial_unroll_itrs_func)
     options.check(training)
-    machine, rows = run.machine or machines.OneMachine(), list(map(as_row, problems_and_data))
+    machine = run.machine or machines.OneMachine()
     seed = _seed(run, logdir)
     described = record.described(optimizer_spec, rows, training, num_problems, num_meta_iterations,
                                  select_random_problems)

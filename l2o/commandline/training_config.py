@@ -1,23 +1,26 @@
 """From flags to the records of a meta-training, `MetaTraining` and `Run`."""
 
-from typing import Optional
+from typing import Optional, Sequence
 
 from absl.flags import FlagValues
 
 from l2o import settings
 from l2o.commandline import optimizer_flags, problem_flags
 from l2o.commandline.flags import METARUN, FlagError
-from l2o.metatraining import options
+from l2o.metatraining import inherited, options
 from l2o.metatraining.config import MetaTraining, Run
 from l2o.runs.machines import OneMachine
+from problems.problem_spec import Row
 
 
-def meta_training(values: FlagValues, seed: Optional[int]) -> MetaTraining:
+def meta_training(values: FlagValues, seed: Optional[int],
+                  rows: Sequence[Row] = ()) -> MetaTraining:
     """What is learned: the `MetaTraining`.
 
     Args:
       values: of the flags.
       seed: of the run.
+      rows: the problems that are trained on.
 
     Raises:
       FlagError: flags that do not go together.
@@ -28,12 +31,16 @@ def meta_training(values: FlagValues, seed: Optional[int]) -> MetaTraining:
                         'which takes no derivatives')
     words = {name: getattr(values, name) for name in settings.settings()}
     try:
+        if values.begin_with:
+            given = [name for name in words if values[name].present]
+            words.update(inherited.words(values.begin_with, given, rows,
+                                         values.num_meta_iterations))
         training = options.changed(MetaTraining(), words)
         options.check(training)
     except ValueError as error:
         raise FlagError('--%s' % error) from error
-    rows = problem_flags.validation_rows(values, seed)
-    return training._replace(validation=training.validation._replace(rows=tuple(rows)))
+    validated = tuple(problem_flags.validation_rows(values, seed))
+    return training._replace(validation=training.validation._replace(rows=validated))
 
 
 def run(values: FlagValues, seed: Optional[int], machine: OneMachine) -> Run:
