@@ -38,9 +38,6 @@ class KerasModel(Problem):
                  random_seed: Optional[int] = None) -> None:
         self._make_model, self._loss = make_model, loss
         self._model, trained, self._constants = self._draw(random_seed or 0)
-        if not trained:
-            raise ValueError('the model has no trainable variables: begin it with keras.Input, so '
-                             'that it is built')
         super().__init__([value.shape for value in trained], random_seed)
 
     def initial_values(self, seed: Optional[int] = None) -> List[np.ndarray]:
@@ -97,6 +94,9 @@ class KerasModel(Problem):
                     type(model).__name__))
             groups = [[variable.value for variable in group] for group in (
                 model.trainable_variables, model.non_trainable_variables)]
+            if not groups[0]:
+                raise ValueError('the model has no trainable variables: begin it with keras.Input, '
+                                 'so that it is built')
             # It may run within another session: threads of its own keep both from waiting.
             with tf.Session(config=tf.ConfigProto(
                     use_per_session_threads=True, device_count={'GPU': 0})) as session:
