@@ -34,6 +34,7 @@ from l2o.runs import machines
 from l2o.techniques.imitation import Imitation
 from optimizer import OPTIMIZERS
 from problems.problem_spec import as_row
+from problems.repeatable import unrepeatable
 
 __all__ = ['Evaluation', 'Imitation', 'MetaOptimizer', 'MetaTraining', 'NothingFiniteError', 'Run',
            'TrainingResult', 'Validation', 'register_optimizers', 'run_wall_clock_test',
@@ -164,8 +165,9 @@ def _run(context, optimizer_spec, rows, select_random_problems, callbacks):
         while progress.problem < context.num_problems and not progress.complete:
             built = draw.build(optimizer_spec, [rows[index] for index in draws[progress.problem]],
                                training, machine, progress.generator(PROBLEM, progress.problem))
-            for callback in callbacks:
-                for trained in built.trained:
+            for trained in built.trained:
+                _check_that_it_repeats(context, trained)
+                for callback in callbacks:
                     callback(trained.problem)
             with machine.session(built.graph, progress,
                                  lambda session, built=built: built.load(session, progress.values)
@@ -184,6 +186,18 @@ def _run(context, optimizer_spec, rows, select_random_problems, callbacks):
         best_cost, context.store.best_checkpoint if np.isfinite(best_cost) else None,
         progress.meta_iterations, progress.unrolls, progress.nonfinite_unrolls,
         progress.trained_is_best)
+
+
+def _check_that_it_repeats(context, trained):
+    """Says so where a problem is random in a way that no run can repeat."""
+    found = unrepeatable(trained.problem, trained.examples.dataset)
+    if found is not None:
+        context.reporter.notice(
+            'the loss of %s %s (operation %s, %s): a run that is stopped and goes on differs from '
+            'one that is not' % (
+                type(trained.problem).__name__, 'draws random numbers from a state, not by '
+                'tf.random.stateless_* and problems.random_numbers.key_of'
+                if found.draws else 'reads on in data', found.name, found.kind))
 
 
 def _begin(context, optimizer_spec, rows):

@@ -60,7 +60,8 @@ def main(folder='adapted'):
     found = running.compare(learned + rules.hand_tuned(['Adam'], rules.LEARNING_RATES), [row],
                             (1, 2, 3), STEPS, running.Runner(), running.Grids(finalists=1))
     for each in comparison.summarize(found.curves):
-        print('%-10s loss %.4f, held out %.4f' % (rules.label(each), each.final, each.held_out_loss))
+        print('%-10s loss %.4f, held out %.4f' % (
+            rules.label(each), each.final, each.held_out_loss))
 
 
 if __name__ == '__main__':

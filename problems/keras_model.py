@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from problems.problem import Problem
-from problems.random_numbers import generator, global_generators_from
+from problems.random_numbers import generator, global_generators_from, key_of
 
 _SEED_STATE = re.compile('seed_generator_state')  # in the names of variables of random layers
 
@@ -74,8 +74,10 @@ class KerasModel(Problem):
     def _call(self, parameters, data, training):
         """The model's outputs and the losses that it adds itself."""
         parameters = [tf.convert_to_tensor(parameter) for parameter in parameters]
+        key = key_of(parameters)
         constants = [
-            _as_seed(value, parameters) if _SEED_STATE.search(variable.name) else tf.constant(value)
+            value + tf.cast(key, value.dtype) if _SEED_STATE.search(variable.name)
+            else tf.constant(value)
             for value, variable in zip(self._constants, self._model.non_trainable_variables)]
         outputs, _, losses = self._model.stateless_call(
             parameters, constants, data, training=training, return_losses=True)
@@ -104,12 +106,3 @@ class KerasModel(Problem):
                 trained, others = session.run(
                     [[variable.read_value() for variable in group] for group in groups])
             return model, [np.asarray(value, 'float32') for value in trained], others
-
-
-def _as_seed(value, parameters):
-    """The state of a generator of random numbers, as a function of the parameters."""
-    sums = tf.stack([tf.reduce_sum(parameter) for parameter in parameters])
-    bits = tf.bitcast(tf.stop_gradient(sums), tf.int32)
-    mixed = tf.reduce_sum(bits * (2 * tf.range(len(parameters)) + 1))
-    words = tf.stack([tf.bitwise.bitwise_and(mixed, 0xffff), tf.bitwise.right_shift(mixed, 16)])
-    return tf.constant(value) + tf.cast(tf.abs(words), value.dtype)

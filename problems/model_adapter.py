@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import inspect
-import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from problems.problem import Problem
 from problems.random_numbers import generator, global_generators_from
+from problems.repeatable import stateful_operation
 
 # Collections that a model adds to: what has to be initialized or started, and what TensorFlow notes
 # about loops. Of every other collection the model sees a copy of its own.
@@ -26,11 +26,6 @@ _MAX_UNCOLLECTED_BYTES = 2 ** 25
 
 MakeLoss = Callable[..., tf.Tensor]
 MakeInit = Callable[[List[tf.Variable]], Callable[[tf.Session], Any]]
-
-# Operations that draw random numbers but take no seed, and operations that read the next element of
-# something. A Python function may do either, unless it is a `tf.py_func(..., stateful=False)`.
-_DRAWING = re.compile('Stateful(?!PartitionedCall)|Rng')
-_READING_ON = re.compile('IteratorGetNext|QueueDequeue|ReaderRead|(Eager)?PyFunc$')
 
 
 class _Asked(NamedTuple):
@@ -359,28 +354,15 @@ def _check_repeatable(loss, definition):
     Args:
       definition: the GraphDef of the loss.
     """
-    functions = {function.signature.name: function for function in definition.library.function}
-    to_see, seen = [loss.op], set()
-    while to_see:
-        node = to_see.pop()
-        if node.name in seen:
-            continue
-        seen.add(node.name)
-        if isinstance(node, tf.Operation):
-            to_see += [tensor.op for tensor in node.inputs] + list(node.control_inputs)
-            node = node.node_def
-        if 'seed' in node.attr or _DRAWING.match(node.op):
-            raise ValueError(
-                'the loss draws random numbers: operation %s (%s). ModelAdapter needs a loss that '
-                'depends on the variables alone: build the model without dropout and the like, or '
-                'draw by tf.random.stateless_*' % (node.name, node.op))
-        if _READING_ON.match(node.op):
-            raise ValueError(
-                'the loss may be of other data each time: operation %s (%s). ModelAdapter needs a '
-                'loss that depends on the variables alone: build it on constant data, and mark a '
-                'Python function that always gives the same with stateful=False'
-                % (node.name, node.op))
-        for value in node.attr.values():
-            for called in [value.func] + list(value.list.func):
-                if called.name in functions:
-                    to_see += functions[called.name].node_def
+    found = stateful_operation([loss], definition)
+    if found is not None and found.draws:
+        raise ValueError(
+            'the loss draws random numbers: operation %s (%s). ModelAdapter needs a loss that '
+            'depends on the variables alone: build the model without dropout and the like, or '
+            'draw by tf.random.stateless_*' % (found.name, found.kind))
+    if found is not None:
+        raise ValueError(
+            'the loss may be of other data each time: operation %s (%s). ModelAdapter needs a '
+            'loss that depends on the variables alone: build it on constant data, and mark a '
+            'Python function that always gives the same with stateful=False'
+            % (found.name, found.kind))

@@ -1,4 +1,4 @@
-"""What a training that begins with a trained optimizer takes from that one: its class, its settings.
+"""What a training takes from the optimizer with which it begins: its class, its settings.
 
 So that nobody has to find out which estimator of meta-gradients, lengths and rates suit it.
 """
