@@ -193,4 +193,4 @@ def _in_words(error, path):
     else:
         words = (str(error).strip().splitlines() or [''])[0]
     return '%s%s%s' % (type(error).__name__, words and ': ' + words,
-                       ' (line %d)' % lines[-1] if lines else '')
+                       ' (line %s)' % lines[-1] if lines else '')

@@ -13,9 +13,10 @@ from l2o.runs import run_record
 from optimizer.types import Folder
 from problems.problem_spec import Row, Spec
 
-#: Settings that belong to one run: with what it began, on what it ran, how long, on which machine.
-OF_ONE_RUN = ('begin_with', 'problems_at_once', 'max_unrolls', 'initial_params', 'data_freeze',
-              'evaluation_epochs', 'checkpoint_every', 'swap_memory', 'xla')
+#: Settings that belong to one run: with what it began, on what it ran, how long, on which machine;
+#: and the scaling that makes an optimizer fit for problems of all sizes, which here is known.
+OF_ONE_RUN = ('begin_with', 'random_scaling', 'problems_at_once', 'max_unrolls', 'initial_params',
+              'data_freeze', 'evaluation_epochs', 'checkpoint_every', 'swap_memory', 'xla')
 
 #: Settings of lengths; where one that decides on the others is given, none of these is taken.
 OF_LENGTHS = ('episode_steps', 'episode_shares', 'short_episodes', 'fix_unroll', 'if_cl')
@@ -81,8 +82,9 @@ def words(folder: Folder, given: Collection[str], rows: Sequence[Row],
         found['evaluation_period'] = max(1, min(
             found['evaluation_period'], num_meta_iterations // VALIDATIONS))
     found['problems_at_once'] = max(1, min(found.pop('problems_at_once', 1), len(rows)))
-    return {name: value for name, value in found.items() if name not in given and not (
-        name in OF_LENGTHS and set(DECIDE_LENGTHS) & set(given))}
+    lengths_are_given = not set(DECIDE_LENGTHS).isdisjoint(given)
+    return {name: value for name, value in found.items()
+            if name not in given and not (name in OF_LENGTHS and lengths_are_given)}
 
 
 def _recorded(folder):
