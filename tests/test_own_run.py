@@ -233,12 +233,14 @@ def test_a_training_without_a_spec_is_of_the_optimizer_it_begins_with(made_with_
 def test_metarun_takes_the_settings_over_but_for_flags_that_are_given(made_with_flags):
     values = parse(flags.METARUN, '--begin_with=' + made_with_flags, '--include_bowl_problems',
                    '--pes_sigma=0.1', '--num_meta_iterations=10')
-    training = training_config.meta_training(values, 1, [QUADRATIC])
+    training = training_config.begun_with(
+        values, training_config.meta_training(values, 1), [QUADRATIC])
     assert training.evolution.sigma == 0.1 and training.episodes.steps == (4, 8)
     assert training.validation.period == 2
     values = parse(flags.METARUN, '--begin_with=' + made_with_flags, '--include_bowl_problems',
                    '--fix_unroll', '--fix_num_steps=7')
-    training = training_config.meta_training(values, 1, [QUADRATIC])
+    training = training_config.begun_with(
+        values, training_config.meta_training(values, 1), [QUADRATIC])
     assert training.episodes is None and training.curriculum.stages == (7,)
 
 

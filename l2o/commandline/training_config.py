@@ -13,14 +13,12 @@ from l2o.runs.machines import OneMachine
 from problems.problem_spec import Row
 
 
-def meta_training(values: FlagValues, seed: Optional[int],
-                  rows: Sequence[Row] = ()) -> MetaTraining:
-    """What is learned: the `MetaTraining`.
+def meta_training(values: FlagValues, seed: Optional[int]) -> MetaTraining:
+    """What is learned: the `MetaTraining`; of a run that begins with another one, see `begun_with`.
 
     Args:
       values: of the flags.
       seed: of the run.
-      rows: the problems that are trained on.
 
     Raises:
       FlagError: flags that do not go together.
@@ -31,16 +29,35 @@ def meta_training(values: FlagValues, seed: Optional[int],
                         'which takes no derivatives')
     words = {name: getattr(values, name) for name in settings.settings()}
     try:
-        if values.begin_with:
-            given = [name for name in words if values[name].present]
-            words.update(inherited.words(values.begin_with, given, rows,
-                                         values.num_meta_iterations))
         training = options.changed(MetaTraining(), words)
         options.check(training)
     except ValueError as error:
         raise FlagError('--%s' % error) from error
     validated = tuple(problem_flags.validation_rows(values, seed))
     return training._replace(validation=training.validation._replace(rows=validated))
+
+
+def begun_with(values: FlagValues, training: MetaTraining, rows: Sequence[Row]) -> MetaTraining:
+    """The training with the settings of that with which it begins, but for flags that are given.
+
+    Args:
+      values: of the flags.
+      training: as the flags alone make it.
+      rows: the problems that are trained on.
+
+    Raises:
+      FlagError: flags that do not go together with these settings.
+    """
+    if not values.begin_with:
+        return training
+    given = {name: getattr(values, name) for name in settings.settings() if values[name].present}
+    try:
+        words = inherited.words(values.begin_with, given, rows, values.num_meta_iterations)
+        training = options.changed(training, dict(words, **given))
+        options.check(training)
+    except ValueError as error:
+        raise FlagError('--%s' % error) from error
+    return training
 
 
 def run(values: FlagValues, seed: Optional[int], machine: OneMachine) -> Run:
