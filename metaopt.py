@@ -14,7 +14,8 @@ from typing import Any, Callable, Dict, Optional, Sequence, TextIO
 import numpy as np
 
 from l2o.evaluation.rollout import run_wall_clock_test, test_optimizer
-from l2o.metatraining import draw, inherited, meta_step, options, record, reporting
+from l2o.evaluation.run_report import RunReport
+from l2o.metatraining import draw, history, inherited, meta_step, options, record, reporting
 from l2o.metatraining.config import (
     Evaluation,
     MetaOptimizer,
@@ -26,7 +27,6 @@ from l2o.metatraining.config import (
 )
 from l2o.metatraining.context import Context
 from l2o.metatraining.drawing import draw_problems
-from l2o.metatraining.history import History
 from l2o.metatraining.progress import DRAWS, PROBLEM, Progress
 from l2o.metatraining.store import Store, saved_facts
 from l2o.metatraining.training_session import TrainingSession
@@ -138,7 +138,8 @@ def train_optimizer(logdir: str, optimizer_spec: Optional[Any],
     described = record.described(optimizer_spec, rows, training, num_problems, num_meta_iterations,
                                  select_random_problems)
     writes = is_chief and machine.is_chief
-    reporter = run.reporter or reporting.Reporter(out, history=History(logdir) if writes else None)
+    reporter = run.reporter or reporting.Reporter(
+        out, history=history.History(logdir) if writes else None)
     context = Context(
         training, run._replace(seed=seed), Progress(seed, machine.task),
         Store(logdir, described, run.keep_checkpoints, writes), machine, reporter,
@@ -161,6 +162,7 @@ def _run(context, optimizer_spec, rows, select_random_problems, callbacks):
     training, progress, machine = context.training, context.progress, context.machine
     draws = draw_problems(len(rows), context.num_problems, training.problems_at_once,
                           select_random_problems, progress.generator(DRAWS))
+    report = RunReport(context.store.folder)
     try:
         while progress.problem < context.num_problems and not progress.complete:
             built = draw.build(optimizer_spec, [rows[index] for index in draws[progress.problem]],
@@ -172,11 +174,15 @@ def _run(context, optimizer_spec, rows, select_random_problems, callbacks):
             with machine.session(built.graph, progress,
                                  lambda session, built=built: built.load(session, progress.values)
                                  ) as session:
-                (_train if machine.is_chief else _help)(
-                    context, TrainingSession(context, built, session))
-            del built
+                here = TrainingSession(context, built, session)
+                if machine.is_chief:
+                    _train(context, here, report)
+                else:
+                    _help(context, here)
+            del built, here
             gc.collect()  # graphs are cyclic, and large
         machine.end(progress)
+        _report(context, report, last=True)
     finally:
         context.reporter.end()
     if machine.is_chief:
@@ -219,7 +225,7 @@ def _begin(context, optimizer_spec, rows):
         context.reporter.notice('begins with the meta-parameters in %s' % first_checkpoint)
 
 
-def _train(context, here):
+def _train(context, here, report):
     """What is left of the meta-iterations on a draw of problems: the loop of meta-training."""
     training, progress, machine = context.training, context.progress, context.machine
     if progress.trained_is_best:  # an interruption may have come between the two savings
@@ -237,10 +243,19 @@ def _train(context, here):
         saves = last or progress.iteration % context.run.save_period == 0
         if saves:
             here.save()
+            _report(context, report)
         machine.publish(progress, saves)
         if progress.nonfinite_streak >= NONFINITE_LIMIT:
             _check_that_some_are_finite(progress)
     progress.next_problem()
+
+
+def _report(context, report, last=False):
+    """Draws the history of the run, from time to time and at its end."""
+    if context.store.writes:
+        optimizer = context.store.described['optimizer']['name']
+        report.write(history.read(context.store.folder), [
+            'Optimizer: %s, seed %d' % (optimizer, context.run.seed)], last)
 
 
 def _help(context, here):
