@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from absl import flags as absl_flags
 
 import metaopt
 import metarun
+import metatest
 import optimizer
 from l2o.commandline import flags, optimizer_flags, training_config
 from l2o.metatraining import inherited, record
@@ -94,6 +97,46 @@ def test_a_folder_in_use_is_refused(tmp_path, monkeypatch):
         patch.setattr(run_lock, '_held', set())  # as in another process
         with pytest.raises(run_lock.FolderInUseError, match='another run is at work'):
             train(tmp_path)
+
+
+def test_metatest_opens_it(tmp_path):
+    train(tmp_path / 'own')
+    metatest.main(parse(
+        flags.METATEST, '--train_dir=%s' % (tmp_path / 'own'), '--include_bowl_problems',
+        '--only=bowl 0', '--save_dir=%s' % (tmp_path / 'tested'), '--num_testing_itrs=3',
+        '--seeds=6', '--quiet'))
+    assert os.path.exists(str(tmp_path / 'tested' / 'results.csv'))
+
+
+IN_KERAS = """
+import sys
+import keras, numpy as np
+import metaopt
+from optimizer import OPTIMIZERS
+from optimizer.keras import LearnedOptimizer
+from problems import problem_generator as pg
+from problems.problem_spec import Row, Spec
+
+row = Row(Spec(pg.Quadratic, (3,), {}))
+metaopt.train_optimizer(
+    sys.argv[1], Spec(OPTIMIZERS['HierarchicalRNN'], ((4, 3),), {'init_lr_range': (0.1, 0.1)}),
+    [row], 1, 1, fix_unroll=True, fix_num_steps=4, fix_unroll_length=2, evaluation_epochs=1)
+model = keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])
+model.compile(LearnedOptimizer(sys.argv[1]), 'mse')
+losses = model.fit(np.ones([8, 2]), np.full([8, 1], 9.0), epochs=10, verbose=0).history['loss']
+assert losses[-1] < losses[0], losses
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(tf.__version__ < '2', reason='TensorFlow 1 has no Keras 3')
+def test_a_keras_program_trains_it_and_opens_it(tmp_path):
+    """Eagerly, as Keras does it, in a process of its own."""
+    root = os.path.dirname(os.path.abspath(metarun.__file__))
+    done = subprocess.run([sys.executable, '-c', IN_KERAS, str(tmp_path / 'own_run')], cwd=root,
+                          capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert os.path.exists(str(tmp_path / 'own_run' / 'report.html'))
 
 
 class Descent(CoordinatewiseOptimizer):
