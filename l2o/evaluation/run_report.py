@@ -78,7 +78,7 @@ def make_figure(rows: Rows) -> Any:
             axes.axvline(float(rows[start]['meta_iterations']), color='gray', linewidth=0.5)
         if len(axes.get_lines()) and len(columns) > 1:
             axes.legend()
-        positive = any(np.any(_column(rows, column) > 0) for column in columns)
+        positive = any(np.any(np.nan_to_num(_column(rows, column)) > 0) for column in columns)
         axes.set(title=title, xlabel='meta-iteration',
                  yscale='log' if is_log and positive else 'linear')
     return figure
