@@ -67,7 +67,8 @@ run-tf1: $(VENV_TF1)/ready
 pretrain: $(VENV)/ready  ## meta-train the optimizers of pretrained/ from nothing: about half an hour
 	for name in normalized_mlp rnnprop l2o_dm hierarchical_rnn; do \
 	  $(VENV)/bin/python metarun.py --flagfile=pretrained/$$name/flags.txt && \
-	  cp pretraining/$$name/*/run.json pretraining/$$name/*/model.ckpt-0.* pretrained/$$name || exit 1; \
+	  cp pretraining/$$name/*/run.json pretraining/$$name/*/history.csv \
+	    pretraining/$$name/*/model.ckpt-0.* pretrained/$$name || exit 1; \
 	done
 
 lint: $(VENV)/ready  ## ruff, mypy, one style, and whether the BUILD files agree with the sources

@@ -14,7 +14,8 @@ from typing import Any, Callable, Dict, Optional, Sequence, TextIO
 import numpy as np
 
 from l2o.evaluation.rollout import run_wall_clock_test, test_optimizer
-from l2o.metatraining import draw, meta_step, options, record, reporting
+from l2o.evaluation.run_report import RunReport
+from l2o.metatraining import draw, history, inherited, meta_step, options, record, reporting
 from l2o.metatraining.config import (
     Evaluation,
     MetaOptimizer,
@@ -26,7 +27,6 @@ from l2o.metatraining.config import (
 )
 from l2o.metatraining.context import Context
 from l2o.metatraining.drawing import draw_problems
-from l2o.metatraining.history import History
 from l2o.metatraining.progress import DRAWS, PROBLEM, Progress
 from l2o.metatraining.store import Store, saved_facts
 from l2o.metatraining.training_session import TrainingSession
@@ -34,6 +34,7 @@ from l2o.runs import machines
 from l2o.techniques.imitation import Imitation
 from optimizer import OPTIMIZERS
 from problems.problem_spec import as_row
+from problems.repeatable import unrepeatable
 
 __all__ = ['Evaluation', 'Imitation', 'MetaOptimizer', 'MetaTraining', 'NothingFiniteError', 'Run',
            'TrainingResult', 'Validation', 'register_optimizers', 'run_wall_clock_test',
@@ -58,7 +59,8 @@ def sigmoid_weights(n: int, slope: float = 0.1, offset: float = 5) -> np.ndarray
     return weights / np.sum(weights)
 
 
-def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequence[Sequence[Any]],
+def train_optimizer(logdir: str, optimizer_spec: Optional[Any],
+                    problems_and_data: Sequence[Sequence[Any]],
                     num_problems: int, num_meta_iterations: int,
                     num_unroll_func: Optional[Callable[[], int]] = None,
                     num_partial_unroll_itrs_func: Optional[Callable[[], int]] = None,
@@ -68,7 +70,7 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
                     callbacks: Optional[Sequence[Callable[[Any], Any]]] = None,
                     obj_train_max_multiplier: Optional[float] = None,
                     out: Optional[TextIO] = sys.stdout, *,
-                    training: MetaTraining = MetaTraining(), run: Run = Run(),
+                    training: Optional[MetaTraining] = None, run: Run = Run(),
                     **changes: Any) -> TrainingResult:
     """Meta-trains the optimizer that a `Spec` describes.
 
@@ -76,7 +78,8 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
       logdir: folder of the run; created if need be. The meta-parameters of the best validation
         are saved there as `model.ckpt-0`, and `run.json` says what the run is, so that
         `optimizer.load` opens it and the same call goes on with it.
-      optimizer_spec: has `build()`, which returns a `TrainableOptimizer`.
+      optimizer_spec: has `build()`, which returns a `TrainableOptimizer`; None: the optimizer of
+        `begin_with`.
       problems_and_data: list of `Row`, or of (problem spec, dataset or None, batch size or None),
         with or without a name and a seed.
       num_problems: how many times problems are drawn, one draw after another; a draw is one
@@ -95,7 +98,9 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
       obj_train_max_multiplier: an unroll ends early where the objective exceeds the initial one by
         this factor; -1: never; None: as `training` says, by default never.
       out: file for the lines of progress, where `run` has no reporter.
-      training: a `MetaTraining`: what is learned, and from what.
+      training: a `MetaTraining`: what is learned, and from what. None: the defaults; with
+        `begin_with`, the settings that metarun made that optimizer with, see
+        `l2o.metatraining.inherited`.
       run: a `Run`: how that is carried out.
       **changes: what shall be different in `training` and `run`, nothing else of which changes:
         fields of either; and settings by their published names, those of the flags: `fix_unroll`,
@@ -115,6 +120,12 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
     """
     if not problems_and_data:
         raise ValueError('There are no problems to train on.')
+    rows = list(map(as_row, problems_and_data))
+    optimizer_spec, training = inherited.or_given(
+        optimizer_spec, training, dict(changes, num_unrolls=num_unroll_func,
+                                       meta_learning_rate=learning_rate,
+                                       gradient_clip_level=gradient_clip),
+        rows, num_meta_iterations)
     training, run = options.described(training, run, changes)
     training = options.with_arguments(training, changes, {
         'meta_learning_rate': learning_rate, 'gradient_clip_level': gradient_clip,
@@ -122,12 +133,13 @@ def train_optimizer(logdir: str, optimizer_spec: Any, problems_and_data: Sequenc
     if not (changes.get('fix_unroll') or changes.get('if_cl')):
         training = options.with_functions(training, num_unroll_func, num_partial_unroll_itrs_func)
     options.check(training)
-    machine, rows = run.machine or machines.OneMachine(), list(map(as_row, problems_and_data))
+    machine = run.machine or machines.OneMachine()
     seed = _seed(run, logdir)
     described = record.described(optimizer_spec, rows, training, num_problems, num_meta_iterations,
                                  select_random_problems)
     writes = is_chief and machine.is_chief
-    reporter = run.reporter or reporting.Reporter(out, history=History(logdir) if writes else None)
+    reporter = run.reporter or reporting.Reporter(
+        out, history=history.History(logdir) if writes else None)
     context = Context(
         training, run._replace(seed=seed), Progress(seed, machine.task),
         Store(logdir, described, run.keep_checkpoints, writes), machine, reporter,
@@ -150,21 +162,27 @@ def _run(context, optimizer_spec, rows, select_random_problems, callbacks):
     training, progress, machine = context.training, context.progress, context.machine
     draws = draw_problems(len(rows), context.num_problems, training.problems_at_once,
                           select_random_problems, progress.generator(DRAWS))
+    report = RunReport(context.store.folder)
     try:
         while progress.problem < context.num_problems and not progress.complete:
             built = draw.build(optimizer_spec, [rows[index] for index in draws[progress.problem]],
                                training, machine, progress.generator(PROBLEM, progress.problem))
-            for callback in callbacks:
-                for trained in built.trained:
+            for trained in built.trained:
+                _check_that_it_repeats(context, trained)
+                for callback in callbacks:
                     callback(trained.problem)
             with machine.session(built.graph, progress,
                                  lambda session, built=built: built.load(session, progress.values)
                                  ) as session:
-                (_train if machine.is_chief else _help)(
-                    context, TrainingSession(context, built, session))
-            del built
+                here = TrainingSession(context, built, session)
+                if machine.is_chief:
+                    _train(context, here, report)
+                else:
+                    _help(context, here)
+            del built, here
             gc.collect()  # graphs are cyclic, and large
         machine.end(progress)
+        _report(context, report, last=True)
     finally:
         context.reporter.end()
     if machine.is_chief:
@@ -174,6 +192,18 @@ def _run(context, optimizer_spec, rows, select_random_problems, callbacks):
         best_cost, context.store.best_checkpoint if np.isfinite(best_cost) else None,
         progress.meta_iterations, progress.unrolls, progress.nonfinite_unrolls,
         progress.trained_is_best)
+
+
+def _check_that_it_repeats(context, trained):
+    """Says so where a problem is random in a way that no run can repeat."""
+    found = unrepeatable(trained.problem, trained.examples.dataset)
+    if found is not None:
+        context.reporter.notice(
+            'the loss of %s %s (operation %s, %s): a run that is stopped and goes on differs from '
+            'one that is not' % (
+                type(trained.problem).__name__, 'draws random numbers from a state, not by '
+                'tf.random.stateless_* and problems.random_numbers.key_of'
+                if found.draws else 'reads on in data', found.name, found.kind))
 
 
 def _begin(context, optimizer_spec, rows):
@@ -195,7 +225,7 @@ def _begin(context, optimizer_spec, rows):
         context.reporter.notice('begins with the meta-parameters in %s' % first_checkpoint)
 
 
-def _train(context, here):
+def _train(context, here, report):
     """What is left of the meta-iterations on a draw of problems: the loop of meta-training."""
     training, progress, machine = context.training, context.progress, context.machine
     if progress.trained_is_best:  # an interruption may have come between the two savings
@@ -213,10 +243,19 @@ def _train(context, here):
         saves = last or progress.iteration % context.run.save_period == 0
         if saves:
             here.save()
+            _report(context, report)
         machine.publish(progress, saves)
         if progress.nonfinite_streak >= NONFINITE_LIMIT:
             _check_that_some_are_finite(progress)
     progress.next_problem()
+
+
+def _report(context, report, last=False):
+    """Draws the history of the run, from time to time and at its end."""
+    if context.store.writes:
+        optimizer = context.store.described['optimizer']['name']
+        report.write(history.read(context.store.folder), [
+            'Optimizer: %s, seed %d' % (optimizer, context.run.seed)], last)
 
 
 def _help(context, here):

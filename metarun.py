@@ -68,6 +68,7 @@ def _train(values, machine, reporter):
     spec = optimizer_flags.optimizer_spec(values)
     training = training_config.meta_training(values, seed)
     rows = problem_flags.problems_and_data(values, flags.METARUN, seed)
+    training = training_config.begun_with(values, training, rows)
     run = training_config.run(values, seed, machine)
     with resuming.lock(folder) if machine.is_chief else contextlib.nullcontext():
         if machine.is_chief:

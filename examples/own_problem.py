@@ -4,12 +4,13 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import metaopt
+from l2o.evaluation import comparison, rules, running
 from optimizer import load
 from problems.datasets import Dataset
 from problems.model_adapter import ModelAdapter
 from problems.problem import Problem
+from problems.problem_spec import Row, Spec
 
-tf.disable_eager_execution()
 inputs = np.random.RandomState(1).standard_normal([500, 8])
 targets = np.abs(inputs).sum(1)
 
@@ -29,21 +30,35 @@ class AbsoluteError(Problem):
 
 def my_model():
     """A model with variables of its own, as in any program for TensorFlow 1."""
-    def make_loss():
+    def make_loss(data, labels):
         hidden = tf.get_variable('hidden', [8, 32])
         output = tf.get_variable('output', [32, 1])
         bias = tf.get_variable('bias', [32], initializer=tf.zeros_initializer())
-        layer = tf.nn.relu(tf.matmul(tf.constant(inputs, tf.float32), hidden) + bias)
-        return tf.losses.mean_squared_error(targets, tf.matmul(layer, output)[:, 0])
+        layer = tf.nn.relu(tf.matmul(data, hidden) + bias)
+        return tf.losses.mean_squared_error(labels, tf.matmul(layer, output)[:, 0])
 
     return make_loss, None  # None: each variable begins as its initializer says
 
 
-# Both are problems like all others: to test optimizers on, as here, or to meta-train on.
-for problem, dataset in ((AbsoluteError(8), Dataset(inputs, targets)),
-                         (ModelAdapter(my_model), None)):
-    for name, make in (('Adam', lambda: tf.train.AdamOptimizer(1e-2)),
-                       ('normalized_mlp', lambda: load('normalized_mlp', num_steps=300))):
-        with tf.Graph().as_default():
-            losses, _, _ = metaopt.test_optimizer(make(), problem, 300, dataset, 50, seed=1)
-        print('%s, %s: loss %.3f after 300 steps' % (type(problem).__name__, name, losses[-1]))
+model = Spec(ModelAdapter, (my_model,), {'example_shape': (8,), 'label_type': 'float32'})
+rows = [Row(spec, Dataset(inputs, targets), 50, name=name)
+        for name, spec in (('regression', Spec(AbsoluteError, (8,), {})), ('my_model', model))]
+
+
+def main(folder='own_problem', episodes=20, rates=rules.LEARNING_RATES):
+    # Both are problems like all others: to meta-train on, here beginning with a shipped optimizer,
+    metaopt.train_optimizer(folder, None, rows, 1, episodes, begin_with='normalized_mlp',
+                            episode_steps=(300,), fix_num_steps_eval=300, evaluation_epochs=4)
+    # and to test optimizers on, beside rules with tuned learning rates.
+    learned = [rules.Candidate(name, None, lambda steps, name=name: load(name, num_steps=steps))
+               for name in ('normalized_mlp', folder)]
+    found = running.compare(learned + rules.hand_tuned(['Adam', 'Momentum'], rates), rows,
+                            (1, 2, 3), 300, running.Runner(), running.Grids(finalists=1))
+    for each in comparison.summarize(found.curves):
+        print('%s, %s: loss %.3f after 300 steps' % (each.problem, rules.label(each), each.final))
+
+
+if __name__ == '__main__':  # also: metarun.py --problem=examples/own_problem.py:rows
+    tf.disable_v2_behavior()
+    tf.enable_control_flow_v2()
+    main()

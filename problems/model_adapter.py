@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import inspect
-import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from problems.problem import Problem
 from problems.random_numbers import generator, global_generators_from
+from problems.repeatable import stateful_operation
 
 # Collections that a model adds to: what has to be initialized or started, and what TensorFlow notes
 # about loops. Of every other collection the model sees a copy of its own.
@@ -24,13 +24,8 @@ _SHARED_COLLECTIONS = (
 _MAX_UNCOLLECTED_BYTES = 2 ** 25
 
 
-MakeLoss = Callable[[], tf.Tensor]
+MakeLoss = Callable[..., tf.Tensor]
 MakeInit = Callable[[List[tf.Variable]], Callable[[tf.Session], Any]]
-
-# Operations that draw random numbers but take no seed, and operations that read the next element of
-# something. A Python function may do either, unless it is a `tf.py_func(..., stateful=False)`.
-_DRAWING = re.compile('Stateful(?!PartitionedCall)|Rng')
-_READING_ON = re.compile('IteratorGetNext|QueueDequeue|ReaderRead|(Eager)?PyFunc$')
 
 
 class _Asked(NamedTuple):
@@ -81,6 +76,10 @@ class ModelAdapter(Problem):
         each begins at its own initial value.
       random_seed: of the initial values of variables that are not trained; handed on to
         `make_loss_and_init_fn` where that takes a `random_seed`. None: 0.
+      example_shape: of one example, where the loss is that of a mini-batch: the function is then
+        called as `make_loss(data, labels)`, with tensors [batch] + example_shape and [batch], and
+        the problem needs data. None: the loss is computed of constants.
+      label_type: of the labels, 'int32' or 'float32'.
       **kwargs: passed on to `make_loss_and_init_fn`.
 
     Raises:
@@ -90,14 +89,18 @@ class ModelAdapter(Problem):
     """
 
     def __init__(self, make_loss_and_init_fn: Callable[..., Tuple[MakeLoss, Optional[MakeInit]]],
-                 random_seed: Optional[int] = None, **kwargs: Any) -> None:
+                 random_seed: Optional[int] = None,
+                 example_shape: Optional[Sequence[int]] = None, label_type: str = 'int32',
+                 **kwargs: Any) -> None:
+        self.needs_data = example_shape is not None
+        self._example_shape, self._label_type = example_shape, label_type
         if 'random_seed' in inspect.signature(make_loss_and_init_fn).parameters:
             kwargs['random_seed'] = random_seed
         self._make_loss_and_init_fn = lambda: make_loss_and_init_fn(**kwargs)
         self._constant_values = None
         self.random_seed = random_seed
         with tf.Graph().as_default(), self._own_generators():
-            asked, loss = _build_anew(self._make_loss_and_init_fn()[0])
+            asked, loss = _build_anew(self._make_loss_and_init_fn()[0], self._placeholders())
             definition = loss.graph.as_graph_def()
             _check_repeatable(loss, definition)
             self._graph_bytes, self._uncollected_bytes = definition.ByteSize(), 0
@@ -131,9 +134,16 @@ class ModelAdapter(Problem):
         model = self._model()
         replacer = _Replacer(self._asked, parameters, model.constants)
         with _as_in_an_empty_graph(), _asking(replacer), self._own_generators():
-            loss = _one_number(model.make_loss())
+            loss = _one_number(model.make_loss(*[data, labels] if self.needs_data else []))
         replacer.check_that_all_are_used()
         return tf.cast(loss, tf.float32)
+
+    def _placeholders(self):
+        """What stands for data and labels where variables are made; nothing without a shape."""
+        if self._example_shape is None:
+            return []
+        return [tf.placeholder(tf.float32, [None] + list(self._example_shape)),
+                tf.placeholder(self._label_type, [None])]
 
     def _own_generators(self):
         """For models that draw from the global generators: the same at every build."""
@@ -143,7 +153,7 @@ class ModelAdapter(Problem):
         with tf.Graph().as_default(), tf.device(lambda operation: ''), global_generators_from(seed):
             tf.set_random_seed(seed)
             make_loss, make_init_fn = self._make_loss_and_init_fn()
-            asked, _ = _build_anew(make_loss)
+            asked, _ = _build_anew(make_loss, self._placeholders())
             parameters = [variable for one, variable in asked if one.trained]
             constants = [variable for one, variable in asked if not one.trained]
             initialize = (make_init_fn or _make_init_fn)(parameters + constants)
@@ -196,11 +206,11 @@ def _make_init_fn(variables):
     return lambda session: session.run(operation)
 
 
-def _build_anew(make_loss):
+def _build_anew(make_loss, examples):
     """Builds the loss with new variables: pairs of `_Asked` and variable, and the loss."""
     recorder = _Recorder()
     with _asking(recorder):
-        loss = make_loss()
+        loss = make_loss(*examples)
     return recorder.asked, _one_number(loss)
 
 
@@ -344,28 +354,15 @@ def _check_repeatable(loss, definition):
     Args:
       definition: the GraphDef of the loss.
     """
-    functions = {function.signature.name: function for function in definition.library.function}
-    to_see, seen = [loss.op], set()
-    while to_see:
-        node = to_see.pop()
-        if node.name in seen:
-            continue
-        seen.add(node.name)
-        if isinstance(node, tf.Operation):
-            to_see += [tensor.op for tensor in node.inputs] + list(node.control_inputs)
-            node = node.node_def
-        if 'seed' in node.attr or _DRAWING.match(node.op):
-            raise ValueError(
-                'the loss draws random numbers: operation %s (%s). ModelAdapter needs a loss that '
-                'depends on the variables alone: build the model without dropout and the like, or '
-                'draw by tf.random.stateless_*' % (node.name, node.op))
-        if _READING_ON.match(node.op):
-            raise ValueError(
-                'the loss may be of other data each time: operation %s (%s). ModelAdapter needs a '
-                'loss that depends on the variables alone: build it on constant data, and mark a '
-                'Python function that always gives the same with stateful=False'
-                % (node.name, node.op))
-        for value in node.attr.values():
-            for called in [value.func] + list(value.list.func):
-                if called.name in functions:
-                    to_see += functions[called.name].node_def
+    found = stateful_operation([loss], definition)
+    if found is not None and found.draws:
+        raise ValueError(
+            'the loss draws random numbers: operation %s (%s). ModelAdapter needs a loss that '
+            'depends on the variables alone: build the model without dropout and the like, or '
+            'draw by tf.random.stateless_*' % (found.name, found.kind))
+    if found is not None:
+        raise ValueError(
+            'the loss may be of other data each time: operation %s (%s). ModelAdapter needs a '
+            'loss that depends on the variables alone: build it on constant data, and mark a '
+            'Python function that always gives the same with stateful=False'
+            % (found.name, found.kind))

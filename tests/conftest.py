@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import sys
 
 import pytest
 
@@ -57,6 +58,13 @@ def _fresh_graph():
     """A default graph of its own for each test."""
     with tf.Graph().as_default():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures_of_runs(request, monkeypatch):
+    """Runs within a test draw no `history.png`, which takes longer than most of them."""
+    if 'metaopt' in sys.modules and 'run_report' not in request.module.__name__:
+        monkeypatch.setattr(sys.modules['metaopt'], '_report', lambda *_, **__: None)
 
 
 @pytest.fixture(params=MODES, ids=lambda mode: '%s-flow%d' % (

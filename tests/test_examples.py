@@ -10,11 +10,12 @@ import sys
 import pytest
 import tensorflow.compat.v1 as tf
 
-from examples import session
+from examples import adapt, own_problem, session
+from problems import own_file
 from tools import notebook
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PAGES = ('meta_train', 'own_rule', 'own_problem')
+PAGES = ('meta_train', 'own_rule')
 
 
 def run_page(name):
@@ -49,10 +50,28 @@ def test_a_rule_of_ones_own_is_trained(capsys):
     assert os.path.exists(os.path.join(page['folder'], 'model.ckpt-0.index'))
 
 
-def test_problems_of_ones_own_are_optimized(capsys):
-    run_page('own_problem')
-    losses = numbers(r'loss (\S+) after 300', capsys.readouterr().out)
-    assert len(losses) == 4 and max(losses[1::2]) < 2.0
+def test_problems_of_ones_own_are_those_of_the_page():
+    rows = own_file.rows(own_problem.__file__ + ':rows')
+    assert [row.name for row in rows] == ['regression', 'my_model']
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('mode_of_the_scripts')
+def test_problems_of_ones_own_are_trained_on_and_optimized(tmp_path, capsys):
+    own_problem.main(str(tmp_path), episodes=1, rates=(1e-3, 3e-2))
+    text = capsys.readouterr().out
+    losses = dict(re.findall(r'^(.*): loss (\S+) after 300 steps$', text, re.MULTILINE))
+    learned = [float(losses['%s, %s' % (problem, name)]) for problem in ('regression', 'my_model')
+               for name in ('normalized_mlp', str(tmp_path))]
+    assert max(learned) < 2.0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('mode_of_the_scripts')
+def test_a_shipped_optimizer_is_adapted_to_a_model(tmp_path, capsys):
+    adapt.main(str(tmp_path), episodes=10, rates=(1e-3,))
+    losses = dict(re.findall(r'(\w+) .*loss (\S+), held out', capsys.readouterr().out))
+    assert float(losses['adapted']) < 0.8 * float(losses['shipped'])
 
 
 def test_the_notebook_is_the_page():

@@ -12,6 +12,7 @@ import metaopt
 from l2o.metatraining import config
 from optimizer.global_learning_rate import GlobalLearningRate
 from problems import problem_generator as pg
+from problems.datasets import Dataset
 from problems.model_adapter import ModelAdapter
 from problems.problem_spec import Spec
 
@@ -499,3 +500,32 @@ def test_a_model_that_changes_is_refused(make_loss, message):
 def test_the_number_of_parameters_is_checked():
     with tf.Graph().as_default(), pytest.raises(ValueError, match='2 parameter tensors, not 1'):
         ModelAdapter(pg.make_rosenbrock_loss_and_init).objective([tf.zeros([1])])
+
+
+# Mini-batches.
+
+
+def model_of_batches():
+    def make_loss(data, labels):
+        weights = tf.get_variable('weights', [3, 1])
+        return tf.reduce_mean(tf.square(tf.matmul(data, weights)[:, 0] - labels))
+
+    return make_loss, None
+
+
+def test_a_loss_of_a_mini_batch_gets_data_and_labels():
+    problem = ModelAdapter(model_of_batches, example_shape=(3,), label_type='float32')
+    assert problem.needs_data and problem.param_shapes == [(3, 1)]
+    data = np.arange(12.0).reshape(4, 3)
+    dataset = Dataset(data, data.sum(1) + 0.5)
+    weights, = problem.initial_values(1)
+    with tf.Graph().as_default(), tf.Session() as session:
+        loss = problem.objective([tf.constant(weights)], tf.constant(dataset.data),
+                                 tf.constant(dataset.labels))
+        np.testing.assert_allclose(
+            session.run(loss), np.square(data.dot(weights)[:, 0] - dataset.labels).mean(),
+            rtol=1e-5)
+    with tf.Graph().as_default():
+        losses, _, _ = metaopt.test_optimizer(
+            tf.train.AdamOptimizer(0.05), problem, 30, dataset, 2, seed=1)
+    assert losses[-1] < losses[0]

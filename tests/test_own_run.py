@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,9 +13,10 @@ from absl import flags as absl_flags
 
 import metaopt
 import metarun
+import metatest
 import optimizer
-from l2o.commandline import flags, optimizer_flags
-from l2o.metatraining import record
+from l2o.commandline import flags, optimizer_flags, training_config
+from l2o.metatraining import inherited, record
 from l2o.runs import run_lock, run_record
 from l2o.techniques.curriculum import Curriculum
 from optimizer import checkpoints
@@ -93,6 +97,46 @@ def test_a_folder_in_use_is_refused(tmp_path, monkeypatch):
         patch.setattr(run_lock, '_held', set())  # as in another process
         with pytest.raises(run_lock.FolderInUseError, match='another run is at work'):
             train(tmp_path)
+
+
+def test_metatest_opens_it(tmp_path):
+    train(tmp_path / 'own')
+    metatest.main(parse(
+        flags.METATEST, '--train_dir=%s' % (tmp_path / 'own'), '--include_bowl_problems',
+        '--only=bowl 0', '--save_dir=%s' % (tmp_path / 'tested'), '--num_testing_itrs=3',
+        '--seeds=6', '--quiet'))
+    assert os.path.exists(str(tmp_path / 'tested' / 'results.csv'))
+
+
+IN_KERAS = """
+import sys
+import keras, numpy as np
+import metaopt
+from optimizer import OPTIMIZERS
+from optimizer.keras import LearnedOptimizer
+from problems import problem_generator as pg
+from problems.problem_spec import Row, Spec
+
+row = Row(Spec(pg.Quadratic, (3,), {}))
+metaopt.train_optimizer(
+    sys.argv[1], Spec(OPTIMIZERS['HierarchicalRNN'], ((4, 3),), {'init_lr_range': (0.1, 0.1)}),
+    [row], 1, 1, fix_unroll=True, fix_num_steps=4, fix_unroll_length=2, evaluation_epochs=1)
+model = keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])
+model.compile(LearnedOptimizer(sys.argv[1]), 'mse')
+losses = model.fit(np.ones([8, 2]), np.full([8, 1], 9.0), epochs=10, verbose=0).history['loss']
+assert losses[-1] < losses[0], losses
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(tf.__version__ < '2', reason='TensorFlow 1 has no Keras 3')
+def test_a_keras_program_trains_it_and_opens_it(tmp_path):
+    """Eagerly, as Keras does it, in a process of its own."""
+    root = os.path.dirname(os.path.abspath(metarun.__file__))
+    done = subprocess.run([sys.executable, '-c', IN_KERAS, str(tmp_path / 'own_run')], cwd=root,
+                          capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert os.path.exists(str(tmp_path / 'own_run' / 'report.html'))
 
 
 class Descent(CoordinatewiseOptimizer):
@@ -182,3 +226,74 @@ def test_what_a_run_cannot_begin_with(arguments, message, tmp_path):
 def test_another_optimizer_is_refused(tmp_path):
     with pytest.raises(ValueError, match='is of another optimizer'):
         train(tmp_path, begin_with='rnnprop')
+
+
+# What it takes over.
+
+PES = {'meta_gradient': 'pes', 'pes_sigma': 0.04, 'meta_objective_of': 'other_batches',
+       'episode_steps': [4, 8], 'episode_shares': [0.0, 0.5], 'evaluation_period': 32,
+       'evaluation_epochs': 2, 'meta_learning_rate': 3e-3, 'problems_at_once': 24}
+
+
+@pytest.fixture(name='made_with_flags')
+def fixture_made_with_flags(tmp_path, shipped):
+    """A trained optimizer whose record has the flags that made it."""
+    folder = tmp_path / 'made'
+    shutil.copytree(shipped, str(folder))
+    made = run_record.read(shipped)
+    made['flags'] = dict(PES, seed=3, random_scaling=False)
+    (folder / 'run.json').write_text(json.dumps(made))
+    return str(folder)
+
+
+def test_settings_come_from_what_a_training_begins_with(made_with_flags):
+    words = inherited.words(made_with_flags, ['pes_sigma'], [Row(None, 'data')] * 3, 20)
+    assert words == {'meta_gradient': 'pes', 'meta_objective_of': 'other_batches',
+                     'episode_steps': [4, 8], 'episode_shares': [0.0, 0.5],
+                     'evaluation_period': 4, 'meta_learning_rate': 3e-3, 'problems_at_once': 3}
+    words = inherited.words(made_with_flags, ['if_cl'], [Row(None)], 400)
+    assert words == {'meta_gradient': 'pes', 'pes_sigma': 0.04, 'meta_objective_of': 'batches',
+                     'evaluation_period': 32, 'meta_learning_rate': 3e-3, 'problems_at_once': 1}
+
+
+def test_a_training_without_a_spec_is_of_the_optimizer_it_begins_with(made_with_flags, tmp_path):
+    options = {'begin_with': made_with_flags, 'evaluation_epochs': 1, 'out': None}
+    metaopt.train_optimizer(str(tmp_path / 'one'), None, [QUADRATIC], 1, 2, seed=1, **options)
+    made = run_record.read(str(tmp_path / 'one'))
+    assert made['optimizer'] == {'name': 'GlobalLearningRate', 'kwargs': RATE.kwargs}
+    assert made['training']['evolution'] == {'pairs': 2, 'sigma': 0.04}
+    assert made['training']['episodes']['steps'] == [4, 8]
+    assert made['training']['meta_optimizer']['learning_rate'] == 3e-3
+    # What begins with that one takes over the same.
+    assert inherited.words(str(tmp_path / 'one'), [], [QUADRATIC], 200) == inherited.words(
+        made_with_flags, [], [QUADRATIC], 200)
+    # A training of one's own is as it is.
+    metaopt.train_optimizer(str(tmp_path / 'two'), None, [QUADRATIC], 1, 1, seed=1,
+                            training=metaopt.MetaTraining(), **dict(SHORT, **options))
+    assert run_record.read(str(tmp_path / 'two'))['training']['evolution'] is None
+
+
+def test_metarun_takes_the_settings_over_but_for_flags_that_are_given(made_with_flags):
+    values = parse(flags.METARUN, '--begin_with=' + made_with_flags, '--include_bowl_problems',
+                   '--pes_sigma=0.1', '--num_meta_iterations=10')
+    training = training_config.begun_with(
+        values, training_config.meta_training(values, 1), [QUADRATIC])
+    assert training.evolution.sigma == 0.1 and training.episodes.steps == (4, 8)
+    assert training.validation.period == 2
+    values = parse(flags.METARUN, '--begin_with=' + made_with_flags, '--include_bowl_problems',
+                   '--fix_unroll', '--fix_num_steps=7')
+    training = training_config.begun_with(
+        values, training_config.meta_training(values, 1), [QUADRATIC])
+    assert training.episodes is None and training.curriculum.stages == (7,)
+
+
+@pytest.mark.parametrize('name', optimizer.shipped_names())
+def test_settings_of_each_shipped_optimizer_are_taken_over(name):
+    spec, training = inherited.or_given(None, None, {'begin_with': name}, [Row(None, 'data')], 60)
+    assert spec.callable.__name__ == optimizer.describe(name)[0]
+    assert training.episodes is not None and training.meta_optimizer.name == 'adam'
+
+
+def test_without_a_spec_it_must_be_known_what_is_trained(tmp_path):
+    with pytest.raises(ValueError, match='give a Spec, or begin_with='):
+        metaopt.train_optimizer(str(tmp_path), None, [QUADRATIC], 1, 1)

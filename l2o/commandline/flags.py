@@ -98,6 +98,11 @@ SCRIPT_FLAGS: Dict[str, List[Flag]] = collections.OrderedDict([
               'metatest results of the same tests; else go on with these.'),
     ]),
     ('problems', [
+        _both('problem', '', 'Problems of one\'s own, FILE.py:NAME, a comma-separated list: NAME '
+              'is a Problem, a Row with examples, a list of these, or a function that returns one '
+              'or that makes a model.', TEXT),
+        _both('only', '', 'Names of the problems that are taken of the chosen sets, a '
+              'comma-separated list; empty: all. Validation sets stay whole.', TEXT),
         _training('num_problems', 1, 'Number of problems that are drawn from the chosen sets, one '
                   'after another.', POSITIVE),
     ]),
@@ -222,7 +227,9 @@ SCRIPT_FLAGS: Dict[str, List[Flag]] = collections.OrderedDict([
     ('reports', [
         _both('quiet', False, 'Write nothing but errors.'),
         _metarun('summary_period', 0, 'Unrolls from one report for TensorBoard to the next, in the '
-                 'run folder; 0: none.', NOT_NEGATIVE),
+                 'run folder; 0: none, as history.csv and report.html are written in any case. At '
+                 'every unroll a run takes a tenth longer and writes 5 KB each, at every tenth '
+                 'next to nothing.', NOT_NEGATIVE),
         _training('set_profiling', False, 'Write a timeline of one unroll into the run folder, for '
                   'chrome://tracing.'),
     ]),

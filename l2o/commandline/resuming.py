@@ -8,7 +8,7 @@ import numpy as np
 from absl.flags import FlagValues
 
 from l2o.commandline import problem_flags
-from l2o.commandline.flags import FREE, METARUN, FlagError
+from l2o.commandline.flags import FLAGS, FREE, METARUN, FlagError
 from l2o.metatraining import meta_step, record
 from l2o.metatraining.config import MetaTraining
 from l2o.metatraining.progress import Progress
@@ -33,8 +33,10 @@ def find_seed(values: FlagValues, folder: str, machine: OneMachine) -> int:
     if found.get('script', METARUN) != METARUN:
         raise FlagError('--train_dir: the run in %s was made by %s, which can go on with it; '
                         '--overwrite begins anew' % (folder, found['script']))
-    others = run_record.differences(found['flags'], problem_flags.as_dict(values, METARUN),
-                                    FREE)
+    # A flag that the run's version did not have stood at its default.
+    recorded = {flag.name: flag.defaults[METARUN] for flag in FLAGS if METARUN in flag.defaults}
+    recorded.update(found['flags'])
+    others = run_record.differences(recorded, problem_flags.as_dict(values, METARUN), FREE)
     if values.seed not in (-1, found['seed']):
         others.append('--seed=%d, now %d' % (found['seed'], values.seed))
     if others:

@@ -22,11 +22,13 @@ PURPOSES = {METARUN: 'Meta-trains a learned optimizer.',
             METATEST: 'Evaluates learned optimizers beside hand-tuned ones.'}
 
 EXAMPLES = {
-    METARUN: 'python -m metarun --train_dir=opt --include_mnist_mlp_problems --if_cl '
-             '--num_meta_iterations=100 --meta_optimizer=adam --meta_learning_rate=1e-3',
-    METATEST: 'python -m metatest --train_dir=opt --save_dir=results '
-              '--include_mnist_mlp_relu_problems --test_optimizer=L2o,SGD,Adam '
-              '--num_testing_itrs=1000',
+    METARUN: 'python -m metarun --train_dir=opt --optimizer=RNNProp --include_mnist_mlp_problems '
+             '--random_scaling --fix_unroll --meta_objective_of=batches --num_meta_iterations=20 '
+             '--evaluation_period=10 --evaluation_epochs=5 --meta_optimizer=adam '
+             '--meta_learning_rate=3e-3',
+    METATEST: 'python -m metatest --train_dir=opt/RNNProp_GRUCell_20_2 --save_dir=opt_eval '
+              '--include_mnist_mlp_relu_problems --test_optimizer=L2o,Adam --finalists=1 '
+              '--num_testing_itrs=500 --seeds=6,12',
 }
 
 WORDS = ('--help', '-help', '-h', '-?', '--?')  # arguments that ask for the page
@@ -39,8 +41,10 @@ def page(script: str, width: int = 100) -> str:
         chosen = [flag for flag in flags if flag.name in SHOWN[script]]
         if chosen:
             parts += ['%s:' % title] + [_entry(flag, script, width) for flag in chosen] + ['']
-    parts.append('Problems are chosen by --include_<set>_problems. --helpfull lists all sets and '
-                 'all flags.')
+    parts.append(textwrap.fill(
+        'Problems are chosen by --include_<set>_problems, of which --only=NAME,NAME picks some, or '
+        'are your own: --problem=FILE.py:NAME. --helpfull lists all sets and all flags.', width,
+        break_on_hyphens=False))
     return '\n'.join(parts)
 
 

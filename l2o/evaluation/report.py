@@ -54,21 +54,32 @@ def page(title: str, facts: Sequence[str], summaries: Sequence[comparison.Summar
       pictures: pairs (caption, bytes of a PNG), for the top.
       inspections: the same, of what learned optimizers do inside, for the end.
     """
-    parts = ['<p>%s</p>' % '<br>'.join(map(html.escape, facts))]
-    parts += [_picture(*each) for each in pictures] + ['<p>%s</p>' % _EXPLANATION]
+    parts = [lines(facts)]
+    parts += [picture(*each) for each in pictures] + ['<p>%s</p>' % _EXPLANATION]
     for problem in comparison.in_order(summary.problem for summary in summaries):
         parts.append('<h2>%s</h2>' % html.escape(problem))
         rows = sorted((summary for summary in summaries if summary.problem == problem),
                       key=lambda row: comparison.sortable(row.final))
-        parts.append(_table(_COLUMNS, [_cells(row) for row in rows], [row.best for row in rows]))
+        parts.append(table(_COLUMNS, [_cells(row) for row in rows], [row.best for row in rows]))
         parts += _at_equal_time([each for each in equal_time if each.problem == problem])
     if inspections:
         parts.append('<h2>What the learned optimizers do inside</h2>')
-        parts += [_picture(*each) for each in inspections]
+        parts += [picture(*each) for each in inspections]
+    return document(title, parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """A page of its own, of parts in HTML."""
     return _PAGE % {'title': html.escape(title), 'body': '\n'.join(parts)}
 
 
-def _picture(words, content):
+def lines(texts: Sequence[str]) -> str:
+    """Lines of text in HTML."""
+    return '<p>%s</p>' % '<br>'.join(map(html.escape, texts))
+
+
+def picture(words: str, content: bytes) -> str:
+    """A picture, a PNG, in HTML; the words are for whoever cannot see it."""
     return '<figure><img alt="%s" src="data:image/png;base64,%s"></figure>' % (
         html.escape(words), base64.b64encode(content).decode())
 
@@ -83,7 +94,8 @@ def _given(form, value):
     return '' if value is None else form % value
 
 
-def _table(columns, rows, marked):
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], marked: Sequence[bool]) -> str:
+    """A table in HTML; rows that are marked are bold."""
     head = ''.join('<th>%s</th>' % html.escape(column) for column in columns)
     body = ['<tr%s>%s</tr>' % (' class="best"' if mark else '', ''.join(
         '<td>%s</td>' % html.escape(cell) for cell in row)) for row, mark in zip(rows, marked)]
@@ -97,7 +109,7 @@ def _at_equal_time(results):
         own = sorted((each for each in results if each.learned == learned),
                      key=lambda each: comparison.sortable(each.final))
         parts.append('<p>In the time that %s takes for its steps:</p>' % html.escape(learned))
-        parts.append(_table(('optimizer', 'final loss', 'held-out loss', 'steps'), [
+        parts.append(table(('optimizer', 'final loss', 'held-out loss', 'steps'), [
             (label(each.summary), '%.3g' % each.final, _given('%.3g', each.held_out_loss),
              '%d' % each.num_steps) for each in own], [False] * len(own)))
     return parts

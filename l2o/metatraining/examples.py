@@ -25,12 +25,13 @@ class Examples:
     Attributes:
       variables: `data` and `labels`, local variables.
       is_part: whether there are more examples than are in use.
+      dataset: all of them; None: the problem takes none.
     """
 
     def __init__(self, row: Row, limit: int, set_aside: float = 0.0,
                  with_replacement: bool = False) -> None:
         self._given = row, limit, set_aside, with_replacement
-        self._with_replacement = with_replacement
+        self._with_replacement, self.dataset = with_replacement, row.dataset
         self._dataset = row.dataset or datasets.EMPTY_DATASET
         self._size = min(limit, self._dataset.size)
         self._set_aside = int(set_aside * self._size)
