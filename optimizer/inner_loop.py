@@ -84,7 +84,7 @@ class NoPenalty:
 class Plan(NamedTuple):
     """What the steps of one run share."""
     problem: Any  # see `unroll.build_unroll`
-    rule: Callable[..., Move]  # (gradients, state, parameters) -> `Move`
+    rule: Any  # (gradients, state, parameters) -> `Move`; None until it is known
     examples: Examples
     objectives_of: Optional[str] = None  # one of `OBJECTIVES_OF`; None: none are computed
     bound: Optional[tf.Tensor] = None  # an objective above it ends the run; None: none does
