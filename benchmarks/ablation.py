@@ -138,7 +138,7 @@ def main(arguments=None):
     folder = options.folder or os.path.join('ablation', options.size)
     os.makedirs(folder, exist_ok=True)
     left = [training for training in trainings(size)
-            if not (store.saved_facts(run_folder(folder, training)) or {}).get('complete')]
+            if not store.has_ended(run_folder(folder, training))]
     with commands.ending('ablation'):
         commands.run([training_command(size, folder, training) for training in left],
                      options.jobs)

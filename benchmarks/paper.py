@@ -138,11 +138,6 @@ def training_command(training, options):
         '--seed=%d' % training.seed, '--keep_checkpoints=0', *data_flags(options), *episodes])
 
 
-def is_complete(training):
-    """Whether a training has come to its end."""
-    return bool((store.saved_facts(training.folder) or {}).get('complete'))
-
-
 # Tests.
 
 
@@ -252,7 +247,7 @@ def main(arguments=None):
     tests = test_commands(options.figure, trained + missing, problems, options)
     with commands.ending('paper'):
         commands.run([training_command(training, options) for training in missing
-                      if not is_complete(training)], options.jobs)
+                      if not store.has_ended(training.folder)], options.jobs)
         commands.run(tests, 1)
     results = collect(tests, trained + missing, options)
     path = os.path.join(options.folder, 'figure%s' % options.figure)

@@ -1,9 +1,11 @@
 """Small formulas that the learned optimizers share: features of gradients, initial rates, keys."""
 
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+
+from optimizer.layout import Layout
 
 RMS_EPSILON = 1e-16  # added to a mean square before its root or logarithm
 MEAN_SQUARE_EPSILON = 1e-12  # added to a squared gradient before it is averaged
@@ -38,12 +40,37 @@ def initial_log_rates(shape: Sequence[int], lr_range: Tuple[float, float],
     Half of the spread is common to the tensor, so that tensors differ among each other too. With
     equal bounds every rate is that bound. `key`, int32 [2], is the seed of a stateless draw.
     """
-    low, high = np.log(lr_range[0]), np.log(lr_range[1])
-    if low == high:
-        return tf.fill(shape, np.float32(low))
-    own, common = (tf.random.stateless_uniform(size, key + [0, part], low / 2.0, high / 2.0)
-                   for part, size in enumerate((shape, [])))
-    return own + common
+    if lr_range[0] == lr_range[1]:
+        return tf.fill(shape, np.float32(np.log(lr_range[0])))
+    return (_half(lr_range, _uniform(shape, key, [0, 0]))
+            + _half(lr_range, _uniform([], key, [0, 1])))
+
+
+def initial_log_rate_rows(layout: Layout, lr_range: Tuple[float, float],
+                          key: tf.Tensor) -> List[tf.Tensor]:
+    """`initial_log_rates` of all tensors with fewer operations: a row `[1, size]` for each chunk.
+
+    The key of tensor i is `key + [i, 0]`.
+    """
+    if lr_range[0] == lr_range[1]:
+        return [initial_log_rates([1, chunk.size], lr_range, key) for chunk in layout.chunks]
+    own = layout.to_chunks([_uniform(shape, key, [index, 0])
+                            for index, shape in enumerate(layout.shapes)])
+    common = [_uniform([1, 1], key, [index, 1]) for index in range(layout.num_tensors)]
+    return [_half(lr_range, row) + chunk.spread(_half(
+        lr_range, tf.concat([common[piece.tensor] for piece in chunk.pieces], 1)))
+            for chunk, row in zip(layout.prepare().chunks, own)]
+
+
+def _uniform(shape, key, offset):
+    """The numbers of `tf.random.stateless_uniform` between 0 and 1, by one operation, not ten."""
+    return tf.raw_ops.StatelessRandomUniform(shape=shape, seed=key + offset)
+
+
+def _half(lr_range, numbers):
+    """Half a logarithm between the bounds for each number between 0 and 1."""
+    low, high = (np.float32(np.log(bound) / 2.0) for bound in lr_range)
+    return numbers * (high - low) + low
 
 
 def random_key(seed: Optional[int] = None) -> tf.Tensor:

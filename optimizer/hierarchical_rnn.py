@@ -11,7 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import tensorflow.compat.v1 as tf
 
 from optimizer import rnn_cells, trainable_optimizer
-from optimizer.features import RMS_EPSILON, initial_log_rates, mean_square, rms_scale
+from optimizer.features import RMS_EPSILON, initial_log_rate_rows, mean_square, rms_scale
 from optimizer.layout import Layout
 from optimizer.types import Rule, Theta, Update
 
@@ -259,12 +259,10 @@ class HierarchicalRNN(trainable_optimizer.TrainableOptimizer):
         else:
             levels = [tf.random.stateless_uniform([size, 1], key + [0, level], -1.0, 1.0)
                       for level, size in enumerate(self.level_sizes)]
-        log_lrs = [initial_log_rates(shape, self.init_lr_range, key + [1 + index, 0])
-                   for index, shape in enumerate(layout.shapes)]
-        log_lrs = layout.to_chunks([tf.clip_by_value(log_lr, MIN_LOG_LR, self.max_log_lr)
-                                    for log_lr in log_lrs])
         chunks, accumulates = [], self.num_gradient_scales > 1
-        for chunk, log_lr in zip(layout.chunks, log_lrs):
+        for chunk, log_lr in zip(layout.chunks, initial_log_rate_rows(
+                layout, self.init_lr_range, key + [1, 0])):
+            log_lr = tf.clip_by_value(log_lr, MIN_LOG_LR, self.max_log_lr)
             zeros = tf.zeros([1, chunk.size])
             accumulators = tf.zeros([self.num_gradient_scales, chunk.size])
             chunks.append(ChunkState(

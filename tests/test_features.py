@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import features
+from optimizer.layout import Layout
 
 
 def run(*tensors):
@@ -41,6 +42,23 @@ def test_initial_log_rates():
     np.testing.assert_allclose(same, np.log(1e-3), rtol=1e-6)
     assert np.log(1e-6) <= many.min() < many.max() <= np.log(1e-2)
     assert 0.3 < (many.max() - many.min()) / np.log(1e4) <= 0.5
+
+
+def test_rows_of_initial_log_rates_are_those_of_each_tensor():
+    layout = Layout([(3, 5), (), (70, 70), (4,)], max_chunk=4096)
+    rows = layout.to_tensors(features.initial_log_rate_rows(layout, (1e-6, 1e-2), KEY))
+    alone = [features.initial_log_rates(shape, (1e-6, 1e-2), KEY + [index, 0])
+             for index, shape in enumerate(layout.shapes)]
+    for found, expected in zip(run(*rows), run(*alone)):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_initial_log_rates_are_sums_of_two_draws():
+    parts = [tf.random.stateless_uniform(shape, KEY + [0, part], np.log(1e-6) / 2, np.log(1e-2) / 2)
+             for part, shape in enumerate(([7], []))]
+    found, expected = run(features.initial_log_rates([7], (1e-6, 1e-2), KEY), tf.add_n(
+        [parts[0], tf.zeros([7]) + parts[1]]))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_asinh():

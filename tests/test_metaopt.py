@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import metaopt
 from l2o.evaluation import rollout
-from l2o.metatraining import reporting
+from l2o.metatraining import reporting, store
 from l2o.techniques import curriculum as curricula
 from optimizer import OPTIMIZERS
 from optimizer.hierarchical_rnn import HierarchicalRNN
@@ -136,6 +136,13 @@ def test_saved_facts_are_strict_json(tmp_path):
     train(tmp_path, num_meta_iterations=1, num_problems=1)
     facts = json.loads(str(saved_state(tmp_path)['facts']), parse_constant=pytest.fail)
     assert facts['meta_iterations'] == 1
+
+
+def test_what_is_saved_tells_whether_a_run_has_ended(tmp_path):
+    assert not store.has_ended(str(tmp_path))
+    train(tmp_path / 'one', num_meta_iterations=2, num_problems=1, max_unrolls=1)
+    train(tmp_path / 'other', num_meta_iterations=1, num_problems=2)
+    assert store.has_ended(str(tmp_path / 'one')) and store.has_ended(str(tmp_path / 'other'))
 
 
 def test_random_scaling_trains_in_other_coordinates(tmp_path):

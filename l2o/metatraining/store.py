@@ -209,6 +209,14 @@ def saved_facts(folder: str) -> Optional[Dict[str, Any]]:
         return None
 
 
+def has_ended(folder: str) -> bool:
+    """Whether the run in a folder has come to its end."""
+    facts = saved_facts(folder)
+    return facts is not None and bool(
+        facts['complete'] or facts['meta_iterations']
+        >= facts['num_problems'] * facts['num_meta_iterations'])
+
+
 def _take(progress, facts, arrays):
     """Gives a `Progress` what was saved."""
     facts = dict({'imitated': 0}, **facts)  # older states lack it
