@@ -302,7 +302,8 @@ def test_embeddings_move_as_in_version_one(findings, folders, index, folder):
 
 def test_a_variable_that_is_named_as_a_table_moves_as_any_other(findings):
     for named, other in findings['named_embeddings']:
-        np.testing.assert_allclose(named, other, rtol=1e-5)
+        # Orthogonal directions of a kernel whose columns are equal amplify rounding.
+        np.testing.assert_allclose(named, other, rtol=2e-4)
         assert named[-1] != named[0]
 
 
