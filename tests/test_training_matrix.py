@@ -156,8 +156,8 @@ def _techniques():
 TECHNIQUES = _techniques()
 
 
-@pytest.mark.parametrize('name', [  # HierarchicalRNN is slowest to build
-    pytest.param(name, marks=[pytest.mark.slow] * (name == 'HierarchicalRNN'))
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[pytest.mark.slow] * (name not in ('L2ODM', 'TrainableAdam')))
     for name in OPTIMIZERS])
 def test_an_optimizer_is_trained_with_everything(name, tmp_path):
     check(train(tmp_path, PERCEPTRON, name, **TECHNIQUES['everything']), tmp_path, name)
