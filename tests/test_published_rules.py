@@ -74,7 +74,7 @@ def meta_train(folder, cls, **options):
 @BOTH
 @pytest.mark.parametrize('options', [{}, {'checkpoint_every': 2}, {'meta_gradient': 'pes'}])
 def test_is_meta_trained_as_our_own(published, ours, name, options, tmp_path, request):
-    if 'checkpoint_every' in options and not tf.control_flow_v2_enabled():
+    if options and not tf.control_flow_v2_enabled():  # as in the scripts
         tf.enable_control_flow_v2()
         request.addfinalizer(tf.disable_control_flow_v2)
     (result, found), (expected_result, expected) = (

@@ -205,8 +205,9 @@ def _run(optimizer, layout, inputs, plan, each, particles):
         particles = each(step, (thetas,) + particles)
         return index + 1, particles, objectives.write(index, particles[-1])
 
-    state = tf.cond(inputs.reset_state, lambda: each(begin, thetas),
-                    lambda: tf.nest.map_structure(tf.identity, state), strict=True)
+    if tf.nest.flatten(state):  # TensorFlow 1.15 has no branches that give nothing
+        state = tf.cond(inputs.reset_state, lambda: each(begin, thetas),
+                        lambda: tf.nest.map_structure(tf.identity, state), strict=True)
     _, (*ends, last), objectives = tf.while_loop(
         lambda index, *_: index < num_steps, body,
         (tf.constant(0), (params, attended, state, initial),
