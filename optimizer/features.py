@@ -42,8 +42,8 @@ def initial_log_rates(shape: Sequence[int], lr_range: Tuple[float, float],
     """
     if lr_range[0] == lr_range[1]:
         return tf.fill(shape, np.float32(np.log(lr_range[0])))
-    return (_half(lr_range, _uniform(shape, key, [0, 0]))
-            + _half(lr_range, _uniform([], key, [0, 1])))
+    own, common = (_uniform(size, key, [0, part]) for part, size in enumerate((shape, [])))
+    return _half(lr_range, own) + _half(lr_range, common)
 
 
 def initial_log_rate_rows(layout: Layout, lr_range: Tuple[float, float],

@@ -91,9 +91,9 @@ class L2ODM(LSTMOptimizer):
         return self.initial_lstm_rows(size)
 
     def update_rule(self, layout: Layout, theta: Theta) -> Rule:
-        if not self._filters_apart:
-            return super().update_rule(layout, theta)
         of_rest = super().update_rule(layout, theta)
+        if not self._filters_apart:
+            return of_rest
         of_filters = super().update_rule(layout, {
             name: theta[_of_filters(name)] for name in theta if _of_filters(name) in theta})
 

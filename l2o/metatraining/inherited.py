@@ -15,8 +15,8 @@ from problems.problem_spec import Row, Spec
 
 #: Settings that belong to one run: with what it began, on what it ran, how long, on which machine;
 #: and the scaling that makes an optimizer fit for problems of all sizes, which here is known.
-OF_ONE_RUN = ('begin_with', 'random_scaling', 'problems_at_once', 'max_unrolls', 'initial_params',
-              'data_freeze', 'evaluation_epochs', 'checkpoint_every', 'swap_memory', 'xla')
+OF_ONE_RUN = ('begin_with', 'random_scaling', 'max_unrolls', 'initial_params', 'data_freeze',
+              'evaluation_epochs', 'checkpoint_every', 'swap_memory', 'xla')
 
 #: Settings of lengths; where one that decides on the others is given, none of these is taken.
 OF_LENGTHS = ('episode_steps', 'episode_shares', 'short_episodes', 'fix_unroll', 'if_cl')
@@ -101,9 +101,9 @@ def _recorded(folder):
         except ValueError:  # it is gone
             pass
     defaults = {name: setting.default for name, setting in settings.settings().items()}
-    kept = set(defaults) - (set(OF_ONE_RUN) - {'problems_at_once'})
     found.update({name: value for name, value in record['flags'].items()
-                  if name in kept and _plain(value) != _plain(defaults[name])})
+                  if name in defaults and name not in OF_ONE_RUN
+                  and _plain(value) != _plain(defaults[name])})
     return found
 
 
