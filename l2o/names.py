@@ -174,5 +174,10 @@ PROBLEM_SETS: Dict[str, Any] = {
     'regression': ('Regressions by perceptrons: synthetic data, and a study of diabetes.', True),
     'deep': ('Networks of 10 layers and more.', True),
     'by_heart': ('Few examples, which are learned by heart, and wrong labels.', True),
-    'batches': ('Small and large batches.', True)
+    'batches': ('Small and large batches.', True),
+    'unscaled': ('Regressions whose targets are not brought to mean 0 and variance 1.', True),
+    'recommender': ('Factorizations of ratings, with sparse gradients.', True),
+    'words': ('Embeddings of words that predict those near them, with sparse gradients.', True),
+    'fine_tuning': ('Perceptrons whose layers, but for the last, were trained on digits before.',
+                    True)
 }

@@ -231,41 +231,96 @@ def text(train: bool = True, source: Optional[DataSource] = None, length: int = 
                        loaded.source)
 
 
+def neighbouring_words(train: bool = True, source: Optional[DataSource] = None,
+                       vocabulary_size: int = 1000, reach: int = 2) -> Dataset:
+    """Returns pairs of a word and one near it, float32 [n, 2], as skip-gram models are trained on.
+
+    Mikolov et al., "Efficient Estimation of Word Representations in Vector Space" (arXiv
+    1301.3781), section 3.2.
+
+    Args:
+      train: the training part, or else what is held out.
+      source: a `DataSource`, its `text_file`.
+      vocabulary_size: number of different ids; rare words share id 0.
+      reach: how many words the two are apart at most, to either side.
+
+    Raises:
+      DataError: the text cannot be read, or is too short.
+    """
+    loaded = text_files.load(source or DataSource(), vocabulary_size, words=True)
+    ids = loaded.training if train else loaded.held_out
+    if len(ids) <= reach:
+        raise image_files.DataError('the text is too short: %s words in a part of it' % len(ids))
+    after = [np.stack([ids[:-apart], ids[apart:]], 1) for apart in range(1, reach + 1)]
+    return _unlabelled(np.concatenate(after + [pairs[:, ::-1] for pairs in after]), loaded.source)
+
+
+def ratings(n_users: int, n_items: int, n_ratings: int, train: bool = True,
+            random_seed: Optional[int] = None) -> Dataset:
+    """Returns a synthetic recommendation task: user, item and rating, float32 [n, 3].
+
+    A rating is a sum: a number of the user and one of the item, each of variance 1 / 4; the product
+    of four tastes and four traits, of variance 1; noise of variance 0.09. One rating of ten is held
+    out.
+
+    Args:
+      n_ratings: of both parts together.
+      train: the training part, or else what is held out.
+      random_seed: draws users, items and ratings.
+    """
+    rng = generator(random_seed)
+    users, items = rng.randint(n_users, size=n_ratings), rng.randint(n_items, size=n_ratings)
+    tastes, traits = rng.randn(n_users, 4), rng.randn(n_items, 4)
+    values = (0.5 * rng.randn(n_users)[users] + 0.5 * rng.randn(n_items)[items]
+              + 0.5 * (tastes[users] * traits[items]).sum(1) + 0.3 * rng.randn(n_ratings))
+    whole = np.stack([users, items, values], 1)
+    held_out = np.arange(n_ratings) % 10 == 9
+    return _unlabelled(whole[~held_out if train else held_out], 'synthetic')
+
+
 def _unlabelled(data, source):
     return Dataset(data.astype('float32'), np.zeros(len(data), 'int32'), source)
 
 
-def friedman(n_samples: int, random_seed: Optional[int], n_features: int = 10) -> Dataset:
-    """Returns a synthetic regression: features and, in the last column, standardized targets.
+def friedman(n_samples: int, random_seed: Optional[int], n_features: int = 10,
+             standardized: bool = True) -> Dataset:
+    """Returns a synthetic regression: features and, in the last column, targets.
 
     Made by scikit-learn's `make_friedman1` with noise of standard deviation 1 (Friedman, 1991).
+
+    Args:
+      standardized: targets have mean 0 and variance 1, else about 14 and 25.
     """
     from sklearn.datasets import make_friedman1
 
     features, targets = make_friedman1(n_samples, n_features, noise=1.0, random_state=random_seed)
-    return _regression(2 * features - 1, targets, 'synthetic')
+    return _regression(2 * features - 1, targets, 'synthetic', standardized)
 
 
-def diabetes(train: bool = True) -> Dataset:
-    """Returns scikit-learn's diabetes study: ten standardized features, the standardized target.
+def diabetes(train: bool = True, standardized: bool = True) -> Dataset:
+    """Returns scikit-learn's diabetes study: ten standardized features, and the target.
 
     Of 442 patients every fourth is held out.
 
     Args:
       train: the training part, or else what is held out.
+      standardized: the target has mean 0 and variance 1, else 152 and 5,900.
     """
     from sklearn.datasets import load_diabetes
 
     features, targets = load_diabetes(return_X_y=True)
-    whole = _regression(features, targets, 'diabetes (scikit-learn)')
+    whole = _regression(features, targets, 'diabetes (scikit-learn)', standardized)
     held_out = np.arange(whole.size) % 4 == 3
     return _unlabelled(whole.data[~held_out if train else held_out], whole.source)
 
 
-def _regression(features, targets, source):
-    """A data set of columns with mean 0 and variance 1, the targets last."""
+def _regression(features, targets, source, standardized):
+    """A data set of columns with mean 0 and variance 1, the targets last: as they are, or so."""
     columns = np.concatenate([features, targets[:, np.newaxis]], 1)
-    return _unlabelled((columns - columns.mean(0)) / columns.std(0), source)
+    columns = (columns - columns.mean(0)) / columns.std(0)
+    if not standardized:
+        columns[:, -1] = targets
+    return _unlabelled(columns, source)
 
 
 def cifar10(train: bool = True, source: Optional[DataSource] = None) -> Dataset:

@@ -4,12 +4,15 @@ Weights begin as He et al. (relu) or Glorot and Bengio (all others, and the last
 at 0.
 """
 
+import functools
+import warnings
 from typing import List, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from problems import initial_values
+from problems import datasets, initial_values
 from problems.classifiers import FullyConnected, dense_layers, stacked_dense_layers
+from problems.image_files import DataSource
 from problems.problem import Activation, Problem
 
 
@@ -30,6 +33,35 @@ class Perceptron(FullyConnected):
 
     def init_tensors(self, seed: Optional[int] = None) -> List[tf.Tensor]:
         return initial_values.draw(self, self._starts, seed)
+
+
+class FineTuning(Perceptron):
+    """A `Perceptron` on images whose layers, but for the last, were trained before.
+
+    They were trained on the embedded digits, averaged to `side` x `side` pixels.
+    """
+
+    def __init__(self, side: int, n_classes: int, hidden_sizes: Sequence[int],
+                 activation: Activation = tf.nn.relu, random_seed: Optional[int] = None,
+                 noise_stdev: float = 0.0) -> None:
+        super().__init__(side * side, n_classes, hidden_sizes, activation, random_seed,
+                         noise_stdev)
+        trained = _trained_on_digits(side, tuple(hidden_sizes), activation is tf.nn.relu)
+        self._starts[:-2] = [initial_values.constant(value, *value.shape) for value in trained]
+
+
+@functools.lru_cache(maxsize=None)
+def _trained_on_digits(side, hidden_sizes, relu):
+    """W and b of each hidden layer of a network that recognizes the embedded digits."""
+    from sklearn.neural_network import MLPClassifier
+
+    digits = datasets.images(True, DataSource('digits'), side)
+    network = MLPClassifier(hidden_sizes, 'relu' if relu else 'tanh', max_iter=20, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # it has not converged
+        network.fit(digits.data.reshape(digits.size, -1), digits.labels)
+    layers = zip(network.coefs_[:-1], network.intercepts_[:-1])
+    return [value.astype('float32') for layer in layers for value in layer]
 
 
 class PerceptronRegression(Problem):

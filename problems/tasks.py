@@ -18,8 +18,9 @@ from problems import datasets, image_files
 from problems.autoencoders import Autoencoder, VariationalAutoencoder
 from problems.convnets import VGG
 from problems.language_models import GRU, LSTM, BigramFactorization, NGramPerceptron, Transformer
-from problems.perceptrons import Perceptron, PerceptronRegression
+from problems.perceptrons import FineTuning, Perceptron, PerceptronRegression
 from problems.problem_spec import Row, Spec
+from problems.recommender import Recommender
 from problems.residual import ResidualNet
 
 
@@ -87,14 +88,25 @@ def _few_images(side, size, noise, train, source):
 
 
 @functools.lru_cache(maxsize=None)
-def _friedman(n_features, seed, train, source):
+def _friedman(n_features, seed, standardized, train, source):
     del source
-    return datasets.friedman(1000, seed if train else seed + 1000, n_features)
+    return datasets.friedman(1000, seed if train else seed + 1000, n_features, standardized)
 
 
-def _diabetes(train, source):
+def _diabetes(standardized, train, source):
     del source
-    return datasets.diabetes(train)
+    return datasets.diabetes(train, standardized)
+
+
+@functools.lru_cache(maxsize=None)
+def _ratings(n_users, n_items, size, train, source):
+    del source
+    return datasets.ratings(n_users, n_items, size, train, random_seed=n_users)
+
+
+@functools.lru_cache(maxsize=None)
+def _word_pairs(vocabulary_size, train, source):
+    return datasets.neighbouring_words(train, source, vocabulary_size)
 
 
 def _image_task(name, problem, side, batch_size, *args, examples=_images, **kwargs):
@@ -120,9 +132,27 @@ def _text_task(name, problem, vocabulary_size, length, batch_size, **kwargs):
     return Task(name, spec, functools.partial(_text, length, vocabulary_size), batch_size)
 
 
-def _regression_task(name, n_features, examples, batch_size, *args, **kwargs):
+def _regression_task(name, n_features, seed, batch_size, *args, standardized=True, **kwargs):
+    """A regression of synthetic data of that seed; None: of the study of diabetes."""
     spec = Spec(PerceptronRegression, (n_features,) + args, kwargs)
+    examples = (functools.partial(_diabetes, standardized) if seed is None else
+                functools.partial(_friedman, n_features, seed, standardized))
     return Task(name, spec, examples, batch_size)
+
+
+def _recommender_task(name, n_users, n_items, rank, size, batch_size):
+    spec = Spec(Recommender, (n_users, n_items, rank), {})
+    return Task(name, spec, functools.partial(_ratings, n_users, n_items, size), batch_size)
+
+
+def _word_task(name, vocabulary_size, rank, batch_size):
+    spec = Spec(BigramFactorization, (vocabulary_size, rank), {})
+    return Task(name, spec, functools.partial(_word_pairs, vocabulary_size), batch_size)
+
+
+def _fine_tuning_task(name, side, batch_size, sizes, **kwargs):
+    spec = Spec(FineTuning, (side, 10, sizes), kwargs)
+    return Task(name, spec, functools.partial(_images, side), batch_size)
 
 
 #: Name of the set -> `Family`.
@@ -215,12 +245,10 @@ FAMILIES = collections.OrderedDict([
         help='Transformer decoders that predict characters.')),
     ('regression', Family(
         small=[
-            _regression_task('regression_10', 10, functools.partial(_friedman, 10, 1), 32, (16,)),
-            _regression_task('regression_20', 20, functools.partial(_friedman, 20, 2), 64,
-                             (32, 16), activation=tf.tanh)],
-        validation=[_regression_task(
-            'regression_15', 15, functools.partial(_friedman, 15, 3), 48, (24, 24))],
-        full=[_regression_task('regression', 10, _diabetes, 32, (32, 16))],
+            _regression_task('regression_10', 10, 1, 32, (16,)),
+            _regression_task('regression_20', 20, 2, 64, (32, 16), activation=tf.tanh)],
+        validation=[_regression_task('regression_15', 15, 3, 48, (24, 24))],
+        full=[_regression_task('regression', 10, None, 32, (32, 16))],
         help='Regressions by perceptrons: synthetic data, and a study of diabetes.')),
     ('deep', Family(
         small=[
@@ -267,6 +295,37 @@ FAMILIES = collections.OrderedDict([
             _image_task('relu_mlp_batch_8', Perceptron, 28, 8, 10, (128, 64)),
             _image_task('relu_mlp_batch_2048', Perceptron, 28, 2048, 10, (96, 64))],
         help='Small and large batches.')),
+    ('unscaled', Family(
+        small=[
+            _regression_task('regression_10_unscaled', 10, 4, 32, (24,), standardized=False),
+            _regression_task('regression_12_unscaled', 12, 5, 64, (24, 16), standardized=False,
+                             activation=tf.tanh)],
+        validation=[_regression_task('regression_15_unscaled', 15, 6, 48, (32, 24),
+                                     standardized=False)],
+        full=[_regression_task('regression_unscaled', 10, None, 32, (48, 16),
+                               standardized=False)],
+        help='Regressions whose targets are not brought to mean 0 and variance 1.')),
+    ('recommender', Family(
+        small=[
+            _recommender_task('recommender_60', 60, 40, 4, 2000, 32),
+            _recommender_task('recommender_200', 200, 100, 8, 8000, 128)],
+        validation=[_recommender_task('recommender_120', 120, 90, 6, 5000, 64)],
+        full=[_recommender_task('recommender', 1000, 500, 16, 60000, 256)],
+        help='Factorizations of ratings, with sparse gradients.')),
+    ('words', Family(
+        small=[
+            _word_task('words_100', 100, 8, 64),
+            _word_task('words_300', 300, 12, 128)],
+        validation=[_word_task('words_200', 200, 16, 96)],
+        full=[_word_task('words', 2000, 32, 256)],
+        help='Embeddings of words that predict those near them, with sparse gradients.')),
+    ('fine_tuning', Family(
+        small=[
+            _fine_tuning_task('fine_tuned_mlp_8', 8, 32, (40, 24)),
+            _fine_tuning_task('fine_tuned_tanh_mlp_14', 14, 64, (32,) * 3, activation=tf.tanh)],
+        validation=[_fine_tuning_task('fine_tuned_mlp_14', 14, 48, (48, 32))],
+        full=[_fine_tuning_task('fine_tuned_mlp', 28, 64, (128, 64))],
+        help='Perceptrons whose layers, but for the last, were trained on digits before.')),
 ])
 
 

@@ -1,7 +1,8 @@
 """Where text comes from, and how it becomes numbers."""
 
 import collections
-from typing import NamedTuple
+import re
+from typing import NamedTuple, Sequence
 
 import numpy as np
 
@@ -12,19 +13,24 @@ RARE = '\0'  # stands for all characters that have no id of their own
 
 
 class Text(NamedTuple):
-    """A text as ids of characters."""
+    """A text as ids of characters, or of words."""
 
     training: np.ndarray  # int32, the first nine tenths
     held_out: np.ndarray  # int32, the rest
-    characters: str  # by id; those of id 0 are rare
+    tokens: Sequence[str]  # characters, or words, by id; those of id 0 are rare
     source: str  # where it is from, in words
 
 
-def load(source: DataSource, vocabulary_size: int) -> Text:
+def load(source: DataSource, vocabulary_size: int, words: bool = False) -> Text:
     """Returns the `Text` of a `DataSource`.
 
     The most frequent characters of the training part get the ids 1 to vocabulary_size - 1, in the
     order of their frequency, all others id 0.
+
+    Args:
+      source: its `text_file`; where it names none, the topics of Python's `help()`.
+      vocabulary_size: number of different ids.
+      words: the text is a sequence of words, in small letters, and punctuation marks.
 
     Raises:
       DataError: the file cannot be read as UTF-8, or is empty; there is no embedded text.
@@ -33,13 +39,13 @@ def load(source: DataSource, vocabulary_size: int) -> Text:
     if vocabulary_size < 2:
         raise ValueError('vocabulary_size must be at least 2, not %s' % vocabulary_size)
     characters, name = _read(source.text_file) if source.text_file else _python_reference()
-    split = len(characters) - len(characters) // _HELD_OUT
-    counts = collections.Counter(characters[:split])
-    frequent = sorted(counts, key=lambda character: (-counts[character], character))
-    known = frequent[:vocabulary_size - 1]
-    ids = {character: index + 1 for index, character in enumerate(known)}
-    encoded = np.array([ids.get(character, 0) for character in characters], 'int32')
-    return Text(encoded[:split], encoded[split:], RARE + ''.join(known), name)
+    tokens = re.findall(r'\w+|[^\w\s]', characters.lower()) if words else characters
+    split = len(tokens) - len(tokens) // _HELD_OUT
+    counts = collections.Counter(tokens[:split])
+    known = sorted(counts, key=lambda token: (-counts[token], token))[:vocabulary_size - 1]
+    ids = {token: index + 1 for index, token in enumerate(known)}
+    encoded = np.array([ids.get(token, 0) for token in tokens], 'int32')
+    return Text(encoded[:split], encoded[split:], [RARE] + known, name)
 
 
 def windows(ids: np.ndarray, length: int) -> np.ndarray:

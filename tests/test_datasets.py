@@ -1,5 +1,6 @@
 """Data sets: shapes, batches, sources, damaged and malicious files."""
 
+import collections
 import gzip
 import os
 import pickle
@@ -215,7 +216,7 @@ def test_text_becomes_ids_by_frequency_and_windows(tmp_path):
     np.testing.assert_array_equal(learned.data, [[1, 1, 1, 0, 1]] * 8)
     # Each character but the first is predicted once: windows overlap by one.
     whole = text_files.load(source, 3)
-    assert whole.characters == text_files.RARE + 'ab'
+    assert whole.tokens == [text_files.RARE, 'a', 'b']
     np.testing.assert_array_equal(whole.training, [1, 1, 1, 2] * 9)
     np.testing.assert_array_equal(whole.held_out, [0] * 4)
     np.testing.assert_array_equal(text_files.windows(np.arange(8), 3), [[0, 1, 2, 3], [3, 4, 5, 6]])
@@ -223,12 +224,37 @@ def test_text_becomes_ids_by_frequency_and_windows(tmp_path):
 
 def test_the_embedded_text_is_python_s_reference():
     whole = text_files.load(DataSource(), 64)
-    characters = ''.join(whole.characters[index] for index in whole.training[:2000])
+    characters = ''.join(whole.tokens[index] for index in whole.training[:2000])
     assert ' the ' in characters and 'statement' in characters
     assert len(whole.training) + len(whole.held_out) > 300000
     assert np.mean(whole.training == 0) < 0.01 and whole.training.max() == 63
     held_out = datasets.text(False, DataSource(), 16, 64)
     np.testing.assert_array_equal(held_out.data[0], whole.held_out[:17])
+
+
+def test_a_word_is_paired_with_those_near_it(tmp_path):
+    path = tmp_path / 'text'
+    path.write_text('The cat, the ' * 9 + 'mat sat the cat', encoding='utf-8')
+    source = DataSource(text_file=str(path))
+    whole = text_files.load(source, 4, words=True)
+    assert whole.tokens == [text_files.RARE, 'the', ',', 'cat']
+    np.testing.assert_array_equal(whole.held_out, [0, 0, 1, 3])
+    pairs = datasets.neighbouring_words(False, source, 4).data
+    assert sorted(map(tuple, pairs)) == [(0, 0), (0, 0), (0, 1), (0, 1), (0, 3), (1, 0), (1, 0),
+                                         (1, 3), (3, 0), (3, 1)]
+
+
+def test_ratings_are_explained_by_users_items_and_their_product():
+    whole = datasets.ratings(50, 30, 4000, True, 1)
+    held_out = datasets.ratings(50, 30, 4000, False, 1)
+    assert (whole.size, held_out.size) == (3600, 400)
+    users, items, values = whole.data.T
+    assert set(users) == set(range(50)) and set(items) == set(range(30))
+    assert 1.1 < values.var() < 2.1
+    cells = collections.defaultdict(list)
+    for user, item, value in whole.data:
+        cells[user, item].append(value)
+    assert 0.07 < np.mean([np.var(cell, ddof=1) for cell in cells.values() if len(cell) > 2]) < 0.11
 
 
 def test_text_that_cannot_be_used(tmp_path):
@@ -253,6 +279,13 @@ def test_columns_of_regressions_are_standard(table, size):
     np.testing.assert_allclose(data.mean(0), 0, atol=0.1)
     np.testing.assert_allclose(data.std(0), 1, atol=0.1)
     np.testing.assert_array_equal(data, table().data)
+
+
+def test_targets_that_are_not_standardized_are_as_they_were():
+    friedman, diabetes = datasets.friedman(500, 1, 10, False), datasets.diabetes(True, False)
+    assert 13 < friedman.data[:, -1].mean() < 16 and 4 < friedman.data[:, -1].std() < 6
+    assert 145 < diabetes.data[:, -1].mean() < 160 and 70 < diabetes.data[:, -1].std() < 85
+    np.testing.assert_array_equal(friedman.data[:, :-1], datasets.friedman(500, 1).data[:, :-1])
 
 
 def test_targets_of_regressions_can_be_learned():

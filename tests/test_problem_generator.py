@@ -368,7 +368,7 @@ def test_initial_values():
     assert 0.0097 < weights.std() < 0.0103 and 0.005 < bias.std() < 0.015
     weights, _ = initial_values(pg.SoftmaxRegression(100, 50))
     assert 0.115 < weights.std() < 0.125
-    x, y = np.array([initial_values(pg.Branin())[0] for _ in range(20)]).T
+    x, y = np.array([initial_values(pg.Branin(), seed)[0] for seed in range(20)]).T
     assert -5 <= x.min() and x.max() <= 10 and 0 <= y.min() and 10 < y.max() <= 15
     theta_a, _ = initial_values(pg.MatMulAlgorithm(2, 7))
     np.testing.assert_allclose((theta_a ** 2).sum(0), 1.0, rtol=1e-5)

@@ -11,7 +11,8 @@ from problems import datasets, problem_sets, tasks
 from problems.autoencoders import Autoencoder, VariationalAutoencoder
 from problems.image_files import DataSource
 from problems.language_models import GRU, LSTM, BigramFactorization, NGramPerceptron, Transformer
-from problems.perceptrons import Perceptron, PerceptronRegression
+from problems.perceptrons import FineTuning, Perceptron, PerceptronRegression
+from problems.recommender import Recommender
 from problems.residual import ResidualNet, batch_normalization
 
 DIGITS = DataSource('digits')
@@ -63,7 +64,7 @@ def test_a_network_that_ends_in_zeros_has_the_loss_of_a_blind_guess(name):
     for index in last:
         values[index] = tf.zeros_like(values[index])
     loss = evaluate(problem.objective(values, data, labels))
-    if isinstance(problem, PerceptronRegression):
+    if isinstance(problem, (PerceptronRegression, Recommender)):
         expected = np.mean(data[:, -1] ** 2)
     elif isinstance(problem, (Autoencoder, VariationalAutoencoder)):
         expected = math.log(2)
@@ -81,7 +82,12 @@ def test_initial_losses_are_near_a_blind_guess(name):
     if isinstance(problem, (Autoencoder, VariationalAutoencoder)):
         blind, spread = math.log(2), 0.3
     elif isinstance(problem, PerceptronRegression):
-        blind, spread = 1.0, 6.0
+        blind = np.mean(data[:, -1] ** 2)
+        spread = 6.0 * blind
+    elif isinstance(problem, FineTuning):
+        blind, spread = math.log(10), 5.0  # trained layers give more than drawn ones
+    elif isinstance(problem, Recommender):
+        blind, spread = np.mean(data[:, -1] ** 2), 0.5
     else:
         blind, spread = math.log(getattr(problem, 'vocabulary_size', 10)), 1.5
     assert 0.8 * blind < loss < blind + spread
@@ -97,10 +103,11 @@ def test_the_slope_along_the_gradient_is_its_norm(name):
     gradients = evaluate([tf.convert_to_tensor(gradient) for gradient in gradients_of(
         problem, list(map(tf.constant, values)), data, labels)])
     norm = math.sqrt(sum(np.sum(np.square(gradient)) for gradient in gradients))
+    start = evaluate(problem.objective(values, data, labels))
     moved = [tf.constant(value) + step * gradient / np.float32(norm)
              for value, gradient in zip(values, gradients)]
     objective = problem.objective(moved, data, labels)
-    size = (3e-4 if len(values) > 20 else 1e-2) / max(norm, 1.0)  # deep nets curve more
+    size = (3e-4 if len(values) > 20 else 1e-2) * max(start / 10, 1) / max(norm, 1)  # deep curve
     with tf.Session() as session:
         ahead, behind = (session.run(objective, {step: sign * size}) for sign in (1, -1))
     np.testing.assert_allclose((ahead - behind) / (2 * size), norm, rtol=0.02)
@@ -278,6 +285,31 @@ def test_a_factorization_has_a_row_for_each_pair_of_characters():
                                cross_entropies(logits, [0, 2]), rtol=1e-4)
 
 
+def test_a_recommender_multiplies_rows_and_adds_their_last_entries():
+    problem, data = Recommender(4, 3, 2), np.array([[3, 0, 1.5], [1, 2, -2.0]], 'float32')
+    users, items = values = initial_values(problem)
+    predicted = [users[3, :2].dot(items[0, :2]) + users[3, 2] + items[0, 2],
+                 users[1, :2].dot(items[2, :2]) + users[1, 2] + items[2, 2]]
+    np.testing.assert_allclose(evaluate(problem.objective(values, data)),
+                               np.mean((np.array(predicted) - [1.5, -2.0]) ** 2), rtol=1e-5)
+    gradients = gradients_of(problem, list(map(tf.constant, values)), data, None)
+    assert all(isinstance(gradient, tf.IndexedSlices) for gradient in gradients)
+
+
+def test_fine_tuning_begins_with_layers_that_know_digits_and_a_new_last_one():
+    problem = ALL['fine_tuned_mlp_8'].spec.build()
+    first, other = (initial_values(problem, seed) for seed in (1, 2))
+    for value, another in zip(first[:4], other[:4]):
+        np.testing.assert_array_equal(value, another)
+    assert (first[4] != other[4]).any() and not first[5].any()
+    digits = tasks._images(8, True, DIGITS)
+    hidden = digits.data.reshape(digits.size, -1)
+    for weights, bias in (first[:2], first[2:4]):
+        hidden = np.maximum(hidden.dot(weights) + bias, 0)
+    last, _, _, _ = np.linalg.lstsq(hidden, np.eye(10)[digits.labels], rcond=None)
+    assert (hidden.dot(last).argmax(1) == digits.labels).mean() > 0.9
+
+
 def test_accuracy_counts_the_characters_that_are_likeliest():
     problem = BigramFactorization(3, 2)
     values = [np.zeros([3, 2]), np.zeros([2, 3]), np.array([0.0, 1.0, 0.5])]
@@ -448,7 +480,7 @@ def test_no_task_is_in_two_sets():
 
 
 @pytest.mark.parametrize('name, count', [
-    ('mixed_small', len(SMALL)), ('mixed_validation', 17), ('real_tasks', 11)])
+    ('mixed_small', len(SMALL)), ('mixed_validation', 21), ('real_tasks', 11)])
 def test_a_mixed_set_has_each_family_with_names_and_held_out_examples(name, count):
     chosen = problem_sets.PROBLEM_SETS[name].testing(DIGITS)
     assert len(chosen) == len({row.name for row in chosen}) == count
@@ -487,7 +519,8 @@ def test_there_is_an_accuracy_where_there_are_classes(name):
     problem = ALL[name].spec.build()
     data, labels = batch_of(ALL[name])
     accuracy = problem.accuracy(problem.init_tensors(1), data, labels)
-    if isinstance(problem, (Autoencoder, VariationalAutoencoder, PerceptronRegression)):
+    if isinstance(problem, (Autoencoder, VariationalAutoencoder, PerceptronRegression,
+                            Recommender)):
         assert accuracy is None
     else:
         assert 0 <= evaluate(accuracy) <= 0.6

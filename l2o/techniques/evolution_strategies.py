@@ -117,12 +117,16 @@ def build_unroll(optimizer: TrainableOptimizer, problem: Problem, dataset: Any =
             carry=unroll.assign(state, next_state, [cost] + gradients)))
 
 
-def _alone(function, particle):
-    return function(particle)
+def _alone(function_of, theta):
+    return function_of(theta)
 
 
-def _at_once(function, particles):
-    return tf.vectorized_map(tf.autograph.experimental.do_not_convert(function), particles)
+def _at_once(function_of, thetas):
+    def of_all(index, *values):
+        return tf.vectorized_map(tf.autograph.experimental.do_not_convert(
+            lambda particle: function_of(particle[0])(index, *particle[1:])), (thetas,) + values)
+
+    return of_all
 
 
 def _can_be_stacked(problem, inputs):
@@ -176,7 +180,8 @@ def _run(optimizer, layout, inputs, plan, each, particles):
 
     Args:
       plan: the `inner_loop.Plan`, but for the rule.
-      each: what applies a function of one particle to `particles`.
+      each: `_alone` or `_at_once`; takes theta -> (step's index, a particle's values) -> its
+        new values, and gives (step's index, values of `particles`) -> their new values.
       particles: values of the meta-parameters, parameters, attended points, states, and the
         objective with which they began.
 
@@ -188,12 +193,13 @@ def _run(optimizer, layout, inputs, plan, each, particles):
     num_steps = tf.size(inputs.objective_weights)
 
     def begin(theta):
-        return optimizer.initial_state(layout, optimizer.as_theta(theta), inputs.random_key)
+        return lambda _: optimizer.initial_state(
+            layout, optimizer.as_theta(theta), inputs.random_key)
 
-    def body(index, particles, objectives):
-        def step(particle):
-            theta, *place = particle
-            rule = inner_loop.learned_rule(optimizer, layout, optimizer.as_theta(theta))
+    def step(theta):
+        rule = inner_loop.learned_rule(optimizer, layout, optimizer.as_theta(theta))
+
+        def from_here(index, *place):
             here = inner_loop.Position(index, *place)
             there, _ = inner_loop.inner_step(plan._replace(rule=rule), here)
             if plan.bound is not None:
@@ -202,11 +208,16 @@ def _run(optimizer, layout, inputs, plan, each, particles):
                     lambda new, old: tf.where_v2(within, new, old), there, here)
             return tuple(there[1:])
 
-        particles = each(step, (thetas,) + particles)
+        return from_here
+
+    next_step = each(step, thetas)
+
+    def body(index, particles, objectives):
+        particles = next_step(index, *particles)
         return index + 1, particles, objectives.write(index, particles[-1])
 
     if tf.nest.flatten(state):  # TensorFlow 1.15 has no branches that give nothing
-        state = tf.cond(inputs.reset_state, lambda: each(begin, thetas),
+        state = tf.cond(inputs.reset_state, lambda: each(begin, thetas)(0),
                         lambda: tf.nest.map_structure(tf.identity, state), strict=True)
     _, (*ends, last), objectives = tf.while_loop(
         lambda index, *_: index < num_steps, body,
