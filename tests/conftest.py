@@ -1,6 +1,7 @@
 """What all tests share: graph mode, a fresh default graph for each test, TensorFlow's modes."""
 
 import collections
+import gc
 import json
 import os
 import sys
@@ -16,6 +17,9 @@ import optimizer
 from l2o.commandline import optimizer_flags
 
 tf.disable_eager_execution()
+
+gc.collect()
+gc.freeze()  # later collections leave out what TensorFlow made when it was imported
 
 REFERENCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'shared',
                          'reference')
@@ -63,6 +67,27 @@ def _seeded_graphs(monkeypatch):
         graph.seed = 1
 
     monkeypatch.setattr(tf.Graph, '__init__', make_with_a_seed)
+
+
+#: Tests of what happens in a user's program run with TensorFlow's graph optimizer.
+AS_A_USER_HAS_IT = ('test_apply_gradients', 'test_coexistence', 'test_drop_in', 'test_golden',
+                    'test_load', 'test_published_weights', 'test_xla')
+
+
+@pytest.fixture(autouse=True)
+def _quick_sessions(request, monkeypatch):
+    """Sessions that say nothing else run graphs as they are: optimizing them takes longer."""
+    if request.module.__name__ in AS_A_USER_HAS_IT:
+        return
+    make = tf.Session.__init__
+
+    def make_quick(session, target='', graph=None, config=None):
+        if config is None:
+            config = tf.ConfigProto()
+            config.graph_options.rewrite_options.disable_meta_optimizer = True
+        make(session, target, graph, config)
+
+    monkeypatch.setattr(tf.Session, '__init__', make_quick)
 
 
 @pytest.fixture(autouse=True)

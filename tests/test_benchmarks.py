@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from benchmarks import measuring, memory, run
 
 
+@pytest.mark.slow
 def test_everything_runs_at_tiny_sizes(tmp_path):
     lines = []
     results = run.run(run.TINY, show=lines.append)

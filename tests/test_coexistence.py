@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from conftest import MODES
 from optimizer import OPTIMIZERS, load, shipped_names
 
 DRAWN = {'init_lr_range': (1e-3, 1e-1)}
@@ -38,6 +39,7 @@ def minimize(learned):
 
 
 @every_variant
+@pytest.mark.parametrize('tensorflow_mode', MODES[::2], indirect=True)
 def test_tf_add_check_numerics_ops_works_beside_it(name, changes, tensorflow_mode):
     """It refuses control flow of version 1, which no optimizer leaves in a graph."""
     train = minimize(make(name, changes))

@@ -163,7 +163,7 @@ def test_wrong_config(config):
 
 
 @pytest.mark.skipif(tf.__version__.startswith('1.'), reason='TensorFlow 2 only')
-@pytest.mark.parametrize('bound', [0.0, 1.05])
+@pytest.mark.parametrize('bound', [0.0, pytest.param(1.05, marks=pytest.mark.slow)])
 def test_particles_at_once_do_what_they_do_one_after_another(monkeypatch, bound):
     found = []
     for at_once in (True, False):

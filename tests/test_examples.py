@@ -34,6 +34,7 @@ def test_a_page_to_start_from_is_short(name):
         assert len(file.readlines()) < 50
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('mode_of_the_scripts')
 def test_meta_training_in_python_improves_the_validation(capsys):
     run_page('meta_train')

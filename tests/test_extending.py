@@ -167,7 +167,8 @@ def test_a_technique_is_a_file_and_a_row(monkeypatch, tmp_path):
     monkeypatch.setitem(settings.TECHNIQUES, 'meta-training',
                         settings.TECHNIQUES['meta-training'] + (ROW,))
     values = parsed(monkeypatch, '--random_shift', '--shift_size=2', '--fix_unroll',
-                    '--fix_num_steps=6', '--fix_unroll_length=3', '--evaluation_epochs=1')
+                    '--fix_num_steps=6', '--fix_unroll_length=3', '--evaluation_epochs=1',
+                    '--rms_epsilon=1')  # the meta-step is proportional to the meta-gradient
     training = training_config.meta_training(values, 1)
     assert training.wrappers == {'random_shift': Shift(2.0)}
     assert as_data(training)['wrappers'] == {'random_shift': {'size': 2.0}}

@@ -209,12 +209,10 @@ def train(folder, problem, **kwargs):
 
 
 @pytest.mark.usefixtures('mode_of_the_scripts')
-@pytest.mark.parametrize('problem', [
-    Spec(pg.Quadratic, (3,), {'noise_stdev': 1.0}),
-    Spec(pg.SparseProblem, (Spec(pg.Quadratic, (3,), {}),), {'zero_probability': 0.5})])
-@pytest.mark.parametrize('options', [
-    {}, {'reset_state': False},
-    {'imitation': metaopt.Imitation('sgd', 0.5, 2, 1e-3)}])
+@pytest.mark.parametrize('problem, options', [
+    (Spec(pg.SparseProblem, (Spec(pg.Quadratic, (3,), {}),), {'zero_probability': 0.5}), {}),
+    (Spec(pg.Quadratic, (3,), {'noise_stdev': 1.0}),
+     {'reset_state': False, 'imitation': metaopt.Imitation('sgd', 0.5, 2, 1e-3)})])
 def test_noise_and_carried_state_go_on_exactly(problem, options, tmp_path, monkeypatch):
     train(tmp_path / 'whole', problem, **options)
     save, count = Store.save, [0]
@@ -258,9 +256,10 @@ STRANGE = {
 }
 
 
-@pytest.mark.parametrize('meta_optimizer', ['rmsprop', 'adam'])
-@pytest.mark.parametrize('use_second_derivatives', [True, False])
-@pytest.mark.parametrize('name', sorted(STRANGE))
+@pytest.mark.parametrize('name, use_second_derivatives, meta_optimizer', [
+    ('not a number', True, 'rmsprop'), ('infinite', False, 'rmsprop'),
+    ('infinite gradient', True, 'adam'), ('huge gradient', False, 'rmsprop'),
+    ('huge gradient', True, 'adam'), ('sometimes', True, 'rmsprop')])
 def test_what_is_not_finite_never_reaches_the_meta_parameters(
         name, use_second_derivatives, meta_optimizer, tmp_path):
     try:

@@ -409,8 +409,8 @@ class Lookup(Problem):
 
 
 @pytest.mark.parametrize('name, second_derivatives', [
-    pytest.param('HierarchicalRNN', True, marks=pytest.mark.slow), ('HierarchicalRNN', False),
-    ('RNNProp', False), ('NormalizedMLP', False)])
+    pytest.param('HierarchicalRNN', True, marks=pytest.mark.slow), ('RNNProp', False),
+    ('NormalizedMLP', False)])
 def test_sparse_gradients_mean_the_same_in_the_unroll(name, second_derivatives):
     optimizer = make(name, use_second_derivatives=second_derivatives)
     problem, start = Lookup(), [np.ones([5, 2], 'float32') * 3, np.zeros([2], 'float32')]

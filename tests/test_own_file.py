@@ -166,6 +166,7 @@ TRAINING = ('--optimizer=GlobalLearningRate', '--fix_unroll', '--fix_num_steps=4
             '--problems_at_once=2')
 
 
+@pytest.mark.slow
 def test_both_scripts_run_on_problems_of_ones_own(file, tmp_path):
     """They are recorded, and the run goes on and is opened as any other."""
     chosen = ['--train_dir=%s' % tmp_path, '--problem=%s:two,%s:model' % (file, file),

@@ -93,7 +93,7 @@ def test_initial_losses_are_near_a_blind_guess(name):
     assert 0.8 * blind < loss < blind + spread
 
 
-@pytest.mark.parametrize('name', quick(sorted(ALL), FIRST))
+@pytest.mark.parametrize('name', FIRST)
 def test_the_slope_along_the_gradient_is_its_norm(name):
     """By a difference quotient in float32, of a function of the step along the gradient."""
     problem = ALL[name].spec.build()
@@ -131,7 +131,7 @@ def test_second_derivatives_are_there_and_finite(name):
         [tf.convert_to_tensor(gradient) for gradient in second]))
 
 
-@pytest.mark.parametrize('name', quick(SMALL, set(FIRST) - set(LENGTHY)))
+@pytest.mark.parametrize('name', quick(FIRST, set(FIRST) - set(LENGTHY)))
 def test_adam_reduces_the_loss(name):
     task = ALL[name]
     problem, examples = task.spec.build(), task.examples(True, DIGITS)
@@ -435,17 +435,10 @@ def meta_gradients(task, name, steps=5, second=False, checkpoint_every=0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', FIRST)
-def test_meta_gradients_are_finite(name, mode_of_the_scripts):
-    """Of a quick optimizer, on one task of each family: the task is what is looked at."""
-    objective, gradients = meta_gradients(ALL[name], 'RNNProp')
-    assert np.isfinite(objective) and any(gradient.any() for gradient in gradients)
-    assert all(np.isfinite(gradient).all() for gradient in gradients)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', FIRST)
+@pytest.mark.parametrize('name', [
+    'relu_mlp_digits_8', 'convnet_8', 'residual_8', 'vae_8', 'bigram_8', 'gru_8', 'transformer_8'])
 def test_meta_gradients_through_second_derivatives_are_finite(name, mode_of_the_scripts):
+    """Of first derivatives, tests of the training look at one task of each family."""
     objective, gradients = meta_gradients(ALL[name], 'HierarchicalRNN', second=True)
     assert np.isfinite(objective)
     assert all(np.isfinite(gradient).all() for gradient in gradients)

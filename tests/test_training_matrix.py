@@ -106,16 +106,11 @@ def test_hierarchical_rnn_trains_on_a_set_of_each_kind(name, source, tmp_path):
 @pytest.mark.parametrize('name', [
     name for name, rows in problem_sets.PROBLEM_SETS.items()
     if rows.training and name != 'vgg16' and name not in tasks.MIXED])
-def test_all_problems_of_a_set_train(name, source, tmp_path):
-    """Of a family of tasks the smallest: meta-gradients of all are looked at in test_tasks.py."""
-    rows = problem_sets.PROBLEM_SETS[name].training(source)
-    if name in tasks.FAMILIES:
-        rows = [min(rows, key=num_parameters)]
-    for index, row in enumerate(rows):
-        folder = tmp_path / str(index)
-        # Of sparse gradients, 1 in 100 entries, there may be none in four steps.
-        check(train(folder, row, 'TrainableAdam'), folder, 'TrainableAdam',
-              moved=name != 'sparse_gradient')
+def test_the_smallest_problem_of_a_set_trains(name, source, tmp_path):
+    row = min(problem_sets.PROBLEM_SETS[name].training(source), key=num_parameters)
+    # Of sparse gradients, 1 in 100 entries, there may be none in four steps.
+    check(train(tmp_path, row, 'TrainableAdam'), tmp_path, 'TrainableAdam',
+          moved=name != 'sparse_gradient')
 
 
 @pytest.mark.slow
