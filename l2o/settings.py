@@ -225,7 +225,10 @@ TECHNIQUES: Dict[str, Tuple[Technique, ...]] = collections.OrderedDict([
             (Setting('pes_pairs', 'pairs', 2, 'Evolution strategies: pairs of perturbed '
                      'optimizers, side by side.', FEW),
              Setting('pes_sigma', 'sigma', 0.03, 'Evolution strategies: standard deviation of the '
-                     'perturbations of meta-parameters.', POSITIVE)),
+                     'perturbations of meta-parameters.', POSITIVE),
+             Setting('pes_reuse', 'reuse', False, 'Evolution strategies: a perturbation lasts for '
+                     'an episode (noise reuse), not for an unroll: less variance in long '
+                     'episodes.')),
             turns_on=lambda value: value == 'pes'),
     )),
     ('imitation', (

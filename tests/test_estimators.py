@@ -107,6 +107,11 @@ def test_what_saves_memory_leaves_results_as_they_are_or_is_refused(plain, tmp_p
 
 
 @pytest.mark.slow
+def test_reused_perturbations_have_an_effect(plain, tmp_path):
+    check(plain, tmp_path, 'pes', ({'pes_reuse': True}, {}), has_effect=True)
+
+
+@pytest.mark.slow
 def test_evolution_strategies_refuse_an_optimizer_without_second_derivatives(tmp_path):
     with pytest.raises(ValueError, match='use_second_derivatives=False.*meta_gradient=pes'):
         trained(tmp_path, ESTIMATORS['pes'], use_second_derivatives=False)

@@ -59,13 +59,13 @@ def test_objectives_are_of_the_examples_that_are_asked_for(estimator, objectives
     np.testing.assert_allclose(objectives[1], expected, rtol=1e-4)
 
 
-def gradients_of_unrolls(unrolls, pairs=PAIRS, weights=(0.0, 1.0)):
+def gradients_of_unrolls(unrolls, pairs=PAIRS, weights=(0.0, 1.0), reuse=False):
     """The gradient of the rate in each of some unrolls of two steps, whose meta-objective is the
     relative objective after the first; by evolution strategies, and by back-propagation."""
     optimizer = GlobalLearningRate(RATE, use_log_objective=False)
     problem = Parabola()
     evolved = evolution_strategies.build_unroll(
-        optimizer, problem, config=evolution_strategies.Config(pairs, SIGMA))
+        optimizer, problem, config=evolution_strategies.Config(pairs, SIGMA, reuse))
     truncated = optimizer.train(problem)
     back_propagated = tf.gradients(truncated.meta_objective, optimizer.meta_parameters)
     found = []
@@ -111,6 +111,13 @@ def test_the_effect_on_later_unrolls_counts_where_truncation_leaves_it_out():
     np.testing.assert_allclose(truncated, only_within, rtol=1e-4)
     np.testing.assert_allclose(found, whole, rtol=0.1)
     assert abs(found - only_within) > 5 * abs(found - whole)
+
+
+def test_a_perturbation_that_is_reused_lasts_for_the_episode():
+    """Then the cost after the second unroll is (1 - r)^6 of one perturbed rate r."""
+    found = gradients_of_unrolls(2, reuse=True)
+    np.testing.assert_allclose(found[0, 0], smoothed(2), rtol=0.05)
+    np.testing.assert_allclose(found[1, 0], smoothed(6), rtol=0.1)
 
 
 @pytest.mark.parametrize('name, arguments', [

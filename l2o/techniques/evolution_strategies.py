@@ -6,6 +6,10 @@ meta-parameters, in pairs that are perturbed by e and -e. A particle keeps its p
 from unroll to unroll and gets a new perturbation in each. What an unroll costs is credited to the
 sum of all perturbations since the episode began; so the effect of a step on later unrolls counts,
 which back-propagation through single unrolls leaves out.
+
+Or a particle keeps its perturbation for the whole episode: "Variance-Reduced Gradient Estimation
+via Noise-Reuse in Online Evolution Strategies" (arXiv 2304.12180). Then the variance does not grow
+with the number of unrolls.
 """
 
 import functools
@@ -26,6 +30,7 @@ class Config(NamedTuple):
 
     pairs: int = default('pes_pairs')  # of particles
     sigma: float = default('pes_sigma')  # standard deviation of a perturbation
+    reuse: bool = default('pes_reuse')  # whether one lasts for an episode; else for an unroll
 
 
 class Particles(NamedTuple):
@@ -35,7 +40,7 @@ class Particles(NamedTuple):
     attended: list  # the points at which attention takes gradients; empty without
     optimizer: Any  # the optimizer's states
     initial_objective: tf.Tensor  # with which the optimizees began; the same for all: a scalar
-    perturbations: list  # sums since the episode began, of the first particle in each pair
+    perturbations: list  # since the episode began, of the first particle in each pair: sums; or one
 
 
 def build_unroll(optimizer: TrainableOptimizer, problem: Problem, dataset: Any = None,
@@ -45,9 +50,9 @@ def build_unroll(optimizer: TrainableOptimizer, problem: Problem, dataset: Any =
         g = sum over pairs of (L+ - L-) * (sum of e) / (2 * pairs * sigma^2)
 
     where L+ and L- are the meta-objectives of a pair in this unroll and the sum runs over its
-    perturbations e in this unroll and those before. The expectation of the sum of g over an episode
-    is the gradient of what the episode costs, smoothed by the perturbations. All particles have the
-    same initial parameters, batches and noise.
+    perturbations e in this unroll and those before; where they are reused, it is e itself. The
+    expectation of the sum of g over an episode is the gradient of what the episode costs, smoothed
+    by the perturbations. All particles have the same initial parameters, batches and noise.
 
     A particle whose objective exceeds the bound of `obj_train_max_multiplier` stays where it is:
     the objective there counts for the rest of the unroll, which then counts as ended early.
@@ -82,9 +87,13 @@ def build_unroll(optimizer: TrainableOptimizer, problem: Problem, dataset: Any =
         new = [config.sigma * tf.random.stateless_normal(
             [config.pairs] + variable.shape.as_list(), inputs.random_key + [PERTURBATION, index])
             for index, variable in enumerate(optimizer.meta_parameters)]
+        if config.reuse:
+            new = sums = [tf.where_v2(inputs.first_unroll, noise, old)
+                          for old, noise in zip(start.perturbations, new)]
+        else:
+            sums = [old + noise for old, noise in zip(start.perturbations, new)]
         thetas = [variable + tf.concat([noise, -noise], 0)
                   for variable, noise in zip(optimizer.meta_parameters, new)]
-        sums = [old + noise for old, noise in zip(start.perturbations, new)]
 
         plan = inner_loop.Plan(problem, None, inputs.examples, objectives_of, inner_loop.bound_of(
             optimizer.obj_train_max_multiplier, start.initial_objective))
