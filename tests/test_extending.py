@@ -130,8 +130,7 @@ class Shift(NamedTuple):
 
     def begin(self, problem, params, rng):
         shifts = [rng.uniform(-self.size, self.size, param.shape) for param in params]
-        return ([param - shift for param, shift in zip(params, shifts)],
-                dict(zip(problem.shifts, shifts)))
+        return params, dict(zip(problem.shifts, shifts))
 
 
 class Shifted(Wrapper):
@@ -167,8 +166,7 @@ def test_a_technique_is_a_file_and_a_row(monkeypatch, tmp_path):
     monkeypatch.setitem(settings.TECHNIQUES, 'meta-training',
                         settings.TECHNIQUES['meta-training'] + (ROW,))
     values = parsed(monkeypatch, '--random_shift', '--shift_size=2', '--fix_unroll',
-                    '--fix_num_steps=6', '--fix_unroll_length=3', '--evaluation_epochs=1',
-                    '--rms_epsilon=1')  # the meta-step is proportional to the meta-gradient
+                    '--fix_num_steps=6', '--fix_unroll_length=3', '--evaluation_epochs=1')
     training = training_config.meta_training(values, 1)
     assert training.wrappers == {'random_shift': Shift(2.0)}
     assert as_data(training)['wrappers'] == {'random_shift': {'size': 2.0}}
