@@ -18,7 +18,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: $(VENV)/ready  ## a shipped optimizer beside SGD, Adam and RMSProp, then some meta-training, into demo/
+demo: $(VENV)/ready  ## a shipped optimizer beside Adam, Muon and schedule-free AdamW, then some meta-training, into demo/
 	$(VENV)/bin/python -m examples.demo
 
 benchmark: $(VENV)/ready  ## the shipped optimizers beside hand-tuned ones, into benchmark/: hours (QUICK=1: minutes)
@@ -64,7 +64,7 @@ test-tf1:  ## the fast tests on TensorFlow 1.15, where there is a Python 3.7
 run-tf1: $(VENV_TF1)/ready
 	$(VENV_TF1)/bin/python $(PYTEST) -m 'not slow'
 
-pretrain: $(VENV)/ready  ## meta-train the optimizers of pretrained/ from nothing: about half an hour
+pretrain: $(VENV)/ready  ## meta-train the optimizers of pretrained/ from nothing: about two hours
 	for name in normalized_mlp rnnprop l2o_dm hierarchical_rnn; do \
 	  $(VENV)/bin/python metarun.py --flagfile=pretrained/$$name/flags.txt && \
 	  cp pretraining/$$name/*/run.json pretraining/$$name/*/history.csv \

@@ -19,6 +19,7 @@ from absl.flags import FlagValues
 from l2o.commandline import candidates, flags, optimizer_flags, problem_flags, script
 from l2o.evaluation import cards, comparison, inspection, report, result_files, rules, running
 from l2o.evaluation.comparison_progress import ComparisonProgress
+from l2o.metatraining import store
 from l2o.runs import run_files, run_record
 
 
@@ -30,6 +31,8 @@ def main(values: FlagValues) -> None:
     _record(values, learned, rows)
     for source in run_record.data_sources(rows):
         print('Data: %s' % source)
+    for note in filter(None, [store.unfinished(each.folder) for each in learned]):
+        print('Note: %s' % note)
     observer = ComparisonProgress(None if values.quiet else sys.stdout)
     kept = result_files.KeptRuns(os.path.join(values.save_dir, result_files.KEPT),
                                  values.overwrite)

@@ -20,7 +20,8 @@ STEPS = {'fashion': 300, 'digits': 100}
 EPISODES = 20
 COMPARISON = [
     '--learned=normalized_mlp', '--test_optimizer=L2o,Adam,Muon,ScheduleFreeAdamW',
-    '--include_convnet_problems', '--seeds=6,12,18', '--finalists=1', '--equal_time', '--jobs=2']
+    '--learning_rates=0.001,0.003,0.01,0.02,0.05', '--include_convnet_problems', '--seeds=6,12,18',
+    '--finalists=1', '--equal_time', '--jobs=2']
 #: The published command, shortened: episodes of one length in place of the curriculum, so that all
 #: validations are alike, and a meta-learning rate at which seconds are enough.
 TRAINING = [
@@ -70,11 +71,11 @@ def what_was_seen(found, steps, said):
     rules = [row for row in found['summaries'] if row['best'] and row is not learned]
     costs = list(map(float, re.findall(r', validation ([^\s,]+)', said)))
     return [
-        '1. Training (held-out) loss after %d steps: %s, untuned, %s; best of each grid: %s.'
+        '1. Training (held-out) loss after %d steps: %s, untuned, %s; at the best of five rates: %s.'
         % (steps, learned['optimizer'], losses(learned),
            ', '.join('%s %s' % (name(row), losses(row)) for row in rules)),
-        '2. The same after %.1f s, the time of these steps: %s.' % (
-            steps * learned['step_time'],
+        '2. The same after %.1f s, the time of these steps: %s %s; %s.' % (
+            steps * learned['step_time'], learned['optimizer'], losses(learned),
             ', '.join('%s %s' % (name(each['summary']), losses(each))
                       for each in found['equal_time'])),
         '3. Meta-training, %d episodes, took the validation from %.3g to %.3g.' % (

@@ -6,6 +6,7 @@
 The rest of a program stays as it is.
 """
 
+import difflib
 import json
 import os
 from typing import Any, Dict, List, Optional, Tuple, Union
@@ -14,7 +15,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from optimizer import checkpoints
-from optimizer.arguments import warn_of_small_factor, with_num_steps
+from optimizer.arguments import check_names, warn_of_small_factor, with_num_steps
 from optimizer.coordinatewise_rnn import CoordinatewiseRNN
 from optimizer.global_learning_rate import GlobalLearningRate
 from optimizer.hierarchical_rnn import HierarchicalRNN
@@ -96,8 +97,10 @@ def find(folder: Folder) -> str:
     shipped = os.path.join(PRETRAINED, name)
     if folder in (name, os.path.join('pretrained', name)) and tf.gfile.IsDirectory(shipped):
         return shipped
-    raise ValueError('There is no folder %s, and no shipped optimizer of that name: there are %s.'
-                     % (folder, ', '.join(shipped_names()) or 'none'))
+    near = difflib.get_close_matches(name.lower(), shipped_names(), 1)
+    raise ValueError('There is no folder %s, and no shipped optimizer of that name: %s.' % (
+        folder, 'did you mean %s' % near[0] if near else
+        'there are %s' % (', '.join(shipped_names()) or 'none')))
 
 
 def shipped_names() -> List[str]:
@@ -113,7 +116,8 @@ def describe(folder: Folder) -> Tuple[str, Dict[str, Any]]:
     folder = find(folder)
     path = os.path.join(folder, RUN_FILE)
     if not tf.gfile.Exists(path):
-        raise ValueError('%s has no %s: not the folder of a run.' % (folder, RUN_FILE))
+        raise ValueError('%s has no %s: not the folder of a run.%s' % (
+            folder, RUN_FILE, _runs_in_words(folder)))
     try:
         with tf.gfile.GFile(path) as file:
             described = json.load(file)['optimizer']
@@ -124,6 +128,17 @@ def describe(folder: Folder) -> Tuple[str, Dict[str, Any]]:
     if not isinstance(name, str) or not isinstance(arguments, dict):
         raise ValueError('%s is damaged: "optimizer" must hold a name and an object kwargs.' % path)
     return name, arguments
+
+
+def runs_within(folder: str) -> List[str]:
+    """The folders of runs that lie in a folder."""
+    return [os.path.join(folder, name) for name in sorted(tf.gfile.ListDirectory(folder))
+            if tf.gfile.Exists(os.path.join(folder, name, RUN_FILE))]
+
+
+def _runs_in_words(folder):
+    found = runs_within(folder)
+    return ' Runs are in %s.' % ', '.join(found) if found else ''
 
 
 def build(name: str, arguments: Dict[str, Any],
@@ -144,6 +159,7 @@ def build(name: str, arguments: Dict[str, Any],
                          'and call its init_from_checkpoint(folder).' % name)
     if name not in OPTIMIZERS:
         raise ValueError('Unknown optimizer %r: choose from %s.' % (name, ', '.join(OPTIMIZERS)))
+    check_names(name, OPTIMIZERS[name], arguments)
     try:
         return OPTIMIZERS[name].made_with(values or {}, **arguments)
     except TypeError as error:

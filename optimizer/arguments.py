@@ -1,14 +1,42 @@
 """What users give to a learned optimizer beside its folder: the number of steps, a factor."""
 
+import difflib
 import inspect
 import numbers
 import operator
 import warnings
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Iterable, List, Mapping
 
 import tensorflow.compat.v1 as tf
 
+LAID_OVER = ['learning_rate', 'weight_decay', 'num_steps']  # what `load` takes for all of them
 SMALL_FACTOR = 0.01  # a smaller one was most likely meant as the learning rate of another optimizer
+
+
+def constructor_arguments(cls: type) -> List[str]:
+    """Names of what a constructor takes, and of what it hands on to its bases as `**kwargs`."""
+    names = []
+    for base in cls.__mro__:
+        if '__init__' not in vars(base):
+            continue
+        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+        names += [each.name for each in parameters if each.kind != each.VAR_KEYWORD]
+        if all(each.kind != each.VAR_KEYWORD for each in parameters):
+            break
+    return names
+
+
+def check_names(name: str, cls: type, given: Iterable[str]) -> None:
+    """Raises a ValueError where an optimizer's class takes no argument of a given name."""
+    taken = constructor_arguments(cls)
+    for word in given:
+        if word not in taken:
+            near = difflib.get_close_matches(word, taken + LAID_OVER, 1, 0.5) or [
+                other for other in LAID_OVER if word == ''.join(
+                    part[0] for part in other.split('_'))]
+            raise ValueError('%s takes no %s%s' % (
+                name, word, '; did you mean %s?' % near[0] if near else
+                ', only %s' % ', '.join(sorted(taken))))
 
 
 def with_num_steps(table: Mapping[str, Any], name: str, arguments: Dict[str, Any],
@@ -49,5 +77,5 @@ def warn_of_small_factor(learning_rate: Any, stacklevel: int = 3) -> None:
         warnings.warn(
             'learning_rate=%g multiplies the steps of a learned optimizer, which come with a size '
             'of their own: 1.0, the default, is the learned step; %g makes it %s.' % (
-                rate, rate, '%.3g times smaller' % (1.0 / abs(rate)) if rate else 'none'),
+                rate, rate, '%.0f times smaller' % (1.0 / abs(rate)) if rate else 'none'),
             stacklevel=stacklevel)

@@ -120,9 +120,9 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
     def __init__(self, num_steps: Optional[int] = None, units: int = 16,
                  name: str = 'NormalizedMLP', **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
-        if units < 1 or (num_steps is not None and num_steps < 1):
-            raise ValueError('NormalizedMLP needs num_steps and units of 1 or more, not %s and %s.'
-                             % (num_steps, units))
+        for argument, value in (('num_steps', num_steps), ('units', units)):
+            if value is not None and value < 1:
+                raise ValueError('NormalizedMLP needs %s of 1 or more, not %s.' % (argument, value))
         self._num_steps = num_steps
         self._planned_steps: Dict[tf.Graph, tf.Tensor] = {}
         shapes = {'linear/w': [len(INPUTS), len(OUTPUTS)], 'linear/b': [len(OUTPUTS)],

@@ -14,7 +14,7 @@ from l2o.commandline import quiet_import  # noqa: F401  pytest would show after 
 import tensorflow.compat.v1 as tf
 
 import optimizer
-from l2o.commandline import optimizer_flags
+from optimizer.arguments import constructor_arguments
 
 tf.disable_eager_execution()
 
@@ -41,7 +41,7 @@ every_optimizer = pytest.mark.parametrize('name', sorted(optimizer.OPTIMIZERS))
 
 def small(name, **changes):
     """Arguments of the optimizer `name` that make it small (SMALL), and these changes."""
-    taken = optimizer_flags.constructor_arguments(optimizer.OPTIMIZERS[name])
+    taken = constructor_arguments(optimizer.OPTIMIZERS[name])
     arguments = {key: value for key, value in SMALL[None].items() if key in taken}
     return dict(arguments, **dict(SMALL.get(name, {}), **changes))
 

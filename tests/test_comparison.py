@@ -516,20 +516,21 @@ def observe(out, clock):
 def test_progress_is_one_line_a_minute():
     times = iter([0, 30, 61, 61])
     text = observe(io.StringIO(), lambda: next(times))
-    assert text == '2 of 2 runs done; quadratic: best mean so far 0.25 (SGD 0.1, 1 seed)\n'
+    assert text == ('2 of 2 runs done; quadratic, 100 steps: best mean so far 0.25 (SGD 0.1, 1 '
+                    'seed)\n')
 
 
 def test_one_lucky_seed_is_not_the_best_so_far():
     out, times = io.StringIO(), itertools.count(0, 61)
     progress = ComparisonProgress(out, lambda: next(times))
-    for candidate, seed, end in ((GRID[0], 1, 1e-8), (GRID[0], 2, 4.0), (GRID[1], 1, 1.0),
-                                 (GRID[1], 2, 1.5)):
+    for candidate, seed, end in ((GRID[0], 1, 1e-8), (GRID[0], 1, 1e-8), (GRID[0], 2, 4.0),
+                                 (GRID[1], 1, 1.0), (GRID[1], 2, 1.5)):
         progress.done(running.Trial(candidate, QUADRATIC, seed, 100),
                       curve('', 0.1, seed, [end] * 100), False)
     first, second = [label(candidate) for candidate in GRID[:2]]
     assert [line.split('so far ')[1] for line in out.getvalue().splitlines()] == [
-        '1e-08 (%s, 1 seed)' % first, '2 (%s, 2 seeds)' % first, '2 (%s, 2 seeds)' % first,
-        '1.25 (%s, 2 seeds)' % second]
+        '1e-08 (%s, 1 seed)' % first, '1e-08 (%s, 1 seed)' % first, '2 (%s, 2 seeds)' % first,
+        '2 (%s, 2 seeds)' % first, '1.25 (%s, 2 seeds)' % second]
 
 
 def test_progress_is_a_bar_on_a_terminal():

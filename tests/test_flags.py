@@ -17,6 +17,7 @@ import metatest
 from l2o import bounds
 from l2o.commandline import cluster_config, flags, optimizer_flags, problem_flags, usage
 from optimizer import OPTIMIZERS, build
+from optimizer.arguments import constructor_arguments
 from optimizer.hierarchical_rnn import PRESET, HierarchicalRNN
 from problems import problem_sets
 from problems.image_files import DataSource
@@ -211,7 +212,7 @@ def test_every_alias_names_an_argument_and_a_flag():
             made = origin if isinstance(origin, optimizer_flags.Made) else (
                 optimizer_flags.Made((origin,), None))
             assert origin is None or own.issuperset(made.flags)
-            assert name is None or argument in optimizer_flags.constructor_arguments(
+            assert name is None or argument in constructor_arguments(
                 OPTIMIZERS[name])
 
 
@@ -317,7 +318,12 @@ def test_no_problem_set():
 
 def test_no_checkpoint(tmp_path):
     values = parse(flags.METATEST, '--train_dir=%s' % tmp_path, '--include_bowl_problems')
-    with pytest.raises(flags.FlagError, match='^--train_dir: there is no run in'):
+    with pytest.raises(flags.FlagError, match='^--train_dir: there is no run in .*: metarun.py '
+                       'makes one$'):
+        metatest.main(values)
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'run.json').write_text('{}')
+    with pytest.raises(flags.FlagError, match='there is no run in .*: there is .*other$'):
         metatest.main(values)
     os.makedirs(optimizer_flags.run_folder(values))
     with pytest.raises(flags.FlagError, match='^--restore_model_name: .* model.ckpt-0 '):

@@ -67,7 +67,7 @@ def _described(**optimizer_entry):
     (_described(name=3, kwargs={}), 'damaged'),
     (_described(name='RNNProp', kwargs=[]), 'damaged'),
     (_described(name='Oracle', kwargs={}), "Unknown optimizer 'Oracle': choose from Hier"),
-    (_described(name='RNNProp', kwargs={'wings': 2}), 'does not take these arguments.*wings'),
+    (_described(name='RNNProp', kwargs={'wings': 2}), 'RNNProp takes no wings, only '),
     (_described(name='HierarchicalRNN', kwargs={}), 'does not take these arguments.*level_sizes'),
 ])
 def test_wrong_run_file(make_run_folder, text, message):
@@ -172,3 +172,22 @@ def test_published_checkpoint_loads(published, tmp_path):
         for _ in range(50):
             session.run(train)
         assert session.run(loss) < before
+
+
+@pytest.mark.parametrize('given, message', [
+    ({'lr': 1.0}, 'RNNProp takes no lr; did you mean learning_rate?'),
+    ({'unit': 3}, 'RNNProp takes no unit; did you mean units?'),
+    ({'zzz': 3}, 'RNNProp takes no zzz, only ')])
+def test_an_argument_that_is_mistyped_is_named_and_the_nearest_suggested(given, message):
+    with pytest.raises(ValueError) as error:
+        optimizer.load('rnnprop', **given)
+    assert str(error.value).startswith(message)
+
+
+def test_a_name_that_is_nearly_right_and_a_folder_of_folders_say_what_is_there(tmp_path):
+    with pytest.raises(ValueError, match='did you mean rnnprop'):
+        optimizer.load('RNNProp')
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'run.json').write_text('{}')
+    with pytest.raises(ValueError, match='not the folder of a run. Runs are in .*run'):
+        optimizer.load(str(tmp_path))

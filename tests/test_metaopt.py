@@ -138,11 +138,15 @@ def test_saved_facts_are_strict_json(tmp_path):
     assert facts['meta_iterations'] == 1
 
 
-def test_what_is_saved_tells_whether_a_run_has_ended(tmp_path):
+def test_what_is_saved_tells_whether_a_run_has_ended(tmp_path, monkeypatch):
     assert not store.has_ended(str(tmp_path))
     train(tmp_path / 'one', num_meta_iterations=2, num_problems=1, max_unrolls=1)
     train(tmp_path / 'other', num_meta_iterations=1, num_problems=2)
     assert store.has_ended(str(tmp_path / 'one')) and store.has_ended(str(tmp_path / 'other'))
+    assert store.unfinished(str(tmp_path)) == store.unfinished(str(tmp_path / 'one')) == ''
+    monkeypatch.setattr(store, 'saved_facts', lambda _: {
+        'complete': False, 'meta_iterations': 8, 'num_problems': 2, 'num_meta_iterations': 10})
+    assert store.unfinished('run').startswith('run was stopped after 8 of 20 meta-iterations; ')
 
 
 def test_random_scaling_trains_in_other_coordinates(tmp_path):

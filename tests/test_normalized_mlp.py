@@ -262,10 +262,10 @@ def test_sizes_fall_towards_the_planned_end():
     assert np.abs(path[3] - path[2]).max() < 0.5 * np.abs(path[1] - path[0]).min()
 
 
-@pytest.mark.parametrize('arguments', [{'num_steps': 0}, {'units': 0}])
-def test_wrong_arguments(arguments):
-    with pytest.raises(ValueError, match='num_steps and units of 1 or more'):
-        NormalizedMLP(**arguments)
+@pytest.mark.parametrize('argument', ['num_steps', 'units'])
+def test_wrong_arguments(argument):
+    with pytest.raises(ValueError, match='needs %s of 1 or more, not 0' % argument):
+        NormalizedMLP(**{argument: 0})
 
 
 def test_a_checkpoint_of_the_rule_before_is_refused_with_what_to_do(tmp_path):

@@ -261,7 +261,7 @@ def test_a_training_without_a_spec_is_of_the_optimizer_it_begins_with(made_with_
     metaopt.train_optimizer(str(tmp_path / 'one'), None, [QUADRATIC], 1, 2, seed=1, **options)
     made = run_record.read(str(tmp_path / 'one'))
     assert made['optimizer'] == {'name': 'GlobalLearningRate', 'kwargs': RATE.kwargs}
-    assert made['training']['evolution'] == {'pairs': 2, 'sigma': 0.04}
+    assert made['training']['evolution'] == {'pairs': 2, 'sigma': 0.04, 'reuse': False}
     assert made['training']['episodes']['steps'] == [4, 8]
     assert made['training']['meta_optimizer']['learning_rate'] == 3e-3
     # What begins with that one takes over the same.

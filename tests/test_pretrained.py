@@ -9,9 +9,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
 
-from l2o.commandline import candidates, flags, optimizer_flags
+from l2o.commandline import candidates, flags
 from l2o.evaluation import comparison, rules, running
 from optimizer import OPTIMIZERS, describe, load
+from optimizer.arguments import constructor_arguments
 from problems import digits_benchmark, image_files
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -28,7 +29,7 @@ def test_a_shipped_optimizer_does_what_its_card_says(folder):
     row = min(card['rows'], key=lambda row: row['loss'])
     tested, = [each for each in digits_benchmark.rows(image_files.DataSource('digits'))
                if each.name == row['problem']]
-    takes_num_steps = 'num_steps' in optimizer_flags.constructor_arguments(
+    takes_num_steps = 'num_steps' in constructor_arguments(
         OPTIMIZERS[describe(folder)[0]])
     options = {'num_steps': tested.num_steps} if takes_num_steps else {}
     learned = rules.Candidate(os.path.basename(folder), None,

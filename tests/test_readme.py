@@ -37,8 +37,9 @@ def python_blocks(path, keras):
     return found
 
 
-def run_in_eager_mode(code):
-    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, stderr=subprocess.PIPE)
+def run_in_eager_mode(code, folder):
+    done = subprocess.run([sys.executable, '-c', code], cwd=str(folder), stderr=subprocess.PIPE,
+                          env=dict(os.environ, PYTHONPATH=ROOT))
     assert done.returncode == 0, done.stderr.decode()
 
 
@@ -54,20 +55,20 @@ def test_the_five_lines_of_readme_train():
         assert session.run(names['loss']) < 1.5
 
 
-def test_graph_blocks(run_folder, tmp_path):
+def test_graph_blocks(monkeypatch, tmp_path):
     """One after another, as a reader would type them."""
-    names = {'folder': run_folder, 'checkpoints': str(tmp_path)}
+    monkeypatch.chdir(tmp_path)
+    names = {}
     for block in python_blocks(USE, keras=False):
         exec(block, names)
-    assert tf.train.latest_checkpoint(str(tmp_path)).endswith('model.ckpt-20')
+    assert tf.train.latest_checkpoint('checkpoints').endswith('model.ckpt-20')
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(tf.__version__ < '2', reason='TensorFlow 1 has no Keras 3')
-def test_keras_blocks(run_folder, tmp_path):
-    run_in_eager_mode('folder, checkpoints = %r, %r\n' % (run_folder, str(tmp_path))
-                      + ''.join(python_blocks(USE, keras=True))
-                      + ''.join(python_blocks(README, keras=True)))
+def test_keras_blocks(tmp_path):
+    run_in_eager_mode(''.join(python_blocks(USE, keras=True) + python_blocks(README, keras=True)),
+                      tmp_path)
 
 
 @pytest.mark.parametrize('page', PAGES, ids=os.path.basename)

@@ -196,6 +196,14 @@ def test_a_run_does_not_go_on_with_another_training(change, named, tmp_path):
         train(tmp_path, num_meta_iterations=2, **change)
 
 
+def test_a_state_without_the_newest_setting_of_evolution_strategies_goes_on():
+    present = json.loads(json.dumps(config.as_data(
+        metaopt.MetaTraining(evolution=evolution_strategies.Config()))))
+    older = json.loads(json.dumps(present))
+    older['evolution'].pop('reuse')
+    assert config.upgraded(older, present) == present
+
+
 def test_a_state_of_an_older_version_goes_on():
     """Its record has the scales of random scaling beside the rest, and no learning rate."""
     present = json.loads(json.dumps(config.as_data(MINE)))

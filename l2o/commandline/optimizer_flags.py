@@ -1,15 +1,15 @@
 """What is made from the flags of optimizers: the learned optimizer, its run and its checkpoint."""
 
-import inspect
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 from absl.flags import FlagValues
 
 from l2o.commandline.flags import FLAGS, FlagError
 from l2o.metatraining import store
-from optimizer import OPTIMIZERS, RUN_FILE, checkpoints, describe
+from optimizer import OPTIMIZERS, RUN_FILE, checkpoints, describe, runs_within
+from optimizer.arguments import constructor_arguments
 from problems.problem_spec import Spec
 
 
@@ -101,19 +101,6 @@ def _name(values):
     return begun_with[0] if begun_with else values.optimizer
 
 
-def constructor_arguments(cls: type) -> List[str]:
-    """Names of what a constructor takes, and of what it hands on to its bases as `**kwargs`."""
-    names = []
-    for base in cls.__mro__:
-        if '__init__' not in vars(base):
-            continue
-        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
-        names += [each.name for each in parameters if each.kind != each.VAR_KEYWORD]
-        if all(each.kind != each.VAR_KEYWORD for each in parameters):
-            break
-    return names
-
-
 def _check_optimizer(values, name):
     """Says which flags the optimizer cannot follow, by their names."""
     if values.min_lr > values.max_lr:
@@ -161,8 +148,9 @@ def learned(values: FlagValues) -> Tuple[str, Tuple[str, Dict[str, Any]]]:
             raise FlagError('--train_dir: %s' % error) from error
     folder = run_folder(values)
     if not os.path.isdir(folder):
-        raise FlagError('--train_dir: there is no run in %s (its name is made of --optimizer, '
-                        '--cell_cls, --cell_size and --num_cells)' % folder)
+        others = runs_within(values.train_dir) if os.path.isdir(values.train_dir) else []
+        raise FlagError('--train_dir: there is no run in %s: %s' % (
+            folder, 'there is %s' % ', '.join(others) if others else 'metarun.py makes one'))
     return folder, optimizer_config(values)
 
 

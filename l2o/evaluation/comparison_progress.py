@@ -1,7 +1,7 @@
 """Shows how far a comparison is: a bar on a terminal, else one line a minute."""
 
 import time
-from typing import Callable, Dict, List, Optional, TextIO, Tuple
+from typing import Callable, Dict, Optional, TextIO, Tuple
 
 import numpy as np
 import tqdm
@@ -24,8 +24,8 @@ class ComparisonProgress:
     def __init__(self, out: Optional[TextIO], clock: Callable[[], float] = time.time) -> None:
         self._out, self._clock = out, clock
         self._total = self._done = 0
-        # (problem, number of steps) -> candidate -> final losses, one for each seed
-        self._finals: Dict[Tuple[str, int], Dict[str, List[float]]] = {}
+        # (problem, number of steps) -> candidate -> seed -> final loss
+        self._finals: Dict[Tuple[str, int], Dict[str, Dict[int, float]]] = {}
         self._last_line, self._bar = clock(), None
         if out is not None and getattr(out, 'isatty', lambda: False)():
             self._bar = tqdm.tqdm(total=0, file=out, unit='run', dynamic_ncols=True, leave=False)
@@ -41,8 +41,9 @@ class ComparisonProgress:
         """A trial has been run, or its result been kept from before."""
         self._done += 1
         finals = self._finals.setdefault((trial.row.name, trial.num_steps), {})
-        finals.setdefault(label(trial.candidate), []).append(comparison.final_loss(curve.losses))
-        words = '%s: %s' % (trial.row.name, _best_in_words(finals))
+        finals.setdefault(label(trial.candidate), {})[trial.seed] = comparison.final_loss(
+            curve.losses)
+        words = '%s, %d steps: %s' % (trial.row.name, trial.num_steps, _best_in_words(finals))
         if self._bar is not None:
             self._bar.set_postfix_str(words, refresh=False)
             self._bar.update()
@@ -61,6 +62,6 @@ class ComparisonProgress:
 def _best_in_words(finals):
     """The lowest mean final loss of the candidates that have been run with the most seeds."""
     seeds = max(map(len, finals.values()))
-    mean, name = min((float(np.mean(losses)), name) for name, losses in finals.items()
-                     if len(losses) == seeds)
+    mean, name = min((float(np.mean(list(losses.values()))), name)
+                     for name, losses in finals.items() if len(losses) == seeds)
     return 'best mean so far %.3g (%s, %d seed%s)' % (mean, name, seeds, 's' * (seeds > 1))

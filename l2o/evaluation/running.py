@@ -107,17 +107,18 @@ def run(trial: Trial) -> comparison.Curve:
 
 def _take_steps(session, test, num_steps, held_out):
     """The losses before each step, the seconds of a step, and held-out (loss, accuracy) along the
-    way. The first step counts in the time if it is alone."""
-    step, losses, way, seconds = test.stepper(session), [], [], 0.0
+    way. The time is the median over parts of the run; the first step counts if it is alone."""
+    step, losses, way, seconds = test.stepper(session), [], [], []
     ends = sorted({-(-num_steps * part // ALONG_THE_WAY) for part in range(1, ALONG_THE_WAY + 1)}
                   | {1})
     for begin, end in zip([0] + ends, ends):
         start = time.perf_counter()
         losses += [step() for _ in range(end - begin)]
-        seconds += time.perf_counter() - start if begin or num_steps == 1 else 0.0
-        if held_out and (begin or num_steps == 1):
-            way.append(held_out.measure(session, ALONG_THE_WAY_LIMIT))
-    return losses, seconds / max(1, num_steps - 1), way
+        if begin or num_steps == 1:
+            seconds.append((time.perf_counter() - start) / (end - begin))
+            if held_out:
+                way.append(held_out.measure(session, ALONG_THE_WAY_LIMIT))
+    return losses, float(np.median(seconds)), way
 
 
 class _HeldOut:

@@ -237,9 +237,11 @@ def upgraded(recorded: Dict[str, Any], present: Dict[str, Any]) -> Dict[str, Any
       recorded: what `as_data` made of it.
       present: of the training that is to go on; stands for what was not recorded.
     """
-    if 'wrappers' in recorded:
-        return recorded
     found = dict(recorded)
+    if found.get('evolution'):
+        found['evolution'] = dict({'reuse': False}, **found['evolution'])
+    if 'wrappers' in found:
+        return found
     ranges, unit = found.pop('scaling_ranges'), found.pop('scaling_of')
     found['wrappers'] = {'random_scaling': {'ranges': ranges, 'unit': unit}} if ranges else {}
     if found['num_unrolls'] is None:

@@ -174,8 +174,9 @@ class Store:
                 changed += config.differences(facts[name], present[name], name)
         if changed:
             more = len(changed) - SHOWN
-            raise ValueError('it is of another training: %s%s' % (
-                '; '.join(changed[:SHOWN]), '; and %d more' % more if more > 0 else ''))
+            raise ValueError('it is of another training: %s%s; choose another folder, or begin '
+                             'anew (resume=False)' % ('; '.join(changed[:SHOWN]),
+                                                      '; and %d more' % more if more > 0 else ''))
 
     def _write(self, number, values):
         if self.writes:
@@ -212,9 +213,23 @@ def saved_facts(folder: str) -> Optional[Dict[str, Any]]:
 def has_ended(folder: str) -> bool:
     """Whether the run in a folder has come to its end."""
     facts = saved_facts(folder)
-    return facts is not None and bool(
-        facts['complete'] or facts['meta_iterations']
-        >= facts['num_problems'] * facts['num_meta_iterations'])
+    return facts is not None and _has_ended(facts)
+
+
+def unfinished(folder: str) -> str:
+    """Of a run that has not come to its end how far it is, in words; else ''."""
+    facts = saved_facts(folder)
+    return '' if facts is None or _has_ended(facts) else (
+        '%s was stopped after %d of %d meta-iterations; its best so far is used, and the command '
+        'that made it goes on with it' % (folder, facts['meta_iterations'], _length(facts)))
+
+
+def _has_ended(facts):
+    return bool(facts['complete'] or facts['meta_iterations'] >= _length(facts))
+
+
+def _length(facts):
+    return facts['num_problems'] * facts['num_meta_iterations']
 
 
 def _take(progress, facts, arrays):
