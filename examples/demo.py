@@ -71,7 +71,7 @@ def what_was_seen(found, steps, said):
     rules = [row for row in found['summaries'] if row['best'] and row is not learned]
     costs = list(map(float, re.findall(r', validation ([^\s,]+)', said)))
     return [
-        '1. Training (held-out) loss after %d steps: %s, untuned, %s; at the best of five rates: %s.'
+        '1. Training (held-out) loss after %d steps: %s, untuned, %s; at the best of 5 rates: %s.'
         % (steps, learned['optimizer'], losses(learned),
            ', '.join('%s %s' % (name(row), losses(row)) for row in rules)),
         '2. The same after %.1f s, the time of these steps: %s %s; %s.' % (

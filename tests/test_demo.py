@@ -26,9 +26,9 @@ def test_what_was_seen_is_what_was_found():
             'Best validation 1.5 after 10 meta-iterations: model.ckpt-0\n')
     assert demo.what_was_seen(found, 300, said) == [
         '1. Training (held-out) loss after 300 steps: normalized_mlp, untuned, 0.125 (0.188); at '
-        'the best of five rates: SGD 0.1 0.5 (0.625), Adam 0.01 0.375 (0.25).',
-        '2. The same after 3.0 s, the time of these steps: normalized_mlp 0.125 (0.188); Adam 0.01 0.312 '
-        '(-).',
+        'the best of 5 rates: SGD 0.1 0.5 (0.625), Adam 0.01 0.375 (0.25).',
+        '2. The same after 3.0 s, the time of these steps: normalized_mlp 0.125 (0.188); Adam '
+        '0.01 0.312 (-).',
         '3. Meta-training, %d episodes, took the validation from 2.5 to 1.5.' % demo.EPISODES]
 
 
