@@ -99,6 +99,8 @@ class Layout:
     Attributes:
       sizes: the elements of each tensor.
       tables: the numbers of the tensors that are tables, see `with_tables`.
+      read_by_rows: the numbers of the tensors that have sparse gradients, whether or not a step
+        computes some rows only.
       counts: float32 `[tensors]`, how many elements of each count in means; None: all do.
     """
 
@@ -110,6 +112,7 @@ class Layout:
         self.sizes = [num_elements(shape) for shape in self.shapes]
         self.num_tensors = len(self.shapes)
         self.tables: List[int] = []
+        self.read_by_rows: List[int] = []
         self._bounds = max_chunk, max_pieces, large
         self._set_chunks(self._cut(*self._bounds))
 
@@ -124,7 +127,7 @@ class Layout:
         Each makes one chunk, behind those of the other tensors.
         """
         layout = copy.copy(self)
-        layout.tables = list(tables)
+        layout.tables = layout.read_by_rows = list(tables)
         layout._set_chunks(layout._cut(*self._bounds))
         return layout
 
@@ -138,10 +141,16 @@ class Layout:
                            + layout._table_chunks())
         return layout
 
-    def counting(self, masks: Sequence[tf.Tensor]) -> 'Layout':
+    def counting(self, masks: Sequence[tf.Tensor], read_by_rows: Sequence[int]) -> 'Layout':
         """A copy whose sums and means are over the elements where the tensors' masks are 1, not
-        0: what a step of those alone would average."""
+        0: what a step of those alone would average.
+
+        Args:
+          masks: float32, of the tensors' shapes.
+          read_by_rows: the numbers of the tensors that have sparse gradients.
+        """
         layout = copy.copy(self)
+        layout.read_by_rows = list(read_by_rows)
         layout.counts = tf.stack([tf.maximum(1.0, tf.reduce_sum(mask)) for mask in masks])
         chunks = [copy.copy(chunk) for chunk in self.chunks]
         for chunk, row in zip(chunks, self.to_chunks(masks)):

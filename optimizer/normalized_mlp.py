@@ -46,6 +46,10 @@ LONG = 1000.0
 #: between 0.5, which is where momentum takes a row whose gradients are noise, and 1, all the same.
 RARITY = 0.75
 
+#: A tensor whose rows are looked up has at most this fan-in, however many rows it has: a lookup is a
+#: product with a vector of one 1. Chosen on recommenders, words and bigrams of small size.
+LOOKUP_FAN_IN = 3.0
+
 #: Orthogonal directions: the coefficients of Newton and Schulz's iteration that Muon uses, how many
 #: iterations, and the rows of a block, into which a large matrix is cut.
 NEWTON_SCHULZ = 3.4445, -4.7750, 2.0315
@@ -88,7 +92,7 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
 
     O is a matrix near to d with singular values near 1, as Muon's (see `orthogonalized`); a tensor
     of rank 2 or more is a matrix of prod(shape[:-1]) rows. A row of a table that has a gradient
-    rarely takes the larger steps, so that it gets as far as with a dense gradient.
+    rarely takes the larger steps. The fan-in of a table is at most 3, however many rows it has.
 
     The network, one layer of tanh units beside a linear map, sees for each tensor the logarithms of
     RMS(m1), RMS(m2), RMS(g), each relative to sqrt(mean(v)), and of RMS(parameters), fan-in, number
@@ -215,7 +219,7 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
     usual, growth = _growth(layout, means.gradient, state.usual, t)
     planned = tf.cast(state.num_steps if num_steps is None else num_steps, tf.float32)
     inputs = tf.concat([_half_log(relative), _half_log(means.parameter)[tf.newaxis],
-                        _constants(layout.shapes), _progress(
+                        _constants(layout), _progress(
                             state.steps_done, planned, layout.num_tensors),
                         10.0 * (1.0 - AGREEMENT) * agreement,
                         tf.fill([1, layout.num_tensors], tf.clip_by_value(growth, -3.0, 3.0))], 0)
@@ -387,9 +391,11 @@ def _half_log(mean_squares):
     return 0.5 * tf.log(mean_squares + np.exp(-2.0 * LOG_RANGE)) + LOG_RANGE / 2.0
 
 
-def _constants(shapes):
+def _constants(layout):
     """What the network sees of the tensors' shapes, `[4, tensors]`."""
+    shapes = layout.shapes
     fans = np.array([np.prod(shape[:-1], dtype=float) for shape in shapes])
+    fans[layout.read_by_rows] = np.minimum(fans[layout.read_by_rows], LOOKUP_FAN_IN)
     sizes = np.array([np.prod(shape, dtype=float) for shape in shapes])
     ranks = np.array([len(shape) for shape in shapes])
     matrices = np.full(len(shapes), np.maximum(np.sum(ranks > 1), 1.0))

@@ -67,7 +67,10 @@ def step_rule(optimizer: Any, layout: Layout, theta: Theta) -> Rule:
             return dense_rule(rows, state, *more)
         touched = [gradients_of.touched(gradient, shape)
                    for gradient, shape in zip(gradients, layout.shapes)]
-        update = optimizer.update_rule(layout.counting(touched), theta)(rows, state, *more)
+        read_by_rows = [index for index, gradient in enumerate(gradients)
+                        if isinstance(gradient, tf.IndexedSlices)]
+        update = optimizer.update_rule(layout.counting(touched, read_by_rows), theta)(
+            rows, state, *more)
         return gradients_of.keep_untouched(layout, gradients, touched, update, state)
 
     return rule

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from optimizer import normalized_mlp
+from optimizer import normalized_mlp, step
 from optimizer.normalized_mlp import NormalizedMLP
 from problems.problem import Problem
 
@@ -127,8 +127,10 @@ def test_large_matrices_are_made_orthogonal_in_blocks_of_rows(rows, columns, blo
 
 
 @pytest.mark.parametrize('noise', [0.0, 5.0])
-def test_a_table_of_rows_moves_as_it_does_with_a_dense_gradient(noise):
-    """Though a row that has a gradient in one of four steps is moved in those alone."""
+def test_a_table_of_rows_moves_as_it_does_with_a_dense_gradient(noise, monkeypatch):
+    """Though a row that has a gradient in one of four steps is moved in those alone; that fan-in
+    counts for less is left out."""
+    monkeypatch.setattr(normalized_mlp, 'LOOKUP_FAN_IN', 40.0)
     rng = np.random.RandomState(0)
     gradients = rng.standard_normal([40, 6]) + noise * rng.standard_normal([160, 40, 6])
     order = [part for _ in range(40) for part in np.split(rng.permutation(40), 4)]
@@ -146,6 +148,29 @@ def test_a_table_of_rows_moves_as_it_does_with_a_dense_gradient(noise):
                 session.run(train, {rows: part, here: values})
             lengths.append(np.sqrt(np.mean(session.run(table) ** 2)))
     assert 0.4 < lengths[1] / lengths[0] < 2.0
+
+
+@pytest.mark.parametrize('in_the_unroll', [False, True])
+def test_a_row_s_step_does_not_depend_on_how_many_rows_a_table_has(in_the_unroll):
+    """A first step on all rows of tables of 30 and of 3,000, whose sizes differ but little."""
+    sizes = []
+    for rows in (30, 3000):
+        start = np.random.RandomState(0).standard_normal([rows, 6]).astype('float32')
+        gradient = tf.IndexedSlices(tf.constant(np.sign(start)), tf.range(rows), [rows, 6])
+        optimizer, table = NormalizedMLP(random_seed=0), tf.Variable(start)
+        if in_the_unroll:
+            layout, theta = optimizer.layout([(rows, 6)]), optimizer.read_meta_parameters()
+            update = step.step_rule(optimizer, layout, theta)(
+                [gradient], optimizer.initial_state(layout, theta, tf.constant([1, 2])), [table])
+            moves, = layout.to_tensors(update.steps)
+        else:
+            moves = optimizer.apply_gradients([(gradient, table)])
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            found = session.run(moves)
+            found = session.run(table) - start if found is None else found
+            sizes.append(np.sqrt(np.mean(found ** 2)))
+    assert 0.5 < sizes[1] / sizes[0] < 2.0
 
 
 def test_the_brake_holds_where_gradients_explode_and_lets_go():
