@@ -46,8 +46,8 @@ LONG = 1000.0
 #: between 0.5, which is where momentum takes a row whose gradients are noise, and 1, all the same.
 RARITY = 0.75
 
-#: A tensor whose rows are looked up has at most this fan-in, however many rows it has: a lookup is a
-#: product with a vector of one 1. Chosen on recommenders, words and bigrams of small size.
+#: A tensor whose rows are looked up has at most this fan-in, however many rows it has: a lookup is
+#: a product with a vector of one 1. Chosen on recommenders, words and bigrams of small size.
 LOOKUP_FAN_IN = 3.0
 
 #: Orthogonal directions: the coefficients of Newton and Schulz's iteration that Muon uses, how many
