@@ -57,7 +57,11 @@ def test_the_flag_file_makes_such_an_optimizer(folder, tmp_path, monkeypatch):
         '--evaluation_period=1', '--problems_at_once=2', '--fix_num_steps_eval=20',
         '--episode_steps=40', '--episode_shares=0', '--quiet'])
     made, = os.listdir(str(tmp_path))
-    assert describe(str(tmp_path / made)) == describe(folder)
+    (name, arguments), (expected, recorded) = describe(str(tmp_path / made)), describe(folder)
+    assert name == expected
+    # What an argument is that came later was not recorded.
+    assert {key: arguments[key] for key in recorded} == recorded
+    assert not any(arguments[key] for key in set(arguments) - set(recorded))
     assert load(str(tmp_path / made)).meta_parameters
 
 
