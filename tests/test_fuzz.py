@@ -88,7 +88,8 @@ def outcome(script, line):
 def fixture_stubs(monkeypatch):
     """What comes after the settings are made ends the script."""
     monkeypatch.setattr(metaopt, 'train_optimizer', accept)
-    monkeypatch.setattr(resuming, 'lock', contextlib.nullcontext)
+    monkeypatch.setattr(resuming, 'lock', contextlib.nullcontext)  # which makes the folder ...
+    monkeypatch.setattr(metarun, '_reporter', lambda *_: None)  # ... that events are written into
     monkeypatch.setattr(run_record, 'write', accept)
     monkeypatch.setattr(problem_flags, '_rows_of', lambda *_: [])
 
