@@ -105,10 +105,7 @@ def find(folder: Folder) -> str:
 
 def shipped_names() -> List[str]:
     """The names of the optimizers in `pretrained/`."""
-    if not tf.gfile.IsDirectory(PRETRAINED):
-        return []
-    return [name for name in sorted(os.listdir(PRETRAINED))
-            if os.path.exists(os.path.join(PRETRAINED, name, RUN_FILE))]
+    return [os.path.basename(run) for run in runs_within(PRETRAINED)]
 
 
 def describe(folder: Folder) -> Tuple[str, Dict[str, Any]]:
@@ -131,7 +128,9 @@ def describe(folder: Folder) -> Tuple[str, Dict[str, Any]]:
 
 
 def runs_within(folder: str) -> List[str]:
-    """The folders of runs that lie in a folder."""
+    """The folders of runs that lie in a folder; none where there is no such folder."""
+    if not tf.gfile.IsDirectory(folder):
+        return []
     return [os.path.join(folder, name) for name in sorted(tf.gfile.ListDirectory(folder))
             if tf.gfile.Exists(os.path.join(folder, name, RUN_FILE))]
 

@@ -26,6 +26,11 @@ def constructor_arguments(cls: type) -> List[str]:
     return names
 
 
+def takes_num_steps(cls: type) -> bool:
+    """Whether an optimizer's class can be told when training ends."""
+    return 'num_steps' in constructor_arguments(cls)
+
+
 def check_names(name: str, cls: type, given: Iterable[str]) -> None:
     """Raises a ValueError where an optimizer's class takes no argument of a given name."""
     taken = constructor_arguments(cls)
@@ -54,8 +59,7 @@ def with_num_steps(table: Mapping[str, Any], name: str, arguments: Dict[str, Any
     """
     if num_steps is None:
         return arguments
-    told = [other for other, cls in table.items()
-            if 'num_steps' in inspect.signature(cls.__init__).parameters]
+    told = [other for other, cls in table.items() if takes_num_steps(cls)]
     if name in table and name not in told:
         raise ValueError('%s takes no num_steps: of the learned optimizers %s %s.' % (
             name, ' and '.join(told), 'does' if len(told) == 1 else 'do'))

@@ -315,7 +315,8 @@ def diabetes(train: bool = True, standardized: bool = True) -> Dataset:
 
 
 def _regression(features, targets, source, standardized):
-    """A data set of columns with mean 0 and variance 1, the targets last: as they are, or so."""
+    """A data set of columns with mean 0 and variance 1; the last one has the targets, which are
+    left as they are where they are not to be standardized."""
     columns = np.concatenate([features, targets[:, np.newaxis]], 1)
     columns = (columns - columns.mean(0)) / columns.std(0)
     if not standardized:

@@ -13,7 +13,7 @@ import optimizer
 from l2o.commandline import optimizer_flags, problem_flags, script
 from l2o.commandline.flags import METATEST, FlagError, define
 from l2o.evaluation import rules, running
-from optimizer.arguments import constructor_arguments
+from optimizer.arguments import takes_num_steps
 from problems.problem_spec import Row
 
 DEFAULT_STEPS = 100  # of a test where neither the flag nor the problem says how many
@@ -72,7 +72,7 @@ def _describe(folder):
 def _learned(values, name, folder, config):
     checkpoint, xla = optimizer_flags.checkpoint(values, folder), optimizer_flags.xla(values)
     is_told = values.planned and config[0] in optimizer.OPTIMIZERS and (
-        'num_steps' in constructor_arguments(optimizer.OPTIMIZERS[config[0]]))
+        takes_num_steps(optimizer.OPTIMIZERS[config[0]]))
 
     def make(num_steps):
         arguments = dict(config[1], num_steps=num_steps) if is_told else config[1]

@@ -148,7 +148,7 @@ def learned(values: FlagValues) -> Tuple[str, Tuple[str, Dict[str, Any]]]:
             raise FlagError('--train_dir: %s' % error) from error
     folder = run_folder(values)
     if not os.path.isdir(folder):
-        others = runs_within(values.train_dir) if os.path.isdir(values.train_dir) else []
+        others = runs_within(values.train_dir)
         raise FlagError('--train_dir: there is no run in %s: %s' % (
             folder, 'there is %s' % ', '.join(others) if others else 'metarun.py makes one'))
     return folder, optimizer_config(values)

@@ -239,7 +239,7 @@ def upgraded(recorded: Dict[str, Any], present: Dict[str, Any]) -> Dict[str, Any
     """
     found = dict(recorded)
     if found.get('evolution'):
-        found['evolution'] = dict({'reuse': False}, **found['evolution'])
+        found['evolution'] = dict({'reuse': default('pes_reuse')}, **found['evolution'])
     if 'wrappers' in found:
         return found
     ranges, unit = found.pop('scaling_ranges'), found.pop('scaling_of')

@@ -220,8 +220,8 @@ def unfinished(folder: str) -> str:
     """Of a run that has not come to its end how far it is, in words; else ''."""
     facts = saved_facts(folder)
     return '' if facts is None or _has_ended(facts) else (
-        '%s was stopped after %d of %d meta-iterations; its best so far is used, and the command '
-        'that made it goes on with it' % (folder, facts['meta_iterations'], _length(facts)))
+        '%s was stopped after %d of %d meta-iterations; the command that made it goes on with it'
+        % (folder, facts['meta_iterations'], _length(facts)))
 
 
 def _has_ended(facts):
