@@ -39,7 +39,9 @@ class System(NamedTuple):
 _SCALE = ('--optimizer=HierarchicalRNN --include_mnist_mlp_problems --num_meta_iterations=100 '
           '--fix_unroll --fix_unroll_length=20 --evaluation_period=1 --evaluation_epochs=5 '
           '--nouse_second_derivatives --mt_ratio=0.1 --mt_k=1').split()
-_BOTH = ['--if_cl', '--if_mt']
+_CL, _IL = ['--if_cl'], ['--if_mt']
+_BOTH = _CL + _IL
+_LONG = ['--num_meta_iterations=10000']  # RNNProp with a technique
 
 
 def _system(optimizer, weights, *settings):
@@ -54,15 +56,18 @@ def _with_file(optimizer, weights, name, *settings):
 #: Name -> system; its title is in `paper_page`.
 SYSTEMS = {
     'l2o_scale': _system('HierarchicalRNN', 'l2o_scale', *_SCALE),
+    'l2o_scale_cl': _system('HierarchicalRNN', 'l2o_scale_cl', *(_SCALE + _CL)),
+    'l2o_scale_il': _system('HierarchicalRNN', 'l2o_scale_il', *(_SCALE + _IL)),
     'l2o_scale_cl_il': _system('HierarchicalRNN', 'l2o_scale_cl_il', *(_SCALE + _BOTH)),
     'rnnprop': _with_file('RNNProp', 'rnnprop', 'rnnprop'),
-    'rnnprop_cl_il': _with_file('RNNProp', 'rnnprop_cl_il', 'rnnprop',
-                                '--num_meta_iterations=10000', *_BOTH),
+    'rnnprop_cl': _with_file('RNNProp', 'rnnprop_cl', 'rnnprop', *(_LONG + _CL)),
+    'rnnprop_il': _with_file('RNNProp', 'rnnprop_il', 'rnnprop', *(_LONG + _IL)),
+    'rnnprop_cl_il': _with_file('RNNProp', 'rnnprop_cl_il', 'rnnprop', *(_LONG + _BOTH)),
     'l2o_dm': _with_file('L2ODM', 'dm', 'l2o_dm'),
     'l2o_dm_aug': _with_file('L2ODM', 'dm_aug', 'l2o_dm', '--num_meta_iterations=5000',
                              '--fix_num_steps=500', '--fix_num_steps_eval=500'),
-    'l2o_dm_cl': _with_file('L2ODM', 'dm_cl', 'l2o_dm', '--if_cl'),
-    'l2o_dm_il': _with_file('L2ODM', 'dm_il', 'l2o_dm', '--if_mt'),
+    'l2o_dm_cl': _with_file('L2ODM', 'dm_cl', 'l2o_dm', *_CL),
+    'l2o_dm_il': _with_file('L2ODM', 'dm_il', 'l2o_dm', *_IL),
     'l2o_dm_cl_il': _with_file('L2ODM', 'dm_cl_il', 'l2o_dm', *_BOTH),
 }
 
@@ -82,7 +87,8 @@ _FIVE, _BEST = ('mlp', 'relu', 'deeper', 'conv', 'cifar_conv'), (
 #: Figure -> its systems and problems.
 FIGURES = {
     '2': (_BEST, _FIVE),
-    '3': (('l2o_scale', 'l2o_scale_cl_il', 'rnnprop', 'rnnprop_cl_il'), _FIVE),
+    '3': (('l2o_scale', 'l2o_scale_cl', 'l2o_scale_il', 'l2o_scale_cl_il',
+           'rnnprop', 'rnnprop_cl', 'rnnprop_il', 'rnnprop_cl_il'), _FIVE),
     '5': (('l2o_dm', 'l2o_dm_aug', 'l2o_dm_cl', 'l2o_dm_il', 'l2o_dm_cl_il'), _FIVE),
     'lenet': (_BEST, ('lenet',)),
     'nas': (_BEST, ('nas',)),

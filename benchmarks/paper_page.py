@@ -18,9 +18,11 @@ PAGE = os.path.join(os.path.dirname(FOLDER), 'docs', 'paper.md')
 LARGEST, SMALLEST = 1e3, 1e-9  # losses beyond, and those that are not finite, count as these
 
 TITLES = {
-    'l2o_scale': 'L2O-Scale', 'l2o_scale_cl_il': 'L2O-Scale-CL-IL', 'rnnprop': 'RNNProp',
-    'rnnprop_cl_il': 'RNNProp-CL-IL', 'l2o_dm': 'L2O-DM', 'l2o_dm_aug': 'L2O-DM-AUG',
-    'l2o_dm_cl': 'L2O-DM-CL', 'l2o_dm_il': 'L2O-DM-IL', 'l2o_dm_cl_il': 'L2O-DM-CL-IL'}
+    'l2o_scale': 'L2O-Scale', 'l2o_scale_cl': 'L2O-Scale-CL', 'l2o_scale_il': 'L2O-Scale-IL',
+    'l2o_scale_cl_il': 'L2O-Scale-CL-IL', 'rnnprop': 'RNNProp', 'rnnprop_cl': 'RNNProp-CL',
+    'rnnprop_il': 'RNNProp-IL', 'rnnprop_cl_il': 'RNNProp-CL-IL', 'l2o_dm': 'L2O-DM',
+    'l2o_dm_aug': 'L2O-DM-AUG', 'l2o_dm_cl': 'L2O-DM-CL', 'l2o_dm_il': 'L2O-DM-IL',
+    'l2o_dm_cl_il': 'L2O-DM-CL-IL'}
 PROBLEMS = {'mlp': 'MLP sigmoid', 'relu': 'MLP relu', 'deeper': 'MLP deeper', 'conv': 'conv',
             'cifar_conv': 'CIFAR-10 conv', 'lenet': 'LeNet', 'nas': 'NAS'}
 
