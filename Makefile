@@ -51,7 +51,7 @@ coverage:  ## of `make test COVERAGE=1`: how much of the code it ran, the five l
 	@$(VENV)/bin/coverage report --skip-empty --sort=cover | sed -n '1,7p; /^TOTAL/p'
 
 test-slow: $(VENV)/ready  ## the slow tests
-	$(VENV)/bin/python $(PYTEST) -m slow || [ $$? -eq 5 ]
+	$(VENV)/bin/python $(PYTEST) -m slow --durations=25 || [ $$? -eq 5 ]
 
 test-tf1:  ## the fast tests on TensorFlow 1.15, where there is a Python 3.7
 	@if [ -e $(VENV_TF1)/ready ] || tools/find_python.sh 3.7 >/dev/null; then \

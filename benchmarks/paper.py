@@ -205,6 +205,17 @@ def available(problems, options):
         return left
 
 
+def some(names, chosen, option):
+    """The names that the words of an option choose; None: all."""
+    if chosen is None:
+        return list(names)
+    others = set(chosen.split(',')) - set(names)
+    if others:
+        raise SystemExit('%s: this figure has %s, not %s' % (
+            option, ', '.join(names), ', '.join(sorted(others))))
+    return [name for name in names if name in chosen.split(',')]
+
+
 def parse(arguments):
     """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
@@ -225,6 +236,7 @@ def parse(arguments):
     parser.add_argument('--steps', type=int, default=10000, help='of tests on perceptrons')
     parser.add_argument('--conv_steps', type=int, default=10000, help='of all other tests')
     parser.add_argument('--problems', help='some of %s' % ', '.join(PROBLEMS))
+    parser.add_argument('--systems', help='some of %s' % ', '.join(SYSTEMS))
     parser.add_argument('--only_published', action='store_true', help='leave out the systems whose '
                         'weights are not given: train nothing')
     parser.add_argument('--jobs', type=int, default=1, help='processes at a time, each on one core')
@@ -238,10 +250,10 @@ def parse(arguments):
 def main(arguments=None):
     """The command line."""
     options = parse(arguments)
-    os.makedirs(options.folder, exist_ok=True)
     systems, problems = FIGURES[options.figure]
-    if options.problems:
-        problems = [name for name in problems if name in options.problems.split(',')]
+    problems = some(problems, options.problems, '--problems')
+    systems = some(systems, options.systems, '--systems')
+    os.makedirs(options.folder, exist_ok=True)
     problems = available(problems, options)
     trained, missing = [], []
     for name in systems:

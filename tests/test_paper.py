@@ -102,6 +102,13 @@ def test_the_table_has_means_and_spreads_of_natural_logarithms_and_the_paper_s()
     assert 'paper:' not in paper_page.table(results_of({('rnnprop', 0, 'mlp'): [1.0]}, 1000))
 
 
+def test_some_systems_and_problems_are_chosen_and_others_refused_by_name():
+    assert paper.some(('mlp', 'relu', 'conv'), 'conv,mlp', '--problems') == ['mlp', 'conv']
+    assert paper.some(('mlp', 'relu'), None, '--problems') == ['mlp', 'relu']
+    with pytest.raises(SystemExit, match='--systems: this figure has rnnprop, not l2o_dm'):
+        paper.main(['--figure=3', '--systems=rnnprop,l2o_dm', '--folder=unused'])
+
+
 def test_a_curve_is_kept_at_a_few_steps():
     losses = np.exp(-np.arange(200) / 100.0)
     kept = paper_page.shortened([losses, 2 * losses], 10)
