@@ -13,13 +13,12 @@ from l2o.commandline import quiet_import  # noqa: F401  before what imports Tens
 
 # isort: split
 import argparse
-import os
 from typing import Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
 from l2o.commandline import start
-from l2o.runs import run_files, run_record
+from l2o.runs import run_record
 from optimizer import published_weights
 
 NAME = 'import_weights'
@@ -58,15 +57,8 @@ def bring(weights: str, folder: str, overwrite: bool = False) -> str:
       OSError: the file cannot be read, or the folder not be written.
     """
     recognized = published_weights.recognize(published_weights.read(weights))
-    if overwrite:
-        run_files.discard(folder)
-    elif run_files.newest_checkpoint(folder) or os.path.exists(
-            os.path.join(folder, run_record.FILE_NAME)):
-        raise ValueError('%s holds a run: name another folder, or replace it with --overwrite'
-                         % folder)
-    run_record.write(folder, NAME, {'weights': weights}, 0, [],
-                     (recognized.name, recognized.arguments))
-    run_files.write_checkpoint(folder, 0, recognized.values)
+    run_record.write_run(folder, NAME, {'weights': weights},
+                         (recognized.name, recognized.arguments), recognized.values, overwrite)
     return recognized.name
 
 

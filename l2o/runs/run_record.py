@@ -48,6 +48,32 @@ def write(folder: str, script: str, values: Dict[str, Any], seed: Any,
     run_files.write(os.path.join(folder, FILE_NAME), text.encode())
 
 
+def write_run(folder: str, script: str, values: Dict[str, Any],
+              optimizer: Tuple[str, Dict[str, Any]], meta_parameters: Dict[str, np.ndarray],
+              overwrite: bool = False) -> None:
+    """Writes a run that was not meta-trained here: its record, and `model.ckpt-0`.
+
+    Args:
+      folder: created if need be.
+      script: name of the script.
+      values: dict of what the script was given.
+      optimizer: (name, constructor arguments) of the learned optimizer.
+      meta_parameters: dict of names -> arrays.
+      overwrite: whether a run that is there is replaced.
+
+    Raises:
+      ValueError: the folder holds a run.
+      OSError: it cannot be written.
+    """
+    if overwrite:
+        run_files.discard(folder)
+    elif run_files.newest_checkpoint(folder) or os.path.exists(os.path.join(folder, FILE_NAME)):
+        raise ValueError('%s holds a run: name another folder, or replace it with --overwrite'
+                         % folder)
+    write(folder, script, values, 0, [], optimizer)
+    run_files.write_checkpoint(folder, 0, meta_parameters)
+
+
 def read(folder: str) -> Optional[Dict[str, Any]]:
     """The record in a folder; None where there is none.
 

@@ -1,0 +1,83 @@
+"""Averages the meta-parameters of several runs into the folder of a new one.
+
+`python -m l2o.commandline.average_runs opt/one opt/two/model.ckpt-90 averaged`: runs of one
+optimizer that began at the same values. Their mean is often better than each of them, as that of
+fine-tuned networks is ("Model soups", arXiv 2203.05482, section 3).
+"""
+
+if __name__ == '__main__':  # before the import of TensorFlow, which takes seconds
+    from l2o.commandline import signals
+    signals.install('average_runs')
+
+from l2o.commandline import quiet_import  # noqa: F401  before what imports TensorFlow: it silences that
+
+# isort: split
+import argparse
+import os
+from typing import Optional, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import optimizer
+from l2o.commandline import start
+from l2o.runs import run_record
+from optimizer import checkpoints
+
+NAME = 'average_runs'
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog=NAME, description='Averages the meta-parameters of several runs into a new one.')
+    parser.add_argument('runs', nargs='+', help='folders of runs, or checkpoints in them: '
+                        'opt/run/model.ckpt-90')
+    parser.add_argument('folder', help='where run.json and model.ckpt-0 are written')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='replace the run that the folder holds')
+    options = parser.parse_args(arguments)
+    try:
+        average(options.runs, options.folder, options.overwrite)
+    except OSError as error:
+        start.fail(NAME, '%s: %s' % (error.filename or options.folder, error.strerror or error))
+    except ValueError as error:
+        start.fail(NAME, error)
+    print('%s: the mean of %d runs is in %s' % (NAME, len(options.runs), options.folder))
+
+
+def average(runs: Sequence[str], folder: str, overwrite: bool = False) -> None:
+    """Writes `run.json` and `model.ckpt-0` of the mean.
+
+    Args:
+      runs: folders of runs, of which the best checkpoint is taken, or paths of checkpoints in them.
+      folder: created if need be.
+      overwrite: whether a run that is there is replaced.
+
+    Raises:
+      ValueError: a run cannot be read, they are of different optimizers, or the folder holds a run.
+      OSError: the folder cannot be written.
+    """
+    described = [optimizer.describe(run if os.path.isdir(run) else os.path.dirname(run))
+                 for run in runs]
+    for run, here in zip(runs, described):
+        if here != described[0]:
+            raise ValueError('%s is of another optimizer than %s' % (run, runs[0]))
+    all_values = [_meta_parameters(run, *described[0]) for run in runs]
+    mean = {name: np.mean([values[name] for values in all_values], axis=0)
+            for name in all_values[0]}
+    run_record.write_run(folder, NAME, {'runs': list(runs)}, described[0], mean, overwrite)
+
+
+def _meta_parameters(run, name, arguments):
+    """Dict of published names -> arrays; a ValueError says what is missing."""
+    with tf.Graph().as_default():
+        learned = optimizer.build(name, arguments)
+        learned.init_from_checkpoint(run)
+        values = checkpoints.read_checkpoint(run)
+        return {name: values[name] for name in learned.named_meta_parameters}
+
+
+if __name__ == '__main__':
+    tf.logging.set_verbosity(tf.logging.ERROR)
+    main()

@@ -1,0 +1,53 @@
+"""The mean of several runs' meta-parameters becomes a run."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+import optimizer
+from l2o.commandline import average_runs
+from optimizer import checkpoints
+
+ARGUMENTS = {'units': 3}
+
+
+def values_of(folder):
+    return checkpoints.read_checkpoint(folder)
+
+
+def test_the_mean_of_runs_is_a_run(make_run_folder, tmp_path, capsys):
+    runs = [make_run_folder('L2ODM', ARGUMENTS) for _ in range(2)]
+    folder = str(tmp_path / 'mean')
+    average_runs.main(runs + [os.path.join(runs[1], 'model.ckpt-0'), folder])
+    assert 'the mean of 3 runs' in capsys.readouterr().out
+    one, other, mean = map(values_of, runs + [folder])
+    assert set(mean) == set(one)
+    for name in mean:
+        assert mean[name].dtype == np.float32
+        np.testing.assert_allclose(mean[name], (one[name] + 2 * other[name]) / 3, rtol=1e-5,
+                                   atol=1e-7)
+    assert optimizer.describe(folder) == ('L2ODM', ARGUMENTS)
+    assert optimizer.load(folder).meta_parameters
+
+
+def test_what_cannot_be_averaged_is_named_in_one_line(make_run_folder, tmp_path, capsys):
+    run, other = make_run_folder('L2ODM', ARGUMENTS), make_run_folder('L2ODM', {'units': 4})
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    lacking = str(tmp_path / 'lacking')
+    shutil.copytree(run, lacking)
+    for name in os.listdir(lacking):
+        if name.startswith(('model', 'checkpoint')):
+            os.remove(os.path.join(lacking, name))
+    for arguments, words in (
+            ([run, other, str(tmp_path / 'new')], other + ' is of another optimizer than ' + run),
+            ([run, str(empty), str(tmp_path / 'new')], '%s has no run.json' % empty),
+            ([run, lacking, str(tmp_path / 'new')], 'no checkpoint in ' + lacking),
+            ([run, run, run], run + ' holds a run')):
+        with pytest.raises(SystemExit):
+            average_runs.main(arguments)
+        said = capsys.readouterr().err
+        assert words in said and said.startswith('average_runs: ') and said.count('\n') == 1
+        assert not (tmp_path / 'new').exists()
