@@ -7,6 +7,8 @@ PIP := -m pip install -qq --disable-pip-version-check
 # Each process takes a part of the tests in a row, so that files' fixtures are made once.
 PYTEST := -m pytest -q -rs -n 2 --dist worksteal
 SIZE := full
+# The folder that metarun makes for NormalizedMLP.
+MLP := NormalizedMLP_GRUCell_20_2
 # What the site shows, or links to.
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples pretrained benchmarks
 # TensorFlow's start-up chatter.
@@ -64,12 +66,16 @@ test-tf1:  ## the fast tests on TensorFlow 1.15, where there is a Python 3.7
 run-tf1: $(VENV_TF1)/ready
 	$(VENV_TF1)/bin/python $(PYTEST) -m 'not slow'
 
-pretrain: $(VENV)/ready  ## meta-train the optimizers of pretrained/ from nothing: about two hours
-	for name in normalized_mlp rnnprop l2o_dm hierarchical_rnn; do \
+pretrain: $(VENV)/ready  ## meta-train the optimizers of pretrained/ from nothing: about three hours
+	for name in rnnprop l2o_dm hierarchical_rnn; do \
 	  $(VENV)/bin/python metarun.py --flagfile=pretrained/$$name/flags.txt && \
 	  cp pretraining/$$name/*/run.json pretraining/$$name/*/history.csv \
 	    pretraining/$$name/*/model.ckpt-0.* pretrained/$$name || exit 1; \
 	done
+	$(VENV)/bin/python metarun.py --flagfile=pretrained/normalized_mlp/flags.txt
+	$(VENV)/bin/python metarun.py --flagfile=pretrained/normalized_mlp/flags_wide.txt
+	$(VENV)/bin/python -m l2o.commandline.average_runs pretraining/normalized_mlp/$(MLP) \
+	  pretraining/normalized_mlp_wide/$(MLP)/model.ckpt-90 pretrained/normalized_mlp --overwrite
 
 lint: $(VENV)/ready  ## ruff, mypy, one style, and whether the BUILD files agree with the sources
 	$(VENV)/bin/ruff check .

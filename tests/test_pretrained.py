@@ -20,6 +20,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = sorted(
     os.path.join(ROOT, 'pretrained', name) for name in os.listdir(os.path.join(ROOT, 'pretrained'))
     if os.path.isdir(os.path.join(ROOT, 'pretrained', name)))
+#: Each makes an optimizer, or one of several runs whose mean it is.
+FLAG_FILES = sorted(os.path.join(folder, name) for folder in FOLDERS for name in os.listdir(folder)
+                    if name.startswith('flags'))
 
 
 @pytest.mark.parametrize('folder', FOLDERS, ids=os.path.basename)
@@ -54,12 +57,13 @@ def complete(name, arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('folder', FOLDERS, ids=os.path.basename)
-def test_the_flag_file_makes_such_an_optimizer(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize('file', FLAG_FILES, ids=lambda file: os.path.relpath(file, ROOT))
+def test_the_flag_file_makes_such_an_optimizer(file, tmp_path, monkeypatch):
     """A shortened run of it: the same class with the same arguments, validated and kept."""
+    folder = os.path.dirname(file)
     monkeypatch.chdir(ROOT)
     subprocess.check_call([
-        sys.executable, 'metarun.py', '--flagfile=%s' % os.path.join(folder, 'flags.txt'),
+        sys.executable, 'metarun.py', '--flagfile=' + file,
         '--train_dir=%s' % tmp_path, '--image_source=digits', '--num_meta_iterations=2',
         '--evaluation_period=1', '--problems_at_once=2', '--fix_num_steps_eval=20',
         '--episode_steps=40', '--episode_shares=0', '--quiet'])

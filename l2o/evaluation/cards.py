@@ -77,6 +77,10 @@ def card_text(name: str, record: Dict[str, Any], summaries: Sequence[comparison.
 
 
 def _made(name, record):
+    runs = record.get('flags', {}).get('runs')
+    if runs:
+        return ('The mean of %d runs, each made by `python metarun.py --flagfile=FILE` with one of '
+                '`pretrained/%s/flags*.txt`.' % (len(runs), name))
     return 'Made by `python metarun.py --flagfile=pretrained/%s/flags.txt`, seed %s.' % (
         name, record.get('seed'))
 
