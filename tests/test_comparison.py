@@ -607,5 +607,5 @@ def test_a_card_counts_the_problems_that_are_won(tmp_path):
     assert numbers['rows'][0]['loss'] == pytest.approx(comparison.final_loss(CURVES[0].losses))
     assert (tmp_path / cards.CURVES).read_bytes().startswith(b'\x89PNG')
     assert 'Made by `python metarun.py --flagfile=pretrained/L2o/flags.txt`, seed 2.' in text
-    mean = dict(record, flags={'runs': ['one', 'other']})
+    mean = dict(record, mean_of=['one', 'other'])
     assert 'The mean of 2 runs, ' in cards.card_text('L2o', mean, comparison.summarize(curves), 1)

@@ -47,7 +47,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
 
 
 def average(runs: Sequence[str], folder: str, overwrite: bool = False) -> None:
-    """Writes `run.json` and `model.ckpt-0` of the mean.
+    """Writes `run.json`, that of the first run with `mean_of` in it, and `model.ckpt-0`.
 
     Args:
       runs: folders of runs, of which the best checkpoint is taken, or paths of checkpoints in them.
@@ -58,15 +58,15 @@ def average(runs: Sequence[str], folder: str, overwrite: bool = False) -> None:
       ValueError: a run cannot be read, they are of different optimizers, or the folder holds a run.
       OSError: the folder cannot be written.
     """
-    described = [optimizer.describe(run if os.path.isdir(run) else os.path.dirname(run))
-                 for run in runs]
+    folders = [run if os.path.isdir(run) else os.path.dirname(run) for run in runs]
+    described = [optimizer.describe(each) for each in folders]
     for run, here in zip(runs, described):
         if here != described[0]:
             raise ValueError('%s is of another optimizer than %s' % (run, runs[0]))
     all_values = [_meta_parameters(run, *described[0]) for run in runs]
     mean = {name: np.mean([values[name] for values in all_values], axis=0)
             for name in all_values[0]}
-    run_record.write_run(folder, NAME, {'runs': list(runs)}, described[0], mean, overwrite)
+    run_record.write_mean(folder, runs, run_record.read(folders[0]) or {}, mean, overwrite)
 
 
 def _meta_parameters(run, name, arguments):

@@ -77,7 +77,7 @@ def card_text(name: str, record: Dict[str, Any], summaries: Sequence[comparison.
 
 
 def _made(name, record):
-    runs = record.get('flags', {}).get('runs')
+    runs = record.get('mean_of')
     if runs:
         return ('The mean of %d runs, each made by `python metarun.py --flagfile=FILE` with one of '
                 '`pretrained/%s/flags*.txt`.' % (len(runs), name))

@@ -33,7 +33,7 @@ def write(folder: str, script: str, values: Dict[str, Any], seed: Any,
       OSError: the folder cannot be written.
     """
     name, arguments = optimizer
-    record = dict(records, **{
+    _write(folder, dict(records, **{
         'script': script,
         'optimizer': {'name': name, 'kwargs': arguments},
         'flags': values,
@@ -42,10 +42,7 @@ def write(folder: str, script: str, values: Dict[str, Any], seed: Any,
         'versions': {'learned_optimizers': __version__, 'python': platform.python_version(),
                      'tensorflow': tf.__version__, 'numpy': np.__version__},
         'git_commit': git_commit(),
-    })
-    os.makedirs(folder, exist_ok=True)
-    text = json.dumps(record, indent=2, sort_keys=True) + '\n'
-    run_files.write(os.path.join(folder, FILE_NAME), text.encode())
+    }))
 
 
 def write_run(folder: str, script: str, values: Dict[str, Any],
@@ -65,13 +62,44 @@ def write_run(folder: str, script: str, values: Dict[str, Any],
       ValueError: the folder holds a run.
       OSError: it cannot be written.
     """
+    _make_room(folder, overwrite)
+    write(folder, script, values, 0, [], optimizer)
+    run_files.write_checkpoint(folder, 0, meta_parameters)
+
+
+def write_mean(folder: str, runs: Sequence[str], record: Dict[str, Any],
+               meta_parameters: Dict[str, np.ndarray], overwrite: bool = False) -> None:
+    """Writes the mean of several runs as a run with the record of the first.
+
+    Args:
+      folder: created if need be.
+      runs: what the record names as `mean_of`.
+      record: of the first run, whose settings those who begin with the mean inherit.
+      meta_parameters: dict of names -> arrays.
+      overwrite: whether a run that is there is replaced.
+
+    Raises:
+      ValueError: the folder holds a run.
+      OSError: it cannot be written.
+    """
+    _make_room(folder, overwrite)
+    _write(folder, dict(record, mean_of=list(runs)))
+    run_files.write_checkpoint(folder, 0, meta_parameters)
+
+
+def _make_room(folder: str, overwrite: bool) -> None:
+    """Removes the run that a folder holds, if it may be removed; else a ValueError says so."""
     if overwrite:
         run_files.discard(folder)
     elif run_files.newest_checkpoint(folder) or os.path.exists(os.path.join(folder, FILE_NAME)):
         raise ValueError('%s holds a run: name another folder, or replace it with --overwrite'
                          % folder)
-    write(folder, script, values, 0, [], optimizer)
-    run_files.write_checkpoint(folder, 0, meta_parameters)
+
+
+def _write(folder, record):
+    os.makedirs(folder, exist_ok=True)
+    text = json.dumps(record, indent=2, sort_keys=True) + '\n'
+    run_files.write(os.path.join(folder, FILE_NAME), text.encode())
 
 
 def read(folder: str) -> Optional[Dict[str, Any]]:
