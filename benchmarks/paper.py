@@ -123,9 +123,9 @@ def bring_published(name, options):
     values = absl_flags.FlagValues()
     flags.define(flags.METATEST, values)
     values(['metatest', '--optimizer=' + system.optimizer])
-    run_record.write_run(folder, 'paper', {'weights': given},
-                         optimizer_flags.optimizer_config(values),
-                         checkpoints.read_checkpoint(indices[0][:-len('.index')]))
+    record = run_record.made('paper', {'weights': given}, 0, [],
+                             optimizer_flags.optimizer_config(values))
+    run_record.write_run(folder, record, checkpoints.read_checkpoint(indices[0][:-len('.index')]))
     return Trained(name, 0, folder)
 
 

@@ -15,10 +15,6 @@ from optimizer import checkpoints
 ARGUMENTS = {'units': 3}
 
 
-def values_of(folder):
-    return checkpoints.read_checkpoint(folder)
-
-
 @pytest.fixture(name='make')
 def fixture_make(make_run_folder):
     """A function (arguments of an L2ODM) -> the folder of a run with settings."""
@@ -38,7 +34,7 @@ def test_the_mean_of_runs_is_a_run_with_the_settings_of_the_first(make, tmp_path
     folder = str(tmp_path / 'mean')
     average_runs.main(runs + [os.path.join(runs[1], 'model.ckpt-0'), folder])
     assert 'the mean of 3 runs' in capsys.readouterr().out
-    one, other, mean = map(values_of, runs + [folder])
+    one, other, mean = map(checkpoints.read_checkpoint, runs + [folder])
     assert set(mean) == set(one)
     for name in mean:
         assert mean[name].dtype == np.float32

@@ -37,12 +37,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('--overwrite', action='store_true',
                         help='replace the run that the folder holds')
     options = parser.parse_args(arguments)
-    try:
+    with start.errors_in_one_line(NAME, options.folder):
         average(options.runs, options.folder, options.overwrite)
-    except OSError as error:
-        start.fail(NAME, '%s: %s' % (error.filename or options.folder, error.strerror or error))
-    except ValueError as error:
-        start.fail(NAME, error)
     print('%s: the mean of %d runs is in %s' % (NAME, len(options.runs), options.folder))
 
 
@@ -66,7 +62,8 @@ def average(runs: Sequence[str], folder: str, overwrite: bool = False) -> None:
     all_values = [_meta_parameters(run, *described[0]) for run in runs]
     mean = {name: np.mean([values[name] for values in all_values], axis=0)
             for name in all_values[0]}
-    run_record.write_mean(folder, runs, run_record.read(folders[0]) or {}, mean, overwrite)
+    record = dict(run_record.read(folders[0]) or {}, mean_of=list(runs))
+    run_record.write_run(folder, record, mean, overwrite)
 
 
 def _meta_parameters(run, name, arguments):

@@ -35,12 +35,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('--overwrite', action='store_true',
                         help='replace the run that the folder holds')
     options = parser.parse_args(arguments)
-    try:
+    with start.errors_in_one_line(NAME, options.folder):
         name = bring(options.weights, options.folder, options.overwrite)
-    except OSError as error:
-        start.fail(NAME, '%s: %s' % (error.filename or options.folder, error.strerror or error))
-    except ValueError as error:
-        start.fail(NAME, error)
     print('%s: the weights of %s are in %s' % (NAME, name, options.folder))
 
 
@@ -57,8 +53,9 @@ def bring(weights: str, folder: str, overwrite: bool = False) -> str:
       OSError: the file cannot be read, or the folder not be written.
     """
     recognized = published_weights.recognize(published_weights.read(weights))
-    run_record.write_run(folder, NAME, {'weights': weights},
-                         (recognized.name, recognized.arguments), recognized.values, overwrite)
+    record = run_record.made(NAME, {'weights': weights}, 0, [],
+                             (recognized.name, recognized.arguments))
+    run_record.write_run(folder, record, recognized.values, overwrite)
     return recognized.name
 
 

@@ -3,8 +3,9 @@
 So `--help` and what is wrong with a flag come at once.
 """
 
+import contextlib
 import sys
-from typing import NoReturn
+from typing import Iterator, NoReturn
 
 from absl import (
     app,
@@ -28,6 +29,18 @@ def begin(script: str) -> None:
         if rest:
             raise FlagError('what is %r? every argument is --flag=value' % rest[0])
     except (absl_flags.Error, FlagError) as error:
+        fail(script, error)
+
+
+@contextlib.contextmanager
+def errors_in_one_line(script: str, folder: str) -> Iterator[None]:
+    """Ends the process by `fail` where a file, that of `folder` if it is not named, cannot be read
+    or written, or where a ValueError says what is wrong."""
+    try:
+        yield
+    except OSError as error:
+        fail(script, '%s: %s' % (error.filename or folder, error.strerror or error))
+    except ValueError as error:
         fail(script, error)
 
 

@@ -18,22 +18,31 @@ FILE_NAME = 'run.json'
 def write(folder: str, script: str, values: Dict[str, Any], seed: Any,
           rows: Sequence[Sequence[Any]], optimizer: Tuple[str, Dict[str, Any]],
           **records: Any) -> None:
-    """Writes the record of a run into its folder.
+    """Writes the record of a run into its folder; arguments as for `made`.
 
     Args:
       folder: created if need be.
+
+    Raises:
+      OSError: the folder cannot be written.
+    """
+    _write(folder, made(script, values, seed, rows, optimizer, **records))
+
+
+def made(script: str, values: Dict[str, Any], seed: Any, rows: Sequence[Sequence[Any]],
+         optimizer: Tuple[str, Dict[str, Any]], **records: Any) -> Dict[str, Any]:
+    """The record of a run.
+
+    Args:
       script: name of the script.
       values: dict of the flags' values.
       seed: the seed in use.
       rows: the problems (spec, dataset, batch size).
       optimizer: (name, constructor arguments) of the learned optimizer.
       **records: what else describes the run, as JSON can hold it.
-
-    Raises:
-      OSError: the folder cannot be written.
     """
     name, arguments = optimizer
-    _write(folder, dict(records, **{
+    return dict(records, **{
         'script': script,
         'optimizer': {'name': name, 'kwargs': arguments},
         'flags': values,
@@ -42,19 +51,16 @@ def write(folder: str, script: str, values: Dict[str, Any], seed: Any,
         'versions': {'learned_optimizers': __version__, 'python': platform.python_version(),
                      'tensorflow': tf.__version__, 'numpy': np.__version__},
         'git_commit': git_commit(),
-    }))
+    })
 
 
-def write_run(folder: str, script: str, values: Dict[str, Any],
-              optimizer: Tuple[str, Dict[str, Any]], meta_parameters: Dict[str, np.ndarray],
+def write_run(folder: str, record: Dict[str, Any], meta_parameters: Dict[str, np.ndarray],
               overwrite: bool = False) -> None:
-    """Writes a run that was not meta-trained here: its record, and `model.ckpt-0`.
+    """Writes a run that was not meta-trained there: its record, and `model.ckpt-0`.
 
     Args:
       folder: created if need be.
-      script: name of the script.
-      values: dict of what the script was given.
-      optimizer: (name, constructor arguments) of the learned optimizer.
+      record: as of `made` or `read`.
       meta_parameters: dict of names -> arrays.
       overwrite: whether a run that is there is replaced.
 
@@ -63,27 +69,7 @@ def write_run(folder: str, script: str, values: Dict[str, Any],
       OSError: it cannot be written.
     """
     _make_room(folder, overwrite)
-    write(folder, script, values, 0, [], optimizer)
-    run_files.write_checkpoint(folder, 0, meta_parameters)
-
-
-def write_mean(folder: str, runs: Sequence[str], record: Dict[str, Any],
-               meta_parameters: Dict[str, np.ndarray], overwrite: bool = False) -> None:
-    """Writes the mean of several runs as a run with the record of the first.
-
-    Args:
-      folder: created if need be.
-      runs: what the record names as `mean_of`.
-      record: of the first run, whose settings those who begin with the mean inherit.
-      meta_parameters: dict of names -> arrays.
-      overwrite: whether a run that is there is replaced.
-
-    Raises:
-      ValueError: the folder holds a run.
-      OSError: it cannot be written.
-    """
-    _make_room(folder, overwrite)
-    _write(folder, dict(record, mean_of=list(runs)))
+    _write(folder, record)
     run_files.write_checkpoint(folder, 0, meta_parameters)
 
 
