@@ -5,7 +5,7 @@ VENV_TF1 := .venv-tf1
 VENV_DOCS := .venv-docs
 PIP := -m pip install -qq --disable-pip-version-check
 # Each process takes a part of the tests in a row, so that files' fixtures are made once.
-PYTEST := -m pytest -q -rs -n 2 --dist worksteal
+PYTEST := -m pytest -q -rs -n 2 --dist worksteal --durations=25
 SIZE := full
 # The folder that metarun makes for NormalizedMLP.
 MLP := NormalizedMLP_GRUCell_20_2
@@ -53,7 +53,7 @@ coverage:  ## of `make test COVERAGE=1`: how much of the code it ran, the five l
 	@$(VENV)/bin/coverage report --skip-empty --sort=cover | sed -n '1,7p; /^TOTAL/p'
 
 test-slow: $(VENV)/ready  ## the slow tests
-	$(VENV)/bin/python $(PYTEST) -m slow --durations=25 || [ $$? -eq 5 ]
+	$(VENV)/bin/python $(PYTEST) -m slow || [ $$? -eq 5 ]
 
 test-tf1:  ## the fast tests on TensorFlow 1.15, where there is a Python 3.7
 	@if [ -e $(VENV_TF1)/ready ] || tools/find_python.sh 3.7 >/dev/null; then \

@@ -38,6 +38,7 @@ class Sizes(NamedTuple):
 
     models: tuple  # names of `models.MODELS`
     step_repeats: int
+    shipped_cases: int  # of `steps.cases`
     unroll_repeats: int
     examples: int  # of the unroll of the table
     command_repeats: int
@@ -52,19 +53,20 @@ class Sizes(NamedTuple):
     workers: tuple
 
 
-FULL = Sizes(tuple(models.MODELS), 60, 9, 10000, 3, (), ('MLP 784-20-10', 'MLP 784-512-512-10'),
-             (10**3, 10**4, 10**5, 10**6, 10**7), (4, 12, 50, 200),
-             (10**3, 10**4, 10**5, 10**6), (5, 10, 20, 50, 100, 200),
+FULL = Sizes(tuple(models.MODELS), 60, 4, 9, 10000, 3, (),
+             ('MLP 784-20-10', 'MLP 784-512-512-10'), (10**3, 10**4, 10**5, 10**6, 10**7),
+             (4, 12, 50, 200), (10**3, 10**4, 10**5, 10**6), (5, 10, 20, 50, 100, 200),
              (100, 1000, 10000), (5, 20, 50, 100, 200), (1, 2))
-QUICK = Sizes(tuple(models.MODELS), 10, 3, 10000, 1, (), ('MLP 784-20-10',),
+QUICK = Sizes(tuple(models.MODELS), 10, 4, 3, 10000, 1, (), ('MLP 784-20-10',),
               (10**3, 10**5), (4, 20), (10**3, 10**4), (5, 20), (1000,), (5, 50), ())
-TINY = Sizes(('MLP 784-20-10',), 1, 1, 50, 0, (), (), (10**3,), (4,), (), (2,), (), (), ())
+TINY = Sizes(('MLP 784-20-10',), 1, 1, 1, 50, 0, (), (), (10**3,), (4,), (), (2,), (), (), ())
 
 
 def run(sizes, show=print):
     """Runs everything; `show` gets each line of the table as it is ready. List of `Result`."""
     few_steps, few_unrolls = sizes.step_repeats // 4 + 1, sizes.unroll_repeats // 2 + 1
-    parts = [steps.table(sizes.models, sizes.step_repeats), steps.shipped(few_steps),
+    parts = [steps.table(sizes.models, sizes.step_repeats),
+             steps.shipped(sizes.shipped_cases, few_steps),
              unrolls.table(sizes.unroll_repeats, sizes.examples),
              steps.growth(sizes.step_parameters, sizes.tensors, few_steps),
              unrolls.growth(sizes.unroll_parameters, sizes.lengths, sizes.data_sizes, few_unrolls),

@@ -321,7 +321,7 @@ def test_data_of_wrong_shape_or_kind(images, labels, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('script', sorted(SCRIPTS))
-@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('seed', range(2))
 def test_command_lines_as_processes(script, seed, run, tmp_path):
     """Lines with at least one thing that is refused."""
     rng = random.Random(seed)
@@ -340,15 +340,14 @@ def test_command_lines_as_processes(script, seed, run, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['model.ckpt-0.index', 'model.ckpt-0.data-00000-of-00001',
                                   'run.json'])
-@pytest.mark.parametrize('seed', range(2))
-def test_damaged_files_as_processes(name, seed, run, tmp_path):
+def test_damaged_files_as_processes(name, run, tmp_path):
     source, _ = run
     copy = str(tmp_path / os.path.basename(source))
     shutil.copytree(source, copy)
     path = os.path.join(copy, name)
     with open(path, 'rb') as file:
         content = bytearray(file.read())
-    place = random.Random(seed).randrange(len(content) - 8)
+    place = random.Random(0).randrange(len(content) - 8)
     content[place:place + 8] = 8 * b'\xff'
     with open(path, 'wb') as file:
         file.write(bytes(content))

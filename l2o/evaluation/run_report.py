@@ -62,7 +62,8 @@ def make_figure(rows: Rows) -> Any:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 7), tight_layout=True)
+    figure = Figure(figsize=(11, 7))
+    figure.subplots_adjust(left=0.07, right=0.98, bottom=0.07, top=0.95, hspace=0.3, wspace=0.15)
     places = _column(rows, 'meta_iterations')
     for index, (title, (is_log, columns)) in enumerate(PANELS.items()):
         axes = figure.add_subplot(2, 2, index + 1)
