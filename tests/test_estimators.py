@@ -24,7 +24,7 @@ OPTIONS = {
         {'reg_optimizer': True, 'alpha': 0.1, 'reg_option': 'jacob', 'regularize_time': 'always'},
         {'pes': 'reg_optimizer'}),
     'a penalty of the optimizee': (
-        {'reg_optimizee': True, 'beta': 0.1, 'reg_option': 'jacob', 'regularize_time': 'always'},
+        {'reg_optimizee': True, 'beta': 100.0, 'reg_option': 'jacob', 'regularize_time': 'always'},
         {'pes': 'reg_optimizee'}),
     'random scaling': ({'random_scaling': True}, {}),
     'objectives of batches': ({'meta_objective_of': 'batches'}, {}),
