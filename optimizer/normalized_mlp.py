@@ -39,8 +39,9 @@ INITIAL_WEIGHTS = {('parameter', 'log_size'): 0.3, ('fan_in', 'log_size'): -1.2,
 BRAKE, STRONGEST_BRAKE = 10.0, 0.01
 RISE, FALL = 0.003, 0.02  # shares of the way that the logarithm of the usual size goes in a step
 
-#: Where the number of steps is not known, sizes fall with 1 / sqrt(steps) after so many.
-LONG = 1000.0
+#: Where the number of steps is not known: the share of the mean in the parameters, and the power of
+#: time that it weights points with, plus 1.
+OF_MEAN, WEIGHTED = 0.8, 4.0
 
 #: The power of the share of a table's rows that have a gradient, by which their steps are divided:
 #: between 0.5, which is where momentum takes a row whose gradients are noise, and 1, all the same.
@@ -62,6 +63,7 @@ class Moments(NamedTuple):
     fast: tf.Tensor  # of the gradient, decay 0.9
     slow: tf.Tensor  # of the gradient, decay 0.99
     square: tf.Tensor  # of its square, decay 0.99
+    ahead: list  # of one row, z - parameters; empty where the number of steps is known
 
 
 class Tensors(NamedTuple):
@@ -104,9 +106,15 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
 
     Sizes are at most 1, and fall with the number of matrices. A brake holds where training goes
     wrong: from a gradient on that is 10 times its usual size, sizes fall as that grows, down to a
-    hundredth. The usual size follows, so that they come back. Where the number of steps is not
-    known, sizes also fall with 1 / sqrt(steps) after the first 1,000. Steps do not change where the
+    hundredth. The usual size follows, so that they come back. Steps do not change where the
     loss is multiplied by a constant.
+
+    Where the number of steps is not known, steps are those of a point z, and the parameters lie
+    between z and its mean x, as in schedule-free learning (arXiv 2405.15682):
+
+        z = z + step
+        x = (1 - c) x + c z,  c = 4 / (t + 3)
+        parameters = 0.2 z + 0.8 x
 
     Args:
       num_steps: after how many steps training ends; None: not known.
@@ -165,7 +173,9 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
     def initial_state(self, layout: Layout, theta: Theta, key: tf.Tensor) -> State:
         placeholder = self.planned_steps
         planned = tf.zeros([]) if placeholder is None else tf.identity(placeholder)
-        return State([Moments(*[tf.zeros([1, chunk.size])] * 3) for chunk in layout.chunks],
+        zeros = [tf.zeros([1, chunk.size]) for chunk in layout.chunks]
+        return State([Moments(each, each, each, [] if self._num_steps else [each])
+                      for each in zeros],
                      Tensors(tf.zeros([1, layout.num_tensors])), tf.zeros([]), tf.zeros([]),
                      planned)
 
@@ -207,7 +217,8 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
     # Decayed sums become means, with Adam's correction for the zeros that they began with.
     to_mean = {decay: (1.0 - decay) / (1.0 - tf.pow(decay, t)) for decay in (FAST, SLOW, SQUARE)}
 
-    moments = [Moments(FAST * old.fast + g, SLOW * old.slow + g, SQUARE * old.square + tf.square(g))
+    moments = [Moments(FAST * old.fast + g, SLOW * old.slow + g, SQUARE * old.square + tf.square(g),
+                       old.ahead)
                for old, g in zip(state.chunks, gradients)]
     means = _mean_squares(layout, state.chunks, moments, gradients, parameters)
     square = to_mean[SQUARE] * means.square
@@ -226,7 +237,6 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
     outputs = dict(zip(OUTPUTS, tf.unstack(_network(weights, tf.stop_gradient(inputs)))))
     sizes = tf.exp(tf.clip_by_value(outputs['log_size'], -16.0, 0.0)
                    - tf.clip_by_value(growth - np.log(BRAKE), 0.0, -np.log(STRONGEST_BRAKE)))
-    sizes *= tf.where_v2(planned > 0.0, 1.0, tf.rsqrt(tf.maximum(t / LONG, 1.0)))
 
     mixing = layout.per_chunk(tf.stack([
         tf.exp(2.0 * tf.clip_by_value(outputs['log_smoothing'], -10.0, 3.0)) * square,
@@ -259,7 +269,23 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
                                   _orthogonal(layout, directions), parameters):
         steps.append(tf.add_n([factor * term for factor, term
                                in zip(tf.split(chunk.spread(own), 3), terms)]))
+    if num_steps is None:
+        steps, moments = _averaged(layout, steps, moments, planned, t)
     return Update(steps, None, State(moments, Tensors(agreement), usual, t, state.num_steps))
+
+
+def _averaged(layout, steps, moments, planned, t):
+    """The steps of the parameters y, which are (1 - OF_MEAN + OF_MEAN * c) * step + c * (z - y), and
+    the moments with z - y after them; steps as they are where their number is planned."""
+    # A row of a table makes up for the steps in which it had no gradient.
+    c = tf.minimum(WEIGHTED / (t + (WEIGHTED - 1.0)) / _shares(layout), 1.0)
+    shares = tf.where_v2(planned > 0.0, [[1.0], [0.0]], [1.0 - OF_MEAN + OF_MEAN * c, c])
+    moved, ahead = [], []
+    for chunk, own, step, old in zip(layout.chunks, layout.per_chunk(shares), steps, moments):
+        of_step, of_ahead = tf.split(chunk.spread(own), 2)
+        moved.append(of_step * step + of_ahead * old.ahead[0])
+        ahead.append(old._replace(ahead=[old.ahead[0] + step - moved[-1]]))
+    return moved, ahead
 
 
 def _mean_squares(layout, before, moments, gradients, parameters):
