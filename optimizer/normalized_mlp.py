@@ -275,8 +275,11 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
 
 
 def _averaged(layout, steps, moments, planned, t):
-    """The steps of the parameters y, which are (1 - OF_MEAN + OF_MEAN * c) * step + c * (z - y), and
-    the moments with z - y after them; steps as they are where their number is planned."""
+    """The steps of the parameters y from those of z, and the moments with z - y after them.
+
+    A step of y is (1 - OF_MEAN + OF_MEAN * c) * step + c * (z - y). Where the number of steps is
+    planned, it is that of z.
+    """
     # A row of a table makes up for the steps in which it had no gradient.
     c = tf.minimum(WEIGHTED / (t + (WEIGHTED - 1.0)) / _shares(layout), 1.0)
     shares = tf.where_v2(planned > 0.0, [[1.0], [0.0]], [1.0 - OF_MEAN + OF_MEAN * c, c])
