@@ -57,7 +57,8 @@ def main(folder='adapted', episodes=40, rates=rules.LEARNING_RATES):
 
     # To adapt is one call. All other settings are those that the shipped optimizer was made with.
     metaopt.train_optimizer(folder, None, [row], 1, episodes, begin_with='normalized_mlp',
-                            episode_steps=(STEPS,), fix_num_steps_eval=STEPS, evaluation_epochs=4)
+                            episode_steps=(STEPS,), unplanned_episodes=0.0,
+                            fix_num_steps_eval=STEPS, evaluation_epochs=4)
 
     learned = [rules.Candidate(name, None, lambda steps, place=place: load(place, num_steps=steps))
                for name, place in (('shipped', 'normalized_mlp'), ('adapted', folder))]

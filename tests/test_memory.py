@@ -42,10 +42,10 @@ def growth(folder, num_problems, num_meta_iterations, begin, end):
 
 
 @pytest.mark.slow
-def test_memory_over_500_meta_iterations(tmp_path):
-    assert growth(tmp_path, 1, 500, begin=100, end=499) < 3.0
+def test_memory_over_1000_meta_iterations(tmp_path):
+    assert growth(tmp_path, 1, 1000, begin=200, end=999) < 6.0
 
 
 @pytest.mark.slow
-def test_memory_over_25_problems(tmp_path):
-    assert growth(tmp_path, 25, 1, begin=9, end=24) < 3.0
+def test_memory_over_50_problems(tmp_path):
+    assert growth(tmp_path, 50, 1, begin=9, end=49) < 6.0
