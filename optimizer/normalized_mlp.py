@@ -270,21 +270,21 @@ def _step(layout, weights, num_steps, gradients, state, parameters):
         steps.append(tf.add_n([factor * term for factor, term
                                in zip(tf.split(chunk.spread(own), 3), terms)]))
     if num_steps is None:
-        steps, moments = _averaged(layout, steps, moments, planned, t)
+        steps, moments = _averaged(layout, steps, moments, planned, t, shares)
     return Update(steps, None, State(moments, Tensors(agreement), usual, t, state.num_steps))
 
 
-def _averaged(layout, steps, moments, planned, t):
+def _averaged(layout, steps, moments, planned, t, shares):
     """The steps of the parameters y from those of z, and the moments with z - y after them.
 
     A step of y is (1 - OF_MEAN + OF_MEAN * c) * step + c * (z - y). Where the number of steps is
     planned, it is that of z.
     """
     # A row of a table makes up for the steps in which it had no gradient.
-    c = tf.minimum(WEIGHTED / (t + (WEIGHTED - 1.0)) / _shares(layout), 1.0)
-    shares = tf.where_v2(planned > 0.0, [[1.0], [0.0]], [1.0 - OF_MEAN + OF_MEAN * c, c])
+    c = tf.minimum(WEIGHTED / (t + (WEIGHTED - 1.0)) / shares, 1.0)
+    of_each = tf.where_v2(planned > 0.0, [[1.0], [0.0]], [1.0 - OF_MEAN + OF_MEAN * c, c])
     moved, ahead = [], []
-    for chunk, own, step, old in zip(layout.chunks, layout.per_chunk(shares), steps, moments):
+    for chunk, own, step, old in zip(layout.chunks, layout.per_chunk(of_each), steps, moments):
         of_step, of_ahead = tf.split(chunk.spread(own), 2)
         moved.append(of_step * step + of_ahead * old.ahead[0])
         ahead.append(old._replace(ahead=[old.ahead[0] + step - moved[-1]]))
