@@ -197,6 +197,40 @@ def test_the_watch_ends_a_process_whose_parameter_servers_hang():
     watch.stop()
 
 
+class _SlowBoard:
+    """A parameter server that takes its time for each answer, and counts them."""
+
+    def __init__(self):
+        self.begun = self.ended = 0
+
+    def read(self):
+        self.begun += 1
+        time.sleep(0.5)
+        self.ended += 1
+        return cluster.RunStatus(*range(7))
+
+
+def test_a_stopped_watch_is_in_no_look_any_more():  # which would abort a process that ends
+    board = _SlowBoard()
+    watch = cluster._Watch('worker 0', lambda: board, 20, unexpected)
+    assert watch.first.wait(30)
+    wait_for(lambda: board.begun > board.ended)
+    watch.stop()
+    assert board.begun == board.ended
+
+
+def test_a_process_that_ends_before_its_run_is_not_aborted():
+    ended = subprocess.run(
+        [sys.executable, '-c', 'from l2o.runs import cluster; import threading, time\n'
+         'class Board:\n'
+         '    def read(self):\n'
+         '        time.sleep(1)\n'
+         '        print("answer", flush=True)\n'
+         'cluster._Watch("worker 0", Board, 20, None)\n'
+         'time.sleep(.5)'], cwd=launch.ROOT, check=True, capture_output=True, text=True)
+    assert ended.stdout == 'answer\n'
+
+
 # Processes.
 
 

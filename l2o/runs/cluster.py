@@ -10,6 +10,7 @@ of a session may hang for ever then. Started again it joins: the chief goes on f
 or, where a parameter server has lost them, from what was saved.
 """
 
+import atexit
 import contextlib
 import os
 import socket
@@ -282,8 +283,11 @@ class _Watch:
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self.status: Optional[RunStatus] = None
         self.first, self._answered = threading.Event(), time.monotonic()
-        for loop in (self._look, self._check):
-            threading.Thread(target=loop, daemon=True).start()
+        self._threads = [threading.Thread(target=loop, daemon=True)
+                         for loop in (self._look, self._check)]
+        for thread in self._threads:
+            thread.start()
+        atexit.register(self.stop)
 
     def _look(self):
         self._board = self._make_board()
@@ -323,8 +327,14 @@ class _Watch:
                         % (self._name, words))
 
     def stop(self):
-        """Ends the watch."""
+        """Ends the watch, which may take the time of the last look at the parameter servers.
+
+        A process that ends while a thread is inside of TensorFlow is aborted.
+        """
         self._stopped.set()
+        for thread in self._threads:
+            thread.join(self._timeout)
+        atexit.unregister(self.stop)
 
 
 def _end_process(text):
