@@ -40,9 +40,9 @@ def unscaled_orthogonalized(matrix):
     return x if wide else x.T
 
 
-def orthogonalized(matrix):
-    """The same for a small matrix, with an RMS of 1."""
-    x = unscaled_orthogonalized(matrix)
+def with_near_columns(matrix):
+    """Columns divided by the square root of their RMS, and the whole by its RMS."""
+    x = matrix / np.sqrt(np.sqrt(np.mean(matrix ** 2, axis=0)))
     return x / np.sqrt(np.mean(x ** 2))
 
 
@@ -75,7 +75,7 @@ def formula_step(theta, g, x, memory, t, num_steps, growth):
     u = d / rms
     if x.ndim > 1:
         how = 1.0 / (1.0 + np.exp(-orthogonal))
-        matrix = orthogonalized(d.reshape(fan_in, -1)).reshape(d.shape)
+        matrix = with_near_columns(unscaled_orthogonalized(d.reshape(fan_in, -1))).reshape(d.shape)
         u = (1.0 - how) * u + how * matrix
     size = np.exp(np.clip(log_size, -16, 0) - np.clip(growth - np.log(10), 0, np.log(100)))
     size *= rms / np.sqrt(rms ** 2 + 1e-4)
@@ -125,8 +125,8 @@ def test_large_matrices_are_made_orthogonal_in_blocks_of_rows(rows, columns, blo
     height = -(-rows // blocks)
     for matrix, one in zip(matrices, found):
         parts = [matrix[begin:begin + height] for begin in range(0, rows, height)]
-        together = np.concatenate([unscaled_orthogonalized(part) for part in parts])
-        together /= np.sqrt(np.mean(together ** 2))
+        together = with_near_columns(
+            np.concatenate([unscaled_orthogonalized(part) for part in parts]))
         np.testing.assert_allclose(one, together, rtol=1e-3, atol=1e-3)
 
 
