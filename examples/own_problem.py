@@ -48,7 +48,8 @@ rows = [Row(spec, Dataset(inputs, targets), 50, name=name)
 def main(folder='own_problem', episodes=20, rates=rules.LEARNING_RATES):
     # Both are problems like all others: to meta-train on, here beginning with a shipped optimizer,
     metaopt.train_optimizer(folder, None, rows, 1, episodes, begin_with='normalized_mlp',
-                            episode_steps=(300,), fix_num_steps_eval=300, evaluation_epochs=4)
+                            episode_steps=(300,), unplanned_episodes=0.0, fix_num_steps_eval=300,
+                            evaluation_epochs=4)
     # and to test optimizers on, beside rules with tuned learning rates.
     learned = [rules.Candidate(name, None, lambda steps, name=name: load(name, num_steps=steps))
                for name in ('normalized_mlp', folder)]
