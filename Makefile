@@ -75,7 +75,8 @@ pretrain: $(VENV)/ready  ## meta-train the optimizers of pretrained/ from nothin
 	$(VENV)/bin/python metarun.py --flagfile=pretrained/normalized_mlp/flags.txt
 	$(VENV)/bin/python metarun.py --flagfile=pretrained/normalized_mlp/flags_wide.txt
 	$(VENV)/bin/python -m l2o.commandline.average_runs pretraining/normalized_mlp/$(MLP) \
-	  pretraining/normalized_mlp_wide/$(MLP)/model.ckpt-90 pretrained/normalized_mlp --overwrite
+	  pretraining/normalized_mlp_wide/$(MLP)/model.ckpt-90 pretrained/normalized_mlp --overwrite \
+	  --changes=pretrained/normalized_mlp/changes.txt
 
 lint: $(VENV)/ready  ## ruff, mypy, one style, and whether the BUILD files agree with the sources
 	$(VENV)/bin/ruff check .

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -11,15 +12,16 @@ import optimizer
 from l2o.commandline import average_runs
 from l2o.runs import run_record
 from optimizer import checkpoints
+from optimizer.normalized_mlp import INPUTS, OUTPUTS
 
 ARGUMENTS = {'units': 3}
 
 
 @pytest.fixture(name='make')
 def fixture_make(make_run_folder):
-    """A function (arguments of an L2ODM) -> the folder of a run with settings."""
-    def make(arguments):
-        folder = make_run_folder('L2ODM', arguments)
+    """A function (arguments of an optimizer, its class) -> the folder of a run with settings."""
+    def make(arguments, name='L2ODM'):
+        folder = make_run_folder(name, arguments)
         path = os.path.join(folder, run_record.FILE_NAME)
         with open(path) as file:
             record = dict(json.load(file), flags={'seed': 1}, training={'unroll_length': 7})
@@ -65,3 +67,29 @@ def test_what_cannot_be_averaged_is_named_in_one_line(make, tmp_path, capsys):
         said = capsys.readouterr().err
         assert words in said and said.startswith('average_runs: ') and said.count('\n') == 1
         assert not (tmp_path / 'new').exists()
+
+
+def test_changes_are_added_to_the_weights_that_they_name(make, tmp_path):
+    run = make({}, 'NormalizedMLP')
+    changes, folder = tmp_path / 'changes.txt', str(tmp_path / 'changed')
+    changes.write_text('# larger steps\nbias log_size 0.5\n\nx slow -0.25  # late\n')
+    average_runs.main([run, folder, '--changes=%s' % changes])
+    before, after = map(checkpoints.read_checkpoint, (run, folder))
+    before['LOL/NormalizedMLP/linear/b'][OUTPUTS.index('log_size')] += 0.5
+    before['LOL/NormalizedMLP/linear/w'][INPUTS.index('x'), OUTPUTS.index('slow')] -= 0.25
+    for name, value in before.items():
+        np.testing.assert_allclose(after[name], value, atol=1e-6)
+    assert run_record.read(folder)['changes'] == [['bias', 'log_size', 0.5], ['x', 'slow', -0.25]]
+
+
+@pytest.mark.parametrize('name, text, words', [
+    ('NormalizedMLP', 'y slow 1', "'y slow 1' is not an input (bias, fast, slow, "),
+    ('NormalizedMLP', 'x slow', "'x slow' is not an input"),
+    ('NormalizedMLP', 'x slow much', "'x slow much' is not an input"),
+    ('L2ODM', 'x slow 1', '--changes needs runs of NormalizedMLP, not of L2ODM')])
+def test_a_change_that_cannot_be_made_is_named(name, text, words, make, tmp_path):
+    changes = tmp_path / 'changes.txt'
+    changes.write_text(text + '\n')
+    with pytest.raises(ValueError, match=re.escape(words)):
+        average_runs.average([make({}, name)], str(tmp_path / 'new'), changes=str(changes))
+    assert not (tmp_path / 'new').exists()

@@ -2,7 +2,8 @@
 
 `python -m l2o.commandline.average_runs opt/one opt/two/model.ckpt-90 averaged`: runs of one
 optimizer that began at the same values. Their mean is often better than each of them, as that of
-fine-tuned networks is ("Model soups", arXiv 2203.05482, section 3).
+fine-tuned networks is ("Model soups", arXiv 2203.05482, section 3). `--changes=FILE` then adds to
+single weights of a NormalizedMLP, which it names by what the network sees and what it gives.
 """
 
 if __name__ == '__main__':  # before the import of TensorFlow, which takes seconds
@@ -14,7 +15,7 @@ from l2o.commandline import quiet_import  # noqa: F401  before what imports Tens
 # isort: split
 import argparse
 import os
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -23,8 +24,10 @@ import optimizer
 from l2o.commandline import start
 from l2o.runs import run_record
 from optimizer import checkpoints
+from optimizer.normalized_mlp import INPUTS, OUTPUTS
 
 NAME = 'average_runs'
+BIAS = 'bias'  # among the inputs of a file of changes
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
@@ -36,23 +39,29 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('folder', help='where run.json and model.ckpt-0 are written')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace the run that the folder holds')
+    parser.add_argument('--changes', help='file with a line for each weight of the linear layer of '
+                        'NormalizedMLP that is changed: input or bias, output, what is added')
     options = parser.parse_args(arguments)
     with start.errors_in_one_line(NAME, options.folder):
-        average(options.runs, options.folder, options.overwrite)
+        average(options.runs, options.folder, options.overwrite, options.changes)
     print('%s: the mean of %d runs is in %s' % (NAME, len(options.runs), options.folder))
 
 
-def average(runs: Sequence[str], folder: str, overwrite: bool = False) -> None:
-    """Writes `run.json`, that of the first run with `mean_of` in it, and `model.ckpt-0`.
+def average(runs: Sequence[str], folder: str, overwrite: bool = False,
+            changes: Optional[str] = None) -> None:
+    """Writes `run.json`, that of the first run with `mean_of` and `changes` in it, and
+    `model.ckpt-0`.
 
     Args:
       runs: folders of runs, of which the best checkpoint is taken, or paths of checkpoints in them.
       folder: created if need be.
       overwrite: whether a run that is there is replaced.
+      changes: path of the file of `--changes`, see above.
 
     Raises:
-      ValueError: a run cannot be read, they are of different optimizers, or the folder holds a run.
-      OSError: the folder cannot be written.
+      ValueError: a run cannot be read, they are of different optimizers, the folder holds a run, or
+        a change is not possible.
+      OSError: the folder cannot be written, or the file not read.
     """
     folders = [run if os.path.isdir(run) else os.path.dirname(run) for run in runs]
     described = [optimizer.describe(each) for each in folders]
@@ -63,7 +72,40 @@ def average(runs: Sequence[str], folder: str, overwrite: bool = False) -> None:
     mean = {name: np.mean([values[name] for values in all_values], axis=0)
             for name in all_values[0]}
     record = dict(run_record.read(folders[0]) or {}, mean_of=list(runs))
+    if changes is not None:
+        if described[0][0] != 'NormalizedMLP':
+            raise ValueError('--changes needs runs of NormalizedMLP, not of %s' % described[0][0])
+        record['changes'] = read_changes(changes)
+        for entering, leaving, added in record['changes']:
+            column = OUTPUTS.index(leaving)
+            if entering == BIAS:
+                mean['LOL/NormalizedMLP/linear/b'][column] += added
+            else:
+                mean['LOL/NormalizedMLP/linear/w'][INPUTS.index(entering), column] += added
     run_record.write_run(folder, record, mean, overwrite)
+
+
+def read_changes(path: str) -> List[Tuple[str, str, float]]:
+    """The (input or `bias`, output, what is added) of each line of a file; `#` begins a comment.
+
+    Raises:
+      ValueError: a line is no change.
+      OSError: the file cannot be read.
+    """
+    with open(path, encoding='utf-8') as file:
+        lines = [line.split('#')[0].split() for line in file]
+    return [_change(path, words) for words in lines if words]
+
+
+def _change(path, words):
+    try:
+        entering, leaving, added = words
+        if entering in INPUTS + (BIAS,) and leaving in OUTPUTS:
+            return entering, leaving, float(added)
+    except ValueError:
+        pass
+    raise ValueError('%s: %r is not an input (%s, %s), an output (%s) and a number' % (
+        path, ' '.join(words), BIAS, ', '.join(INPUTS), ', '.join(OUTPUTS)))
 
 
 def _meta_parameters(run, name, arguments):

@@ -79,8 +79,9 @@ def card_text(name: str, record: Dict[str, Any], summaries: Sequence[comparison.
 def _made(name, record):
     runs = record.get('mean_of')
     if runs:
+        changed = ', with some weights changed as `changes.txt` says' * ('changes' in record)
         return ('The mean of %d runs, each made by `python metarun.py --flagfile=FILE` with one of '
-                '`pretrained/%s/flags*.txt`.' % (len(runs), name))
+                '`pretrained/%s/flags*.txt`%s.' % (len(runs), name, changed))
     return 'Made by `python metarun.py --flagfile=pretrained/%s/flags.txt`, seed %s.' % (
         name, record.get('seed'))
 
