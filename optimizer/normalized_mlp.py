@@ -97,9 +97,9 @@ class NormalizedMLP(trainable_optimizer.TrainableOptimizer):
         step = -size * (u + decay * parameter)
 
     O is a matrix near to d with singular values near 1, as Muon's, and columns of RMS nearer to 1
-    (see `orthogonalized`); a tensor of rank 2 or more is a matrix of prod(shape[:-1]) rows. A row of
-    a table that has a gradient rarely takes the larger steps. The fan-in of a table is at most 3,
-    however many rows it has.
+    (see `orthogonalized`); a tensor of rank 2 or more is a matrix of prod(shape[:-1]) rows. A row
+    of a table that has a gradient rarely takes the larger steps. The fan-in of a table is at most
+    3, however many rows it has.
 
     The network, one layer of tanh units beside a linear map, sees for each tensor the logarithms of
     RMS(m1), RMS(m2), RMS(g), each relative to sqrt(mean(v)), and of RMS(parameters), fan-in, number
